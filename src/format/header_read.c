@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Getting a header from bytes: the fast reading through a small window, and the second look.
+ *
+ * The window is page-phased: byte k of the file lies at an address equal to k modulo 4096, because
+ * kernels copy several times slower between addresses that differ by a few bytes modulo a page, and it is
+ * small enough to stay in the cache: new memory costs more than parsing. What a refill finds
+ * unfinished moves into the headroom in front of it. A unit that does not fit there sends the whole header into
+ * one block, so that no header is copied more than twice. */
+#include "format/header.h"
+#include "format/scan.h"
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "base/context.h"
+#include "base/endian.h"
+#include "base/error.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+enum { PAGE = 4096, HEADROOM = 8192, CHUNK = 32768 };
+
+/* One attempt at reading a header. */
+typedef struct attempt {
+    const st__header_input *input;
+    const st_open_options *options;
+    st__scan scan;
+    unsigned char *block;
+    size_t block_size;
+    uint64_t size; /* N */
+} attempt;
+
+static const st_open_options default_options;
+
+static uint64_t header_limit(const st_open_options *options)
+{
+    return options->max_header_size ? options->max_header_size : ST_HEADER_MAX;
+}
+
+/* ------------------------------------------------------------------------------- framing */
+
+typedef struct magic {
+    const char *bytes;
+    size_t len;
+    const char *what;
+} magic;
+
+/* What files that are no safetensors files begin with; their first 8 bytes read as an absurd length. */
+static const magic magics[] = {
+    {"version https://git-lfs", 23,
+     "this is a Git LFS pointer, not the file itself: run `git lfs pull`"},
+    {"<!DOCTYPE", 9, "this is an HTML page, perhaps a login or error page saved by a download"},
+    {"<!doctype", 9, "this is an HTML page, perhaps a login or error page saved by a download"},
+    {"<html", 5, "this is an HTML page, perhaps a login or error page saved by a download"},
+    {"<?xml", 5, "this is an XML document, perhaps a storage service's error message"},
+    {"PK\x03\x04", 4,
+     "this is a zip archive, perhaps a PyTorch checkpoint (.pt, .bin, .ckpt) or .npz"},
+    {"\x80\x02", 2, "this is a Python pickle, perhaps an old PyTorch checkpoint"},
+    {"\x80\x03", 2, "this is a Python pickle"},
+    {"\x80\x04", 2, "this is a Python pickle"},
+    {"\x80\x05", 2, "this is a Python pickle"},
+    {"GGUF", 4, "this is a GGUF file"},
+    {"\x93NUMPY", 6, "this is a NumPy .npy file"},
+    {"\x89HDF\r\n\x1a\n", 8, "this is an HDF5 file"},
+    {"\x1f\x8b", 2, "this is gzip-compressed: decompress it first"},
+    {"\x28\xb5\x2f\xfd", 4, "this is zstd-compressed: decompress it first"},
+    {"7z\xbc\xaf\x27\x1c", 6, "this is a 7z archive"},
+    {"%PDF", 4, "this is a PDF document"},
+    {"{\"", 2, "this is JSON text, perhaps an index or an error message"},
+    {"Entry not found", 15, "this is a hub's error message saved by a download"},
+};
+
+static const char *hint_of(const unsigned char *bytes, size_t len)
+{
+    for (size_t i = 0; i < sizeof magics / sizeof *magics; i++)
+        if (len >= magics[i].len && memcmp(bytes, magics[i].bytes, magics[i].len) == 0)
+            return magics[i].what;
+    return "the file is damaged or in another format";
+}
+
+/* A file's first bytes, and what they say. */
+typedef struct frame {
+    const unsigned char *bytes;
+    size_t len;
+    uint64_t file_size;
+    uint64_t limit;
+    uint64_t size;    /* out: N */
+    st_error verdict; /* out: the message, where a rule is broken */
+} frame;
+
+/* Judges the length in the first bytes of a file. Gives the rule broken, or -1. */
+static int frame_judge(frame *f)
+{
+    f->size = 0;
+    if (f->file_size < 8 || f->len < 8) {
+        st__fail(&f->verdict, ST_ERR_HEADER_TOO_SMALL, 0,
+                 "the file has %" PRIu64 " bytes, a header's length alone takes 8%s", f->file_size,
+                 f->file_size == 0 ? "; the file is empty" : "");
+        return ST__RULE_FILE_TOO_SMALL;
+    }
+    f->size = st__load_le64(f->bytes);
+    const char *hint = hint_of(f->bytes, f->len);
+    if (f->size > f->limit) {
+        st__fail(&f->verdict, ST_ERR_HEADER_TOO_LARGE, 0,
+                 "header length %" PRIu64 " is above the limit of %" PRIu64
+                 " (the file has %" PRIu64 " bytes); %s",
+                 f->size, f->limit, f->file_size, hint);
+        return ST__RULE_HEADER_TOO_LARGE;
+    }
+    if (f->size > f->file_size - 8) {
+        if (f->len == 8 || f->bytes[8] == '{')
+            hint = "the download or copy is incomplete, fetch it again";
+        st__fail(&f->verdict, ST_ERR_HEADER_LENGTH, 0,
+                 "header length %" PRIu64 " reaches past the end of a file of %" PRIu64
+                 " bytes: at least %" PRIu64 " bytes are missing; %s",
+                 f->size, f->file_size, f->size - (f->file_size - 8), hint);
+        return ST__RULE_HEADER_LENGTH;
+    }
+    return -1;
+}
+
+st_status st_header_length(const void *prefix, size_t size, uint64_t file_size,
+                           const st_open_options *options, uint64_t *out, st_error *error)
+{
+    const st_open_options *o = options ? options : &default_options;
+    ST_TRY(st__options_check(o, error));
+    if (size < 8 && file_size >= 8)
+        return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET, "%zu bytes given, the length takes 8",
+                        size);
+    frame f = {.bytes = prefix, .len = size, .file_size = file_size, .limit = header_limit(o)};
+    if (frame_judge(&f) >= 0)
+        return st__fail(error, f.verdict.status, 0, "%s: %s", o->name ? o->name : "<memory>",
+                        f.verdict.message);
+    *out = f.size;
+    return ST_OK;
+}
+
+/* --------------------------------------------------------------------------- preparation */
+
+/* The header under construction: room for the most tensors and the longest text that N bytes can hold,
+ * untouched until used. */
+static st_header *header_new(const attempt *a, bool any_form)
+{
+    st_context *context = a->options->context;
+    st_header *header = st__alloc_zeroed(context, 1, sizeof *header);
+    if (!header)
+        return NULL;
+    st__ref_init(&header->ref);
+    header->context = st_context_retain(context);
+    header->size = a->size;
+    header->data_size = a->input->file_size - 8 - a->size;
+    memcpy(header->hash_key.words, a->input->hash_key, sizeof header->hash_key.words);
+    if (!(header->hash_key.words[0] | header->hash_key.words[1] | header->hash_key.words[2])) {
+        /* Addresses are random enough where nothing better was given. */
+        header->hash_key.words[0] = (uint64_t)(uintptr_t)header * UINT64_C(0x9e3779b97f4a7c15);
+        header->hash_key.words[1] = (uint64_t)(uintptr_t)a * UINT64_C(0xd6e8feb86659fd93);
+        header->hash_key.words[2] =
+            (uint64_t)(uintptr_t)&default_options * UINT64_C(0xa0761d6478bd642f);
+    }
+    /* Shortest entries: `"":{"dtype":"U8","shape":[],"data_offsets":[0,0]},` and `"":["U8",[],[0,0]],`. */
+    size_t bytes;
+    header->tensor_capacity = (size_t)a->size / (any_form ? 18 : 50) + 2;
+    header->text_size = (size_t)a->size + ST__JSON_PAD;
+    if (st__mul_size(header->tensor_capacity, sizeof *header->tensors, &bytes)) {
+        header->tensors = st__alloc(context, bytes);
+        header->text = st__alloc(context, header->text_size);
+    }
+    if (header->tensors && header->text)
+        return header;
+    if (!header->tensors)
+        header->tensor_capacity = 0;
+    st_header_release(header);
+    return NULL;
+}
+
+static void attempt_release(attempt *a)
+{
+    st_context *context = a->options->context;
+    st__free(context, a->scan.places, a->scan.places_size);
+    st__free(context, a->scan.metadata_places,
+             a->scan.metadata_places_capacity * sizeof *a->scan.metadata_places);
+    st__free(context, a->block, a->block_size);
+    st_header_release(a->scan.header);
+    a->scan.header = NULL;
+}
+
+/* Allocates the block and gives the first address in it that is a page's. */
+static unsigned char *block_new(attempt *a, size_t size)
+{
+    a->block_size = size + PAGE;
+    a->block = st__alloc(a->options->context, a->block_size);
+    if (!a->block)
+        return NULL;
+    return a->block + (PAGE - (uintptr_t)a->block % PAGE) % PAGE;
+}
+
+/* Sets the window to [from, to) of the block, `from` being byte `offset` of the file. */
+static void window_set(st__json *json, const unsigned char *from, unsigned char *to,
+                       uint64_t offset)
+{
+    memset(to, 0, ST__JSON_PAD);
+    json->start = json->p = from;
+    json->end = to;
+    json->base = offset;
+    json->fault = 0;
+}
+
+/* Begins to parse into a new header. */
+static bool scan_begin(attempt *a, const st__sink *sink)
+{
+    st__scan *scan = &a->scan;
+    bool any_form = sink || (a->options->flags & ST_OPEN_UPSTREAM);
+    scan->header = header_new(a, any_form);
+    if (!scan->header)
+        return false;
+    scan->flags = a->options->flags;
+    scan->sink = sink;
+    scan->text = scan->header->text;
+    if (sink) {
+        scan->places_size = scan->header->tensor_capacity * sizeof *scan->places;
+        scan->places = st__alloc(a->options->context, scan->places_size);
+    }
+    return !sink || scan->places;
+}
+
+/* Parses units until the window is used up or something happens. */
+static st__unit scan_window(st__scan *scan)
+{
+    for (;;) {
+        while (scan->pattern.learned && scan->phase == ST__PHASE_MEMBERS && !scan->sink &&
+               st__scan_learned(scan))
+            ;
+        const unsigned char *unit = scan->json.p;
+        char *text = scan->text;
+        st__unit outcome = st__scan_unit(scan);
+        if (outcome == ST__UNIT_OK)
+            continue;
+        if (outcome == ST__UNIT_FAULT && !scan->final &&
+            scan->json.end - scan->json.at < ST__JSON_EDGE) {
+            if (scan->phase != ST__PHASE_TAIL)
+                st__scan_rewind(scan, unit, text);
+            scan->json.fault = 0;
+        }
+        return outcome;
+    }
+}
+
+/* ------------------------------------------------------------------------------ fast path */
+
+/* Moves the window on. False: the unfinished unit is too long for it, or NOMEM and errors in `status`. */
+static bool window_move(attempt *a, unsigned char *chunk, uint64_t *offset, st_status *status,
+                        st_error *error)
+{
+    st__json *json = &a->scan.json;
+    size_t left = (size_t)(json->end - json->p);
+    if (left > HEADROOM)
+        return false;
+    memmove(chunk - left, json->p, left);
+    size_t take = (size_t)st__min_u64(8 + a->size - *offset, CHUNK);
+    *status = a->input->read(a->input->ctx, *offset, chunk, take, error);
+    if (*status != ST_OK)
+        return false;
+    window_set(json, chunk - left, chunk + take, *offset - left);
+    *offset += take;
+    a->scan.final = *offset == 8 + a->size;
+    return true;
+}
+
+/* The whole header in one block: for units longer than the window, and for the second look. */
+static st_status block_read(attempt *a, st_error *error)
+{
+    size_t size;
+    if (!st__add_size((size_t)a->size, 8 + ST__JSON_PAD, &size))
+        return st__fail_nomem(error, a->size);
+    unsigned char *file = block_new(a, size);
+    if (!file)
+        return st__fail_nomem(error, size);
+    ST_TRY(a->input->read(a->input->ctx, 0, file, (size_t)a->size + 8, error));
+    window_set(&a->scan.json, file + 8, file + 8 + a->size, 8);
+    a->scan.final = true;
+    return ST_OK;
+}
+
+/* What an attempt without a sink came to. ST_ERR_HEADER_JSON, without a message, stands for anything that
+ * the second look must explain. */
+static st_status fast_status(attempt *a, st__unit outcome, st_header **out, st_error *error)
+{
+    if (outcome == ST__UNIT_END)
+        outcome = st__layout_finish(&a->scan, a->input->file_size);
+    if (outcome == ST__UNIT_NOMEM)
+        return st__fail_nomem(error, a->size);
+    if (outcome != ST__UNIT_OK)
+        return ST_ERR_HEADER_JSON;
+    *out = a->scan.header;
+    a->scan.header = NULL;
+    return ST_OK;
+}
+
+static st_status fast_block(const st__header_input *input, const st_open_options *options,
+                            uint64_t size, st_header **out, st_error *error)
+{
+    attempt a = {.input = input, .options = options, .size = size};
+    st_status status = block_read(&a, error);
+    if (status == ST_OK)
+        status = scan_begin(&a, NULL) ? fast_status(&a, scan_window(&a.scan), out, error)
+                                      : st__fail_nomem(error, size);
+    attempt_release(&a);
+    return status;
+}
+
+/* Reads through the window. `too_long`: a unit did not fit. */
+static st_status fast_stream(attempt *a, unsigned char *chunk, bool *too_long, st_header **out,
+                             st_error *error)
+{
+    uint64_t first = a->input->first ? a->input->first : ST__HEADER_BLOCK;
+    uint64_t offset = st__min_u64(a->input->file_size, first);
+    ST_TRY(a->input->read(a->input->ctx, 0, chunk, (size_t)offset, error));
+    frame f = {.bytes = chunk,
+               .len = (size_t)offset,
+               .file_size = a->input->file_size,
+               .limit = header_limit(a->options)};
+    if (frame_judge(&f) >= 0)
+        return ST_ERR_HEADER_JSON;
+    a->size = f.size;
+    offset = st__min_u64(offset, 8 + a->size);
+    window_set(&a->scan.json, chunk + 8, chunk + offset, 8);
+    a->scan.final = offset == 8 + a->size;
+    if (!scan_begin(a, NULL))
+        return st__fail_nomem(error, a->size);
+    for (;;) {
+        st__unit outcome = scan_window(&a->scan);
+        /* The fault is gone where it only meant the window's end. */
+        if (outcome != ST__UNIT_FAULT || a->scan.json.fault)
+            return fast_status(a, outcome, out, error);
+        st_status status = ST_OK;
+        if (!window_move(a, chunk, &offset, &status, error)) {
+            *too_long = status == ST_OK;
+            return status;
+        }
+    }
+}
+
+static st_status fast_read(const st__header_input *input, const st_open_options *options,
+                           st_header **out, st_error *error)
+{
+    attempt a = {.input = input, .options = options};
+    bool too_long = false;
+    unsigned char *pages = block_new(&a, HEADROOM + CHUNK + ST__JSON_PAD);
+    if (!pages)
+        return st__fail_nomem(error, a.block_size);
+    st_status status = fast_stream(&a, pages + HEADROOM, &too_long, out, error);
+    attempt_release(&a);
+    return too_long ? fast_block(input, options, a.size, out, error) : status;
+}
+
+/* ----------------------------------------------------------------------------- second look */
+
+/* Reports what concerns no tensor. */
+static st__unit report(attempt *a, st__rule rule, uint64_t offset, const char *message)
+{
+    bool go_on = st__scan_deviates(&a->scan, rule, offset, NULL, 0, "%s", message);
+    return go_on ? ST__UNIT_FATAL : a->scan.outcome;
+}
+
+/* The first byte that is not UTF-8, or NULL. */
+static const unsigned char *utf8_fault(const unsigned char *p, const unsigned char *end)
+{
+    while (p < end) {
+        if (end - p >= 8 && !(st__load_le64(p) & UINT64_C(0x8080808080808080))) {
+            p += 8;
+            continue;
+        }
+        uint32_t c;
+        size_t n = st__utf8_decode(p, (size_t)(end - p), &c);
+        if (n == 0)
+            return p;
+        p += n;
+    }
+    return NULL;
+}
+
+static st__unit report_fault(attempt *a)
+{
+    const st__json *json = &a->scan.json;
+    st__rule rule = json->fault == ST__JSON_TOO_DEEP ? ST__RULE_JSON_DEPTH : ST__RULE_JSON_SYNTAX;
+    return report(a, rule, st__json_offset(json, json->at), json->what);
+}
+
+/* Reads and judges the whole header. ST__UNIT_OK: a header was made, though maybe one that the sink refuses;
+ * ST__UNIT_FATAL: none could be. */
+static st_status look(attempt *a, const st__sink *sink, st__unit *outcome, st_error *error)
+{
+    unsigned char first[64];
+    size_t len = (size_t)st__min_u64(a->input->file_size, sizeof first);
+    if (a->input->first && a->input->first < len)
+        len = (size_t)a->input->first;
+    a->scan.sink = sink;
+    a->scan.flags = a->options->flags;
+    ST_TRY(a->input->read(a->input->ctx, 0, first, len, error));
+    frame f = {.bytes = first,
+               .len = len,
+               .file_size = a->input->file_size,
+               .limit = header_limit(a->options)};
+    int rule = frame_judge(&f);
+    a->size = f.size;
+    if (rule >= 0) {
+        *outcome = report(a, (st__rule)rule, 0, f.verdict.message);
+        return ST_OK;
+    }
+    ST_TRY(block_read(a, error));
+    const unsigned char *bad = utf8_fault(a->scan.json.p, a->scan.json.end);
+    if (bad) {
+        *outcome = report(a, ST__RULE_HEADER_UTF8, st__json_offset(&a->scan.json, bad),
+                          "the header is not UTF-8 here");
+        return ST_OK;
+    }
+    if (!scan_begin(a, sink))
+        return st__fail_nomem(error, a->size);
+    *outcome = scan_window(&a->scan);
+    if (*outcome == ST__UNIT_FAULT)
+        *outcome = report_fault(a);
+    else if (*outcome == ST__UNIT_END)
+        *outcome = st__layout_finish(&a->scan, a->input->file_size);
+    return *outcome == ST__UNIT_NOMEM ? st__fail_nomem(error, a->size) : ST_OK;
+}
+
+/* Keeps the fault of the lowest stage, the first of them. */
+typedef struct first_fault {
+    st__sink sink;
+    uint32_t flags;
+    bool found;
+    st__deviation deviation;
+} first_fault;
+
+static bool fault_report(void *ctx, const st__deviation *deviation)
+{
+    first_fault *first = ctx;
+    if (st__rule_severity(deviation->rule, first->flags) == ST_SEVERITY_ERROR) {
+        first->found = true;
+        first->deviation = *deviation;
+        first->sink.below = st__rules[deviation->rule].stage;
+    }
+    return true;
+}
+
+static st_status second_look(const st__header_input *input, const st_open_options *options,
+                             st_header **out, st_error *error)
+{
+    attempt a = {.input = input, .options = options};
+    first_fault first = {.flags = options->flags};
+    first.sink = (st__sink){fault_report, &first, ST__STAGES - 1};
+    st__unit outcome = ST__UNIT_OK;
+    st_status status = look(&a, &first.sink, &outcome, error);
+    if (status == ST_OK && first.found) {
+        const st__deviation *d = &first.deviation;
+        status = st__fail(error, st__rules[d->rule].rule.status, d->offset, "%s: %s", input->name,
+                          d->message);
+    } else if (status == ST_OK) {
+        assert(outcome == ST__UNIT_OK);
+        *out = a.scan.header;
+        a.scan.header = NULL;
+    }
+    attempt_release(&a);
+    return status;
+}
+
+st_status st__header_read(const st__header_input *input, const st_open_options *options,
+                          st_header **out, st_error *error)
+{
+    const st_open_options *o = options ? options : &default_options;
+    ST_TRY(st__options_check(o, error));
+    st_status status = fast_read(input, o, out, error);
+    return status == ST_ERR_HEADER_JSON ? second_look(input, o, out, error) : status;
+}
+
+st_status st__header_check(const st__header_input *input, const st_open_options *options,
+                           const st__sink *sink, st_check_summary *summary, st_error *error)
+{
+    const st_open_options *o = options ? options : &default_options;
+    ST_TRY(st__options_check(o, error));
+    attempt a = {.input = input, .options = o};
+    st__unit outcome = ST__UNIT_OK;
+    st_status status = look(&a, sink, &outcome, error);
+    if (status == ST_OK) {
+        const st_header *header = a.scan.header;
+        summary->file_size = input->file_size;
+        summary->header_size = a.size;
+        summary->data_size = header ? header->data_size : 0;
+        summary->tensors = header ? header->count : 0;
+        summary->metadata = header ? header->metadata_count : 0;
+        if (outcome == ST__UNIT_STOPPED)
+            status = st__fail(error, ST_ERR_STOPPED, ST_NO_OFFSET, "%s: the check was stopped",
+                              input->name);
+    }
+    attempt_release(&a);
+    return status;
+}
+
+/* ---------------------------------------------------------------------------- from memory */
+
+typedef struct memory_prefix {
+    const unsigned char *bytes;
+    size_t size;
+} memory_prefix;
+
+static st_status prefix_read(void *ctx, uint64_t offset, void *dst, size_t size, st_error *error)
+{
+    const memory_prefix *prefix = ctx;
+    if (offset > prefix->size || size > prefix->size - offset)
+        return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
+                        "%zu bytes given, but the header ends at byte %" PRIu64 " or later",
+                        prefix->size, offset + size);
+    memcpy(dst, prefix->bytes + offset, size);
+    return ST_OK;
+}
+
+st_status st_header_parse(const void *prefix, size_t size, uint64_t file_size,
+                          const st_open_options *options, st_header **out, st_error *error)
+{
+    const st_open_options *o = options ? options : &default_options;
+    memory_prefix memory = {prefix, (size_t)st__min_u64(size, file_size)};
+    st__header_input input = {.read = prefix_read,
+                              .ctx = &memory,
+                              .file_size = file_size,
+                              .first = st__min_u64(size, ST__HEADER_BLOCK),
+                              .name = o->name ? o->name : "<memory>"};
+    if (size < 8 && size < file_size)
+        return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
+                        "%zu bytes given, a header takes 8 or more", size);
+    return st__header_read(&input, o, out, error);
+}
