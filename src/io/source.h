@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sources, as io/ and file/ see them. */
+#ifndef ST_IO_SOURCE_H
+#define ST_IO_SOURCE_H
+
+#include "base/ref.h"
+#include <safetensors/safetensors.h>
+
+struct st_source {
+    st__ref ref;
+    st_context *context;
+    st_source_vtable vtable;
+    void *self;
+    bool foreign;     /* the caller's own: what it says is looked at twice */
+    int fd;           /* of a file source */
+    st_memory memory; /* of a memory source; data NULL otherwise */
+    char *name;
+    size_t name_size;
+};
+
+/* Wraps a vtable without judging it; `name` is used where the options say none. */
+st_status st__source_wrap(const st_source_vtable *vtable, void *self, const char *name,
+                          const st_open_options *options, st_source **out, st_error *error);
+
+/* A source of memory that stays the caller's until st__source_own. */
+st_status st__source_borrow(const st_memory *memory, const st_open_options *options,
+                            st_source **out, st_error *error);
+/* From now on `release` is called for the memory with the last reference. */
+void st__source_own(st_source *source, void (*release)(void *ctx, void *data, size_t size));
+
+/* Reads into several pieces of memory. */
+st_status st__source_readv(st_source *source, uint64_t offset, const st_segment *segments,
+                           size_t count, st_error *error);
+
+/* Maps the whole source; ST_ERR_UNSUPPORTED where it cannot be. */
+st_status st__source_map(st_source *source, uint32_t mode, st_buffer **out, st_error *error);
+
+/* "a directory", "a pipe", ... */
+const char *st__kind_text(int kind);
+
+#endif
