@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The check of a whole file: the parser's deviations, judged and counted. */
+#include <safetensors/inspect.h>
+
+#include "base/context.h"
+#include "base/error.h"
+#include "format/header.h"
+#include "io/os.h"
+#include "io/source.h"
+
+#include <string.h>
+
+/* The table again, because data crosses the border of a shared library less well than functions. */
+static const st_rule check_rules[ST__RULE_COUNT] = {
+#define CHECK_RULE(name, id, stage, severity, status, text) {id, severity, status, text},
+    ST_RULE_MAP(CHECK_RULE)
+#undef CHECK_RULE
+};
+
+size_t st_rule_count(void)
+{
+    return ST__RULE_COUNT;
+}
+
+const st_rule *st_rule_at(size_t index)
+{
+    return index < ST__RULE_COUNT ? &check_rules[index] : NULL;
+}
+
+const st_rule *st_rule_find(const char *id, size_t id_len)
+{
+    for (size_t i = 0; i < ST__RULE_COUNT; i++)
+        if (strlen(check_rules[i].id) == id_len && memcmp(check_rules[i].id, id, id_len) == 0)
+            return &check_rules[i];
+    return NULL;
+}
+
+typedef struct check_run {
+    st_source *source;
+    uint32_t flags;
+    st_finding_fn finding;
+    void *ctx;
+    uint64_t counts[ST_SEVERITY_NOTE + 1]; /* of findings, by severity */
+    bool stopped;
+} check_run;
+
+static st_status check_read(void *ctx, uint64_t offset, void *dst, size_t size, st_error *error)
+{
+    const check_run *run = ctx;
+    return st_source_read(run->source, offset, dst, size, error);
+}
+
+static bool check_report(void *ctx, const st__deviation *deviation)
+{
+    check_run *run = ctx;
+    const st_rule *rule = &check_rules[deviation->rule];
+    int32_t severity = st__rule_severity(deviation->rule, run->flags);
+    bool error = severity == ST_SEVERITY_ERROR;
+    run->counts[severity]++;
+    if (!run->finding)
+        return true;
+    st_finding finding = {
+        .rule = rule,
+        .severity = severity,
+        .status = error ? rule->status : ST_OK,
+        .offset = deviation->offset,
+        .name = deviation->name,
+        .name_len = deviation->name_len,
+        .message = deviation->message,
+    };
+    run->stopped = !run->finding(run->ctx, &finding);
+    return !run->stopped;
+}
+
+st_status st_check(st_source *source, const st_open_options *options, st_finding_fn finding,
+                   void *ctx, st_check_summary *out, st_error *error)
+{
+    ST_TRY(st__options_check(options, error));
+    st_source_info info;
+    ST_TRY(st_source_query(source, &info, error));
+    check_run run = {.source = source, .finding = finding, .ctx = ctx};
+    run.flags = options ? options->flags : 0;
+    st__header_input input = {
+        .read = check_read,
+        .ctx = &run,
+        .file_size = info.size,
+        .name = st_source_name(source),
+    };
+    st__os_random(input.hash_key, sizeof input.hash_key);
+    st__sink sink = {.report = check_report, .ctx = &run, .below = ST__STAGES};
+    st_check_summary summary = {0};
+    st_status status = st__header_check(&input, options, &sink, &summary, error);
+    if (status == ST_ERR_STOPPED && run.stopped)
+        return st__fail(error, ST_ERR_STOPPED, ST_NO_OFFSET, "%s: the check was stopped",
+                        input.name);
+    ST_TRY(status);
+    summary.errors = run.counts[ST_SEVERITY_ERROR];
+    summary.warnings = run.counts[ST_SEVERITY_WARNING];
+    summary.notes = run.counts[ST_SEVERITY_NOTE];
+    if (out)
+        *out = summary;
+    return ST_OK;
+}
