@@ -48,7 +48,7 @@ bool st__map_init(st__map *map, st_context *context, const void *records, size_t
                   size_t count, const st__hash_key *key)
 {
     uint32_t slots = 4, index_mask = 1;
-    while (slots - slots / 5 < count)
+    while (slots <= count + count / 4) /* one stays free, so that every search ends */
         slots *= 2;
     while (index_mask < count)
         index_mask = index_mask * 2 + 1;

@@ -75,6 +75,23 @@ static void test_records_of_any_stride(void **state)
     st__map_release(&map, NULL);
 }
 
+/* A search for what is not there ends in a map of any size. */
+static void test_absent_names_in_maps_of_every_size(void **state)
+{
+    (void)state;
+    names_fill();
+    for (size_t count = 1; count < 300; count++) {
+        st__map map;
+        assert_true(st__map_init(&map, NULL, many.keys, sizeof *many.keys, count, &key));
+        assert_int_equal(st__map_insert_all(&map, count, false), ST__MAP_NONE);
+        assert_true(map.mask >= count);
+        for (size_t i = 0; i < count + 50; i++)
+            assert_int_equal(st__map_find(&map, many.texts[i], many.keys[i].len),
+                             i < count ? i : ST__MAP_NONE);
+        st__map_release(&map, NULL);
+    }
+}
+
 static void test_empty_map_finds_nothing(void **state)
 {
     (void)state;
@@ -113,6 +130,7 @@ int main(void)
         cmocka_unit_test(test_finds_every_name_and_no_other),
         cmocka_unit_test(test_first_repetition_is_named),
         cmocka_unit_test(test_records_of_any_stride),
+        cmocka_unit_test(test_absent_names_in_maps_of_every_size),
         cmocka_unit_test(test_empty_map_finds_nothing),
         cmocka_unit_test(test_hash_depends_on_all),
     };
