@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The verbs: each is defined by the cmd_*.c of its name, and listed in main.c. */
+#ifndef CLI_CMD_H
+#define CLI_CMD_H
+
+#include "verb.h"
+
+extern const struct verb verb_ls;
+extern const struct verb verb_show;
+extern const struct verb verb_check;
+extern const struct verb verb_meta_get;
+extern const struct verb verb_meta_export;
+extern const struct verb verb_help;
+extern const struct verb verb_generate;
+
+#endif

@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* safetensors check: every rule that files break. */
+#include <inttypes.h>
+#include <safetensors/inspect.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd.h"
+#include "input.h"
+#include "json.h"
+#include "opt.h"
+#include "text.h"
+
+struct check_options {
+    struct common common;
+    bool quiet;
+    bool strict;
+    bool rules;
+    uint64_t max; /* findings printed per file */
+};
+
+static const struct opt check_options[] = {
+    {OPT_FLAG, 'q', "quiet", offsetof(struct check_options, quiet),
+     .help = "Print nothing: the exit code tells."},
+    {OPT_FLAG, 'S', "strict", offsetof(struct check_options, strict),
+     .help = "Exit with 1 for warnings too."},
+    {OPT_NUMBER, 'm', "max", offsetof(struct check_options, max), .arg = "COUNT",
+     .help = "Print at most so many findings per file (default 1000); all are counted."},
+    {OPT_FLAG, 0, "rules", offsetof(struct check_options, rules),
+     .help = "Print all rules instead: identifier, severity, text."},
+    {0},
+};
+
+/* What check does with each file. */
+struct check {
+    const struct check_options *options;
+    const char *path;
+    struct out *out;
+    struct json *json; /* NULL: text */
+    uint64_t printed;  /* findings of this file */
+};
+
+static const char *severity_name(int32_t severity)
+{
+    return severity == ST_SEVERITY_ERROR     ? "error"
+           : severity == ST_SEVERITY_WARNING ? "warning"
+                                             : "note";
+}
+
+static enum style severity_style(int32_t severity)
+{
+    return severity == ST_SEVERITY_ERROR     ? STYLE_ERROR
+           : severity == ST_SEVERITY_WARNING ? STYLE_WARNING
+                                             : STYLE_NOTE;
+}
+
+static const char *plural(uint64_t count)
+{
+    return count == 1 ? "" : "s";
+}
+
+static void severity_print(struct out *out, int32_t severity)
+{
+    out_style(out, severity_style(severity));
+    out_text(out, severity_name(severity));
+    out_style(out, STYLE_PLAIN);
+}
+
+/* ------------------------------------------------------------------------------ findings */
+
+/* Prints a message of the library's, in which names are escaped already. */
+static void message_print(struct out *out, const char *message)
+{
+    unsigned flags = out->text_flags;
+    out->text_flags |= TEXT_KEEP_BACKSLASH;
+    out_escaped(out, message, strlen(message));
+    out->text_flags = flags;
+}
+
+/* FILE:OFFSET: SEVERITY: MESSAGE [RULE], as compilers print. */
+static void finding_print(const struct check *check, const st_finding *finding)
+{
+    struct out *out = check->out;
+    out_escaped(out, check->path, strlen(check->path));
+    if (finding->offset != ST_NO_OFFSET)
+        out_print(out, ":%" PRIu64, finding->offset);
+    out_text(out, ": ");
+    severity_print(out, finding->severity);
+    out_text(out, ": ");
+    message_print(out, finding->message);
+    out_style(out, STYLE_DIM);
+    out_print(out, " [%s]", finding->rule->id);
+    out_style(out, STYLE_PLAIN);
+    out_text(out, "\n");
+}
+
+static void finding_json(struct json *json, const st_finding *finding)
+{
+    st_json_emit_object_begin(json->emitter);
+    json_text(json, "rule", finding->rule->id);
+    json_text(json, "severity", severity_name(finding->severity));
+    json_text(json, "status", st_status_name(finding->status));
+    json_key(json, "offset");
+    if (finding->offset == ST_NO_OFFSET)
+        st_json_emit_null(json->emitter);
+    else
+        st_json_emit_u64(json->emitter, finding->offset);
+    json_key(json, "tensor");
+    if (finding->name)
+        st_json_emit_string(json->emitter, finding->name, finding->name_len);
+    else
+        st_json_emit_null(json->emitter);
+    json_text(json, "message", finding->message);
+    st_json_emit_object_end(json->emitter);
+}
+
+static bool finding_take(void *ctx, const st_finding *finding)
+{
+    struct check *check = ctx;
+    if (finding->severity == ST_SEVERITY_ERROR ||
+        (finding->severity == ST_SEVERITY_WARNING && check->options->strict))
+        out_worst(check->out, EXIT_BAD);
+    if (check->options->quiet || check->printed == check->options->max)
+        return true;
+    check->printed++;
+    if (check->json)
+        finding_json(check->json, finding);
+    else
+        finding_print(check, finding);
+    return true;
+}
+
+/* ------------------------------------------------------------------------------- summary */
+
+static uint64_t findings_of(const st_check_summary *summary)
+{
+    return summary->errors + summary->warnings + summary->notes;
+}
+
+static void summary_print(const struct check *check, const st_check_summary *summary)
+{
+    struct out *out = check->out;
+    uint64_t omitted = findings_of(summary) - check->printed;
+    out_escaped(out, check->path, strlen(check->path));
+    out_text(out, ": ");
+    out_style(out, summary->errors ? STYLE_ERROR : STYLE_SIZE);
+    out_text(out, summary->errors ? "bad" : "good");
+    out_style(out, STYLE_PLAIN);
+    out_print(out, ", %" PRIu64 " error%s, %" PRIu64 " warning%s, %" PRIu64 " note%s",
+              summary->errors, plural(summary->errors), summary->warnings,
+              plural(summary->warnings), summary->notes, plural(summary->notes));
+    if (omitted)
+        out_print(out, ", of which %" PRIu64 " more %s not printed", omitted,
+                  omitted == 1 ? "is" : "are");
+    out_print(out, "; %" PRIu64 " tensor%s in ", summary->tensors, plural(summary->tensors));
+    if (out->tty)
+        out_print(out, "%s\n", text_bytes(summary->file_size).text);
+    else
+        out_print(out, "%" PRIu64 " bytes\n", summary->file_size);
+}
+
+static void summary_json(const struct check *check, const st_check_summary *summary)
+{
+    struct json *json = check->json;
+    json_bool(json, "good", summary->errors == 0 && !(check->options->strict && summary->warnings));
+    json_u64(json, "errors", summary->errors);
+    json_u64(json, "warnings", summary->warnings);
+    json_u64(json, "notes", summary->notes);
+    json_u64(json, "omitted", findings_of(summary) - check->printed);
+    json_u64(json, "size", summary->file_size);
+    json_u64(json, "header_size", summary->header_size);
+    json_u64(json, "data_size", summary->data_size);
+    json_u64(json, "tensors", summary->tensors);
+    json_u64(json, "metadata", summary->metadata);
+}
+
+/* --------------------------------------------------------------------------------- rules */
+
+static void rule_print(struct out *out, const st_rule *rule)
+{
+    out_print(out, out->tty ? "%-20s" : "%s\t", rule->id);
+    severity_print(out, rule->severity);
+    out_blanks(out, out->tty ? 9 - strlen(severity_name(rule->severity)) : 0);
+    out_text(out, out->tty ? "" : "\t");
+    out_print(out, "%s\n", rule->text);
+}
+
+static int rules_list(const struct check_options *options)
+{
+    struct out out;
+    struct json json;
+    out_open(&out, options->common.color);
+    if (!options->common.json) {
+        for (size_t i = 0; i < st_rule_count(); i++)
+            rule_print(&out, st_rule_at(i));
+        return out_close(&out);
+    }
+    json_open(&json, &out, out.tty ? 2 : 0);
+    st_json_emit_object_begin(json.emitter);
+    json_key(&json, "rules");
+    st_json_emit_array_begin(json.emitter);
+    for (size_t i = 0; i < st_rule_count(); i++) {
+        const st_rule *rule = st_rule_at(i);
+        st_json_emit_object_begin(json.emitter);
+        json_text(&json, "rule", rule->id);
+        json_text(&json, "severity", severity_name(rule->severity));
+        json_text(&json, "status", st_status_name(rule->status));
+        json_text(&json, "text", rule->text);
+        st_json_emit_object_end(json.emitter);
+    }
+    json_close_files(&json);
+    return out_close(&out);
+}
+
+/* ------------------------------------------------------------------------------ the verb */
+
+static st_status source_check(struct check *check, st_source *source, st_error *error)
+{
+    st_open_options options = input_options(&check->options->common);
+    st_check_summary summary;
+    if (check->json) {
+        json_key(check->json, "findings");
+        st_json_emit_array_begin(check->json->emitter);
+    }
+    st_status status = st_check(source, &options, finding_take, check, &summary, error);
+    if (check->json)
+        st_json_emit_array_end(check->json->emitter);
+    if (status == ST_OK && check->json)
+        summary_json(check, &summary);
+    else if (status == ST_OK && !check->options->quiet)
+        summary_print(check, &summary);
+    return status;
+}
+
+static void file_check(struct check *check)
+{
+    st_error error;
+    st_source *source = NULL;
+    check->printed = 0;
+    if (check->json)
+        json_open_file(check->json, check->path);
+    st_status status = input_open_source(check->path, &check->options->common, &source, &error);
+    if (status == ST_OK)
+        status = source_check(check, source, &error);
+    if (status != ST_OK)
+        file_fail(check->out, check->json, &error);
+    if (check->json)
+        st_json_emit_object_end(check->json->emitter);
+    st_source_release(source);
+}
+
+static int check_main(const struct verb *verb, const struct check_options *options,
+                      const struct args *args)
+{
+    struct out out;
+    struct json json;
+    struct check check = {.options = options, .out = &out};
+    if (options->rules)
+        return rules_list(options);
+    if (args->count == 0)
+        return usage_error(verb, "FILE is missing");
+    out_open(&out, options->common.color);
+    if (options->common.json && !options->quiet) {
+        check.json = &json;
+        json_open_files(&json, &out);
+    }
+    for (size_t i = 0; i < args->count; i++) {
+        check.path = args->at[i];
+        file_check(&check);
+    }
+    if (check.json)
+        json_close_files(&json);
+    return out_close(&out);
+}
+
+static int check_run(const struct verb *verb, int argc, char **argv)
+{
+    struct check_options options = {.max = 1000};
+    struct args args;
+    int code = opt_parse(verb, argc, argv, &options, &args);
+    if (code == OPT_GO)
+        code = check_main(verb, &options, &args);
+    free(args.at);
+    return code;
+}
+
+const struct verb verb_check = {
+    .name = "check",
+    .brief = "Check files against the rules of the format",
+    .about =
+        "Reads the header of each file and lists every rule that it breaks, going on after each: "
+        "FILE:OFFSET: SEVERITY: MESSAGE [RULE], the offset being that of the byte at fault. No "
+        "tensor is read.\n\n"
+        "An error means that the file is not valid and is refused by the other verbs. A warning "
+        "means that it is valid, but other readers may refuse it or read it differently. A note "
+        "is worth knowing. With --upstream the file is judged as the upstream reader would: what "
+        "only this program refuses becomes a warning.\n\n"
+        "The exit code is 1 if there is an error in any file.",
+    .args = (const struct arg[]){{ARG_FILE, "FILE", ARG_OPTIONAL | ARG_MANY, NULL}, {0}},
+    .options = check_options,
+    .examples =
+        (const struct example[]){
+            {"safetensors check *.safetensors", "Everything that is to be said of these files."},
+            {"safetensors check -q download.safetensors && mv download.safetensors models/",
+             "In a script."},
+            {"safetensors check --rules", "The rules."},
+            {0},
+        },
+    .reads_files = true,
+    .run = check_run,
+};

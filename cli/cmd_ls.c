@@ -1,0 +1,296 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* safetensors ls: the tensors of files, as a tree or one per line. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd.h"
+#include "filter.h"
+#include "input.h"
+#include "json.h"
+#include "listing.h"
+#include "memory.h"
+#include "opt.h"
+
+enum { LAYOUT_AUTO, LAYOUT_FLAT, LAYOUT_TREE, LAYOUT_TOTALS };
+enum { SORT_NOT_SAID = -1, SORT_OFFSET, SORT_NAME, SORT_SIZE, SORT_DTYPE };
+
+struct ls_options {
+    struct common common;
+    struct opt_list globs;
+    struct opt_list regexes;
+    struct opt_list dtypes;
+    int layout;
+    int sort;
+    bool exact;
+};
+
+static const char *const sort_choices[] = {"offset", "name", "size", "dtype", NULL};
+
+static const struct opt ls_options[] = {
+    {OPT_LIST, 'g', "glob", offsetof(struct ls_options, globs), .arg = "PATTERN",
+     .help = "List tensors whose names match a shell pattern, whose * matches dots too. May be "
+             "given again, and with --regex: a tensor needs to match one."},
+    {OPT_LIST, 'r', "regex", offsetof(struct ls_options, regexes), .arg = "PATTERN",
+     .help = "List tensors in whose names an extended regular expression is found."},
+    {OPT_LIST, 'd', "dtype", offsetof(struct ls_options, dtypes), .arg = "DTYPE",
+     .help = "List tensors of this dtype. May be given again."},
+    {OPT_SET, 'l', "flat", offsetof(struct ls_options, layout), .value = LAYOUT_FLAT,
+     .help = "Print one line per tensor: dtype, shape, size in bytes, offset in the file, name. "
+             "The default when the output is no terminal; there, tabs stand between."},
+    {OPT_SET, 't', "tree", offsetof(struct ls_options, layout), .value = LAYOUT_TREE,
+     .help = "Print a tree by the dots in the names, with layers that are alike shown once. The "
+             "default on a terminal."},
+    {OPT_SET, 'T', "totals", offsetof(struct ls_options, layout), .value = LAYOUT_TOTALS,
+     .help = "Print only the totals per dtype and of all: tensors, elements, bytes."},
+    {OPT_CHOICE, 's', "sort", offsetof(struct ls_options, sort), .arg = "KEY",
+     .choices = sort_choices,
+     .help = "Order the lines by offset (the default), name, size (the largest first), or dtype. "
+             "Chooses --flat where no layout is named."},
+    {OPT_FLAG, 'b', "bytes", offsetof(struct ls_options, exact),
+     .help = "Print sizes in bytes. The default when the output is no terminal."},
+    {0},
+};
+
+/* ---------------------------------------------------------------------------- picking */
+
+static int size_compare(const void *a, const void *b)
+{
+    const st_tensor *x = *(const st_tensor *const *)a, *y = *(const st_tensor *const *)b;
+    if (st_tensor_size(x) != st_tensor_size(y))
+        return st_tensor_size(x) > st_tensor_size(y) ? -1 : 1;
+    return (x->begin > y->begin) - (x->begin < y->begin);
+}
+
+static int dtype_compare(const void *a, const void *b)
+{
+    const st_tensor *x = *(const st_tensor *const *)a, *y = *(const st_tensor *const *)b;
+    if (x->dtype != y->dtype)
+        return x->dtype < y->dtype ? -1 : 1;
+    return (x->begin > y->begin) - (x->begin < y->begin);
+}
+
+/* Fills the listing with the tensors that pass the filter, in the order asked for. */
+static st_status tensors_pick(struct listing *listing, const struct filter *filter, int sort,
+                              st_error *error)
+{
+    const st_header *header = listing->header;
+    size_t count = st_header_count(header);
+    uint32_t *order = NULL;
+    if (sort == SORT_NAME) {
+        order = memory_new(count, sizeof *order);
+        st_status status = st_header_sort(header, order, error);
+        if (status != ST_OK) {
+            free(order);
+            return status;
+        }
+    }
+    listing->tensors = memory_new(count, sizeof *listing->tensors);
+    for (size_t i = 0; i < count; i++) {
+        const st_tensor *tensor = st_header_at(header, order ? order[i] : i);
+        if (filter_passes(filter, header, tensor))
+            listing->tensors[listing->count++] = tensor;
+    }
+    free(order);
+    if (sort == SORT_SIZE || sort == SORT_DTYPE)
+        qsort(listing->tensors, listing->count, sizeof *listing->tensors,
+              sort == SORT_SIZE ? size_compare : dtype_compare);
+    return ST_OK;
+}
+
+/* --------------------------------------------------------------------------- printing */
+
+static void json_totals(struct json *json, const struct totals *totals)
+{
+    json_u64(json, "tensors", totals->tensors);
+    json_u64(json, "elements", totals->elements);
+    json_u64(json, "bytes", totals->bytes);
+}
+
+static void json_tensor(struct json *json, const st_header *header, const st_tensor *tensor)
+{
+    size_t code_len;
+    const char *code = st_header_dtype_code(header, tensor->dtype, &code_len);
+    st_json_emit_object_begin(json->emitter);
+    json_string(json, "name", tensor->name, tensor->name_len);
+    json_string(json, "dtype", code, code_len);
+    json_shape(json, "shape", tensor->shape, tensor->ndim);
+    json_u64(json, "elements", st_tensor_count(tensor));
+    json_u64(json, "bytes", st_tensor_size(tensor));
+    json_u64(json, "offset", st_header_data_offset(header) + tensor->begin);
+    st_json_emit_object_end(json->emitter);
+}
+
+static void json_listing(struct json *json, const struct listing *listing)
+{
+    const st_header *header = listing->header;
+    json_u64(json, "size", st_header_data_offset(header) + st_header_data_size(header));
+    json_u64(json, "header_size", st_header_size(header));
+    json_u64(json, "metadata", st_header_metadata_count(header));
+    json_key(json, "tensors");
+    st_json_emit_array_begin(json->emitter);
+    for (size_t i = 0; i < listing->count; i++)
+        json_tensor(json, header, listing->tensors[i]);
+    st_json_emit_array_end(json->emitter);
+
+    struct totals all;
+    size_t count;
+    struct totals *dtypes = listing_sum(listing, &all, &count);
+    json_key(json, "totals");
+    st_json_emit_object_begin(json->emitter);
+    json_totals(json, &all);
+    json_key(json, "dtypes");
+    st_json_emit_array_begin(json->emitter);
+    for (size_t i = 0; i < count; i++) {
+        st_json_emit_object_begin(json->emitter);
+        size_t len;
+        const char *code = st_header_dtype_code(header, dtypes[i].dtype, &len);
+        json_string(json, "dtype", code, len);
+        json_totals(json, &dtypes[i]);
+        st_json_emit_object_end(json->emitter);
+    }
+    st_json_emit_array_end(json->emitter);
+    st_json_emit_object_end(json->emitter);
+    free(dtypes);
+}
+
+static int layout_choose(const struct ls_options *options, const struct out *out)
+{
+    if (options->layout != LAYOUT_AUTO)
+        return options->layout;
+    return out->tty && options->sort == SORT_NOT_SAID ? LAYOUT_TREE : LAYOUT_FLAT;
+}
+
+static void listing_print(const struct listing *listing, int layout, bool several, struct out *out)
+{
+    if (several && layout != LAYOUT_TREE) {
+        out_style(out, STYLE_HEAD);
+        out_escaped(out, listing->file, strlen(listing->file));
+        out_style(out, STYLE_PLAIN);
+        out_text(out, ":\n");
+    }
+    if (layout == LAYOUT_TREE)
+        listing_print_tree(listing, out);
+    else if (layout == LAYOUT_FLAT)
+        listing_print_flat(listing, out);
+    /* The lines that go through a pipe are tensors, all of them. */
+    if (layout == LAYOUT_FLAT && !out->tty)
+        return;
+    if (layout != LAYOUT_TOTALS)
+        out_text(out, "\n");
+    listing_print_totals(listing, out);
+}
+
+/* ---------------------------------------------------------------------------- the verb */
+
+/* What ls does with each file. */
+struct ls {
+    const struct ls_options *options;
+    const struct filter *filter;
+    struct out *out;
+    struct json *json; /* NULL: text */
+    int layout;
+    bool several;
+};
+
+static st_status file_list(const struct ls *ls, const char *path, bool first, st_error *error)
+{
+    st_file *file;
+    st_status status = input_open_file(path, &ls->options->common, &file, error);
+    if (status != ST_OK)
+        return status;
+    struct listing listing = {.file = path, .header = st_file_header(file)};
+    listing.exact = ls->options->exact || !ls->out->tty;
+    status = tensors_pick(&listing, ls->filter, ls->options->sort, error);
+    if (status == ST_OK && ls->json) {
+        json_listing(ls->json, &listing);
+    } else if (status == ST_OK) {
+        if (!first)
+            out_text(ls->out, "\n");
+        listing_print(&listing, ls->layout, ls->several, ls->out);
+    }
+    free(listing.tensors);
+    st_file_close(file);
+    return status;
+}
+
+static void files_list(struct ls *ls, const struct args *args)
+{
+    bool first = true;
+    for (size_t i = 0; i < args->count; i++) {
+        st_error error;
+        if (ls->json)
+            json_open_file(ls->json, args->at[i]);
+        st_status status = file_list(ls, args->at[i], first, &error);
+        if (status == ST_OK)
+            first = false;
+        else
+            file_fail(ls->out, ls->json, &error);
+        if (ls->json)
+            st_json_emit_object_end(ls->json->emitter);
+    }
+}
+
+static int ls_main(const struct ls_options *options, const struct filter *filter,
+                   const struct args *args)
+{
+    struct out out;
+    struct json json;
+    out_open(&out, options->common.color);
+    struct ls ls = {.options = options, .filter = filter, .out = &out};
+    ls.layout = layout_choose(options, &out);
+    ls.several = args->count > 1;
+    if (options->common.json) {
+        ls.json = &json;
+        json_open_files(&json, &out);
+    }
+    files_list(&ls, args);
+    if (ls.json)
+        json_close_files(&json);
+    return out_close(&out);
+}
+
+static int ls_run(const struct verb *verb, int argc, char **argv)
+{
+    struct ls_options options = {.sort = SORT_NOT_SAID};
+    struct args args;
+    struct filter filter = {&options.globs, &options.regexes, &options.dtypes, NULL};
+    int code = opt_parse(verb, argc, argv, &options, &args);
+    if (code == OPT_GO && !filter_init(&filter, verb, &options.common))
+        code = EXIT_USAGE;
+    if (code == OPT_GO) {
+        code = ls_main(&options, &filter, &args);
+        filter_release(&filter);
+    }
+    free(options.globs.at);
+    free(options.regexes.at);
+    free(options.dtypes.at);
+    free(args.at);
+    return code;
+}
+
+const struct verb verb_ls = {
+    .name = "ls",
+    .brief = "List the tensors of files",
+    .about =
+        "Lists tensors with dtype, shape, and size. On a terminal they are a tree by the dots in "
+        "their names, in which siblings with consecutive numbers that hold the same are shown "
+        "once: layers.[0-31] stands for 32 of them, its size is that of all 32, and below it "
+        "stands what each one holds.\n\n"
+        "Elsewhere each tensor is one line of five columns between tabs: dtype, shape, size in "
+        "bytes, offset in the file, name. Several files are headed by their names.",
+    .args = (const struct arg[]){{ARG_FILE, "FILE", ARG_MANY, NULL}, {0}},
+    .options = ls_options,
+    .examples =
+        (const struct example[]){
+            {"safetensors ls model.safetensors", "The tree."},
+            {"safetensors ls --sort size model.safetensors | head",
+             "The largest tensors, the largest first."},
+            {"safetensors ls -g '*.weight' -d BF16 *.safetensors",
+             "The BF16 weights of several files."},
+            {"safetensors ls --json model.safetensors | jq -r '.files[].tensors[].name'",
+             "All names."},
+            {0},
+        },
+    .reads_files = true,
+    .run = ls_run,
+};

@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* safetensors meta get, meta export: the strings in a file's __metadata__. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cmd.h"
+#include "input.h"
+#include "json.h"
+#include "nearest.h"
+#include "opt.h"
+#include "text.h"
+
+struct meta_options {
+    struct common common;
+    bool all;
+    bool expand;
+    const char *output;
+};
+
+#define EXPAND_OPTION                                                                         \
+ {                                                                                            \
+  OPT_FLAG, 'e', "expand", offsetof(struct meta_options, expand),                             \
+      .help = "Print values that are themselves JSON objects or arrays as such: indented in " \
+              "text, as a part of the document in JSON."                                      \
+ }
+
+static const struct opt get_options[] = {
+    {OPT_FLAG, 'a', "all", offsetof(struct meta_options, all),
+     .help = "Print long values whole on a terminal too."},
+    EXPAND_OPTION,
+    {0},
+};
+
+static const struct opt export_options[] = {
+    {OPT_FILE, 'o', "output", offsetof(struct meta_options, output), .arg = "OUT",
+     .help = "Write to this file instead of standard output."},
+    EXPAND_OPTION,
+    {0},
+};
+
+/* -------------------------------------------------------------------- JSON inside strings */
+
+static bool is_container_begin(int32_t kind)
+{
+    return kind == ST_JSON_OBJECT_BEGIN || kind == ST_JSON_ARRAY_BEGIN;
+}
+
+/* Tells whether a value is a JSON object or array, whole and valid. */
+static bool value_is_json(const st_metadata *entry)
+{
+    st_json_reader *reader;
+    st_json_token token = {0};
+    bool first = true, valid = true;
+    if (st_json_reader_new(NULL, entry->value, (size_t)entry->value_len, NULL, &reader, NULL) !=
+        ST_OK)
+        return false;
+    while (valid && (first || token.kind != ST_JSON_END)) {
+        valid = st_json_reader_next(reader, &token, NULL) == ST_OK &&
+                (!first || is_container_begin(token.kind));
+        first = false;
+    }
+    st_json_reader_free(reader);
+    return valid;
+}
+
+/* Emits a number as it was; one that no double and no integer holds, as a string. */
+static void number_emit(st_json_emitter *emitter, const char *text, size_t len)
+{
+    uint64_t whole;
+    double real;
+    if (st_json_parse_u64(text, len, &whole))
+        st_json_emit_u64(emitter, whole);
+    else if (text[0] == '-' && st_json_parse_u64(text + 1, len - 1, &whole) && whole > 0 &&
+             whole <= INT64_MAX)
+        st_json_emit_i64(emitter, -(int64_t)whole);
+    else if (st_json_parse_double(text, len, &real))
+        st_json_emit_double(emitter, real);
+    else
+        st_json_emit_string(emitter, text, len);
+}
+
+static void token_emit(st_json_emitter *emitter, const st_json_token *token)
+{
+    switch (token->kind) {
+    case ST_JSON_OBJECT_BEGIN: st_json_emit_object_begin(emitter); break;
+    case ST_JSON_OBJECT_END: st_json_emit_object_end(emitter); break;
+    case ST_JSON_ARRAY_BEGIN: st_json_emit_array_begin(emitter); break;
+    case ST_JSON_ARRAY_END: st_json_emit_array_end(emitter); break;
+    case ST_JSON_KEY: st_json_emit_key(emitter, token->text, token->len); break;
+    case ST_JSON_STRING: st_json_emit_string(emitter, token->text, token->len); break;
+    case ST_JSON_NUMBER: number_emit(emitter, token->text, token->len); break;
+    case ST_JSON_TRUE: st_json_emit_bool(emitter, true); break;
+    case ST_JSON_FALSE: st_json_emit_bool(emitter, false); break;
+    case ST_JSON_NULL: st_json_emit_null(emitter); break;
+    default: break;
+    }
+}
+
+/* Emits a value; with `expand`, one that is JSON as what it is. */
+static void value_emit(struct json *json, const st_metadata *entry, bool expand)
+{
+    st_json_reader *reader;
+    st_json_token token = {0};
+    if (!expand || !value_is_json(entry) ||
+        st_json_reader_new(NULL, entry->value, (size_t)entry->value_len, NULL, &reader, NULL) !=
+            ST_OK) {
+        st_json_emit_string(json->emitter, entry->value, (size_t)entry->value_len);
+        return;
+    }
+    while (st_json_reader_next(reader, &token, NULL) == ST_OK && token.kind != ST_JSON_END)
+        token_emit(json->emitter, &token);
+    st_json_reader_free(reader);
+}
+
+/* Emits an object of all entries, or of the one given. */
+static void entries_emit(struct json *json, const st_header *header, const st_metadata *only,
+                         bool expand)
+{
+    st_json_emit_object_begin(json->emitter);
+    for (size_t i = 0; i < st_header_metadata_count(header); i++) {
+        const st_metadata *entry = st_header_metadata_at(header, i);
+        if (only && entry != only)
+            continue;
+        st_json_emit_key(json->emitter, entry->key, entry->key_len);
+        value_emit(json, entry, expand);
+    }
+    st_json_emit_object_end(json->emitter);
+}
+
+/* What a verb does with its file. */
+struct meta {
+    const struct meta_options *options;
+    const char *path;
+    const char *key; /* NULL: all */
+    struct out *out;
+    const st_header *header;
+};
+
+/* ---------------------------------------------------------------------------- meta get */
+
+static void value_expand(struct out *out, const st_metadata *entry)
+{
+    struct json json;
+    json_open(&json, out, 2);
+    value_emit(&json, entry, true);
+    json_close(&json);
+}
+
+/* Prints the first columns of a value that fit the line. */
+static void value_shorten(struct out *out, const st_metadata *entry, size_t column)
+{
+    const char *more = out->utf8 ? "\u2026" : "...";
+    size_t width = out->width > column + 20 ? out->width - column : 20, used, i = 0, at = 0;
+    struct text_piece piece;
+    size_t len = (size_t)entry->value_len;
+    size_t room = width - 3;
+    /* What fits whole is printed whole; the text is looked at no further than the line is wide. */
+    for (; i < len && at <= width; i += used, at += piece.width)
+        used = text_escape(entry->value + i, len - i, out->text_flags, &piece);
+    if (at <= width) {
+        out_escaped(out, entry->value, len);
+        return;
+    }
+    for (i = at = 0; i < len; i += used, at += piece.width) {
+        used = text_escape(entry->value + i, len - i, out->text_flags, &piece);
+        if (at + piece.width > room)
+            break;
+        out_write(out, piece.text, piece.len);
+    }
+    out_text(out, more);
+}
+
+static void entry_print(const struct meta *meta, const st_metadata *entry)
+{
+    struct out *out = meta->out;
+    bool json = meta->options->expand && value_is_json(entry);
+    out_style(out, STYLE_GROUP);
+    out_escaped(out, entry->key, entry->key_len);
+    out_style(out, STYLE_PLAIN);
+    if (json) {
+        out_text(out, ":\n");
+        value_expand(out, entry);
+        return;
+    }
+    out_text(out, out->tty ? ": " : "\t");
+    if (out->tty && !meta->options->all)
+        value_shorten(out, entry, text_width(entry->key, entry->key_len, out->text_flags) + 2);
+    else
+        out_escaped(out, entry->value, (size_t)entry->value_len);
+    out_text(out, "\n");
+}
+
+/* Prints one value: its very bytes, but on a terminal. */
+static void value_print(const struct meta *meta, const st_metadata *entry)
+{
+    struct out *out = meta->out;
+    if (meta->options->expand && value_is_json(entry)) {
+        value_expand(out, entry);
+    } else if (out->tty) {
+        out->text_flags |= TEXT_KEEP_LINES | TEXT_KEEP_BACKSLASH;
+        out_escaped(out, entry->value, (size_t)entry->value_len);
+        out_text(out, "\n");
+    } else {
+        out_write(out, entry->value, (size_t)entry->value_len);
+    }
+}
+
+static void key_complain(const struct meta *meta)
+{
+    char hint[600];
+    struct nearest nearest;
+    nearest_init(&nearest, meta->key, strlen(meta->key));
+    for (size_t i = 0; i < st_header_metadata_count(meta->header); i++) {
+        const st_metadata *entry = st_header_metadata_at(meta->header, i);
+        nearest_offer(&nearest, entry->key, entry->key_len);
+    }
+    nearest_print(&nearest, hint, sizeof hint);
+    complain("%s: no metadata %s%s", meta->path, text_quote(meta->key, strlen(meta->key)).text,
+             hint);
+    out_worst(meta->out, EXIT_USAGE);
+}
+
+static void get_text(const struct meta *meta)
+{
+    if (meta->key) {
+        const st_metadata *entry =
+            st_header_metadata_find(meta->header, meta->key, strlen(meta->key));
+        if (entry)
+            value_print(meta, entry);
+        else
+            key_complain(meta);
+        return;
+    }
+    for (size_t i = 0; i < st_header_metadata_count(meta->header); i++)
+        entry_print(meta, st_header_metadata_at(meta->header, i));
+}
+
+static void document_print(const struct meta *meta, struct json *json)
+{
+    const st_metadata *only = NULL;
+    if (meta->key) {
+        only = st_header_metadata_find(meta->header, meta->key, strlen(meta->key));
+        if (!only)
+            key_complain(meta);
+    }
+    json_key(json, "metadata");
+    if (meta->key && !only)
+        st_json_emit_null(json->emitter);
+    else
+        entries_emit(json, meta->header, only, meta->options->expand);
+}
+
+/* ---------------------------------------------------------------------------- the verbs */
+
+static void export_text(const struct meta *meta)
+{
+    struct json json;
+    json_open(&json, meta->out, 2);
+    entries_emit(&json, meta->header, NULL, meta->options->expand);
+    json_close(&json);
+}
+
+/* Tells whether the file to write is the one that is read, and would be gone. */
+static bool is_same_file(const st_file *file, const char *path)
+{
+    st_source_info info;
+    struct stat there;
+    return stat(path, &there) == 0 && S_ISREG(there.st_mode) &&
+           st_source_query(st_file_source(file), &info, NULL) == ST_OK &&
+           info.inode == there.st_ino && info.device == there.st_dev;
+}
+
+/* Starts the output. Gives false, having complained. */
+static bool meta_out_open(const struct meta_options *options, const st_file *file, struct out *out)
+{
+    if (!options->output) {
+        out_open(out, options->common.color);
+        return true;
+    }
+    if (is_same_file(file, options->output)) {
+        complain("%s: this is the file that is read; --output would overwrite it", options->output);
+        return false;
+    }
+    return out_create(out, options->output);
+}
+
+/* Reads the header and prints what `text` does, or the document. */
+static int meta_main(const struct meta_options *options, const struct args *args,
+                     void (*text)(const struct meta *meta))
+{
+    st_error error;
+    st_file *file = NULL;
+    struct json json;
+    struct out out;
+    struct json *document = options->common.json ? &json : NULL;
+    struct meta meta = {.options = options, .path = args->at[0], .key = args->at[1], .out = &out};
+    st_status status = input_open_file(meta.path, &options->common, &file, &error);
+    if (status != ST_OK)
+        out_open(&out, options->common.color);
+    else if (!meta_out_open(options, file, &out)) {
+        st_file_close(file);
+        return EXIT_UNREADABLE;
+    }
+    if (document) {
+        json_open_files(document, &out);
+        json_open_file(document, meta.path);
+    }
+    meta.header = file ? st_file_header(file) : NULL;
+    if (status != ST_OK)
+        file_fail(&out, document, &error);
+    else if (document)
+        document_print(&meta, document);
+    else
+        text(&meta);
+    if (document) {
+        st_json_emit_object_end(document->emitter);
+        json_close_files(document);
+    }
+    st_file_close(file);
+    return out_close(&out);
+}
+
+static int meta_run(const struct verb *verb, int argc, char **argv,
+                    void (*text)(const struct meta *meta))
+{
+    struct meta_options options = {0};
+    struct args args;
+    int code = opt_parse(verb, argc, argv, &options, &args);
+    if (code == OPT_GO)
+        code = meta_main(&options, &args, text);
+    free(args.at);
+    return code;
+}
+
+static int get_run(const struct verb *verb, int argc, char **argv)
+{
+    return meta_run(verb, argc, argv, get_text);
+}
+
+static int export_run(const struct verb *verb, int argc, char **argv)
+{
+    return meta_run(verb, argc, argv, export_text);
+}
+
+const struct verb verb_meta_get = {
+    .name = "meta get",
+    .brief = "Print a file's metadata, or one value of it",
+    .about =
+        "Prints the strings of __metadata__, one line each, escaped: the key, a tab, the value; "
+        "on a terminal, a colon between, and long values cut.\n\n"
+        "With a KEY prints its value alone: to a pipe its very bytes, without a newline after "
+        "them.",
+    .args = (const struct arg[]){{ARG_FILE, "FILE", 0, NULL},
+                                 {ARG_KEY, "KEY", ARG_OPTIONAL, NULL},
+                                 {0}},
+    .options = get_options,
+    .examples =
+        (const struct example[]){
+            {"safetensors meta get model.safetensors", "All of it."},
+            {"safetensors meta get --expand lora.safetensors ss_tag_frequency",
+             "A value that is JSON, indented."},
+            {0},
+        },
+    .reads_files = true,
+    .run = get_run,
+};
+
+const struct verb verb_meta_export = {
+    .name = "meta export",
+    .brief = "Write a file's metadata as a JSON object",
+    .about = "Writes __metadata__ as one JSON object of strings, in the file's order; {} where "
+             "there is none.",
+    .args = (const struct arg[]){{ARG_FILE, "FILE", 0, NULL}, {0}},
+    .options = export_options,
+    .examples =
+        (const struct example[]){
+            {"safetensors meta export model.safetensors -o metadata.json", "Into a file."},
+            {0},
+        },
+    .reads_files = true,
+    .run = export_run,
+};

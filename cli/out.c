@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "out.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "term.h"
+#include "text.h"
+
+int exit_of(st_status status)
+{
+    if (status == ST_OK)
+        return EXIT_GOOD;
+    return status < 20 ? EXIT_UNREADABLE : status < 60 ? EXIT_BAD : EXIT_USAGE;
+}
+
+void complain(const char *format, ...)
+{
+    char message[1024];
+    va_list args;
+    va_start(args, format);
+    int printed = vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    size_t len = printed < 0 ? 0 : strlen(message);
+    unsigned flags = TEXT_KEEP_BACKSLASH | (term_has_utf8() ? 0 : TEXT_ASCII);
+
+    fflush(stdout); /* what came first is to stand first, where both are one terminal */
+    fputs("safetensors: ", stderr);
+    struct text_piece piece;
+    for (size_t i = 0; i < len;) {
+        i += text_escape(message + i, len - i, flags, &piece);
+        fwrite(piece.text, 1, piece.len, stderr);
+    }
+    fputc('\n', stderr);
+}
+
+static void out_fail(struct out *out)
+{
+    int reason = errno;
+    if (reason == EPIPE)
+        _Exit(out->exit_code);
+    complain("%s: %s", out->name, reason ? strerror(reason) : "write failed");
+    _Exit(EXIT_UNREADABLE);
+}
+
+void out_open(struct out *out, int color)
+{
+    *out = (struct out){.stream = stdout, .name = "standard output"};
+    out->tty = term_is(stdout);
+    out->utf8 = term_has_utf8();
+    out->color = color == COLOR_ALWAYS || (color == COLOR_AUTO && out->tty && term_wants_color());
+    out->width = out->tty ? term_width(stdout) : 80;
+    /* A pipe takes UTF-8 whatever the locale; a terminal of another charset might take parts of a
+     * character for controls. */
+    out->text_flags = out->tty && !out->utf8 ? TEXT_ASCII : 0;
+}
+
+bool out_create(struct out *out, const char *path)
+{
+    *out = (struct out){.name = path, .width = 80, .utf8 = true};
+    out->stream = fopen(path, "wb");
+    if (!out->stream)
+        complain("%s: %s", path, strerror(errno));
+    return out->stream != NULL;
+}
+
+int out_close(struct out *out)
+{
+    errno = 0;
+    bool failed = ferror(out->stream) != 0;
+    if (fclose(out->stream) != 0 || failed)
+        out_fail(out);
+    return out->exit_code;
+}
+
+void out_worst(struct out *out, int code)
+{
+    if (code > out->exit_code)
+        out->exit_code = code;
+}
+
+void out_write(struct out *out, const char *text, size_t len)
+{
+    if (len > 0 && fwrite(text, 1, len, out->stream) != len)
+        out_fail(out);
+}
+
+void out_text(struct out *out, const char *text)
+{
+    out_write(out, text, strlen(text));
+}
+
+void out_print(struct out *out, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int printed = vfprintf(out->stream, format, args);
+    va_end(args);
+    if (printed < 0)
+        out_fail(out);
+}
+
+void out_blanks(struct out *out, size_t count)
+{
+    static const char blanks[] = "                                ";
+    for (size_t take; count > 0; count -= take) {
+        take = count < sizeof blanks - 1 ? count : sizeof blanks - 1;
+        out_write(out, blanks, take);
+    }
+}
+
+void out_escaped(struct out *out, const char *text, size_t len)
+{
+    struct text_piece piece;
+    for (size_t i = 0; i < len;) {
+        size_t plain = text_plain_len(text + i, len - i);
+        out_write(out, text + i, plain);
+        i += plain;
+        if (i < len) {
+            i += text_escape(text + i, len - i, out->text_flags, &piece);
+            out_write(out, piece.text, piece.len);
+        }
+    }
+}
+
+void out_style(struct out *out, enum style style)
+{
+    static const char *const codes[] = {
+        [STYLE_PLAIN] = "\033[0m",    [STYLE_HEAD] = "\033[1m",       [STYLE_GROUP] = "\033[1;34m",
+        [STYLE_DTYPE] = "\033[36m",   [STYLE_SIZE] = "\033[32m",      [STYLE_DIM] = "\033[2m",
+        [STYLE_ERROR] = "\033[1;31m", [STYLE_WARNING] = "\033[1;33m", [STYLE_NOTE] = "\033[1;36m",
+    };
+    if (out->color)
+        out_text(out, codes[style]);
+}

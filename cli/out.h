@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the program says, and how it ends. A struct out is one stream of output: standard output or
+ * a file. A write that fails ends the program: with a message and EXIT_UNREADABLE, or, where the
+ * reader of a pipe has gone, silently with the exit code reached so far.
+ */
+#ifndef CLI_OUT_H
+#define CLI_OUT_H
+
+#include <safetensors/safetensors.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#if defined(__GNUC__)
+# define CLI_PRINTF(text, first) __attribute__((format(printf, text, first)))
+#else
+# define CLI_PRINTF(text, first)
+#endif
+
+enum {
+    EXIT_GOOD = 0,
+    EXIT_BAD = 1,       /* a file breaks the rules */
+    EXIT_USAGE = 2,     /* wrong usage, what was asked for not being there included */
+    EXIT_UNREADABLE = 3 /* something cannot be read or written */
+};
+
+/* Gives the exit code that a library status means. */
+int exit_of(st_status status);
+
+/* Prints "safetensors: MESSAGE" to standard error, controls escaped. */
+void complain(const char *format, ...) CLI_PRINTF(1, 2);
+
+enum { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
+
+enum style {
+    STYLE_PLAIN,
+    STYLE_HEAD,
+    STYLE_GROUP,
+    STYLE_DTYPE,
+    STYLE_SIZE,
+    STYLE_DIM,
+    STYLE_ERROR,
+    STYLE_WARNING,
+    STYLE_NOTE
+};
+
+struct out {
+    FILE *stream;
+    const char *name;
+    bool tty;
+    bool color;
+    bool utf8;           /* what reads it shows UTF-8 */
+    unsigned text_flags; /* for text_escape */
+    size_t width;        /* columns */
+    int exit_code;       /* the worst so far */
+};
+
+/* Starts on standard output; `color` is COLOR_…. */
+void out_open(struct out *out, int color);
+/* Starts on a new or emptied file. Gives false, having complained, if it cannot be made. */
+bool out_create(struct out *out, const char *path);
+/* Ends the stream; gives the exit code. */
+int out_close(struct out *out);
+/* Raises the exit code to at least `code`. */
+void out_worst(struct out *out, int code);
+
+void out_write(struct out *out, const char *text, size_t len);
+void out_text(struct out *out, const char *text);
+void out_print(struct out *out, const char *format, ...) CLI_PRINTF(2, 3);
+void out_blanks(struct out *out, size_t count);
+/* Writes text that came from a file, escaped. */
+void out_escaped(struct out *out, const char *text, size_t len);
+/* Switches the colour, where there are colours. */
+void out_style(struct out *out, enum style style);
+
+#endif

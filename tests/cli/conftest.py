@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running the binary named by ST_BINARY, through pipes or in a terminal, on files made here."""
+import fcntl
+import os
+import pty
+import select
+import struct
+import subprocess
+import termios
+
+import pytest
+
+from model_files import build, floats
+from program import Result, binary, environment
+
+
+@pytest.fixture
+def cli():
+    """Runs the binary; its standard output is a pipe."""
+
+    def run(*args, stdin=b"", env=None, stdout=subprocess.PIPE, cwd=None):
+        options = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
+        done = subprocess.run([binary(), *map(os.fspath, args)], stdout=stdout, cwd=cwd,
+                              stderr=subprocess.PIPE, env=environment(env), timeout=120,
+                              **options)
+        return Result(done.returncode, done.stdout, done.stderr.decode())
+
+    return run
+
+
+@pytest.fixture
+def terminal():
+    """Runs the binary in a terminal of some columns; gives what it shows."""
+
+    def run(*args, columns=80, env=None):
+        ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+        process = subprocess.Popen([binary(), *map(os.fspath, args)], stdin=subprocess.DEVNULL,
+                                   stdout=theirs, stderr=subprocess.PIPE, env=environment(env))
+        os.close(theirs)
+        out = b""
+        while True:
+            ready, _, _ = select.select([ours], [], [], 60)
+            if not ready:
+                process.kill()
+                pytest.fail("the terminal stayed silent")
+            try:
+                block = os.read(ours, 65536)
+            except OSError:  # EIO: the other side is closed
+                break
+            if not block:
+                break
+            out += block
+        os.close(ours)
+        err = process.stderr.read().decode()
+        return Result(process.wait(), out.replace(b"\r\n", b"\n"), err)
+
+    return run
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Writes a file of the given tensors, or of bytes, and gives its path."""
+
+    def write(content, metadata=None, name="model.safetensors", tail=b""):
+        path = tmp_path / name
+        if not isinstance(content, bytes):
+            content = build(content, metadata, tail)
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def small(make):
+    """Two tensors and a metadata entry."""
+    return make({"b.weight": ("F32", [2, 3], floats(0, 1, 2, 3, 4, 5)),
+                 "a": ("I16", [3], struct.pack("<3h", -7, 0, 300))}, {"format": "pt"})
