@@ -29,6 +29,7 @@ typedef struct st_rule {
     const char *text; /**< what the rule says, one line */
 } st_rule;
 
+/** The list of rules: their number, and each one by its index, 0 .. count-1. */
 ST_API size_t st_rule_count(void);
 ST_API const st_rule *st_rule_at(size_t index);
 /** Finds a rule by its identifier; NULL if there is none. */

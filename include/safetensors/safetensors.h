@@ -26,7 +26,7 @@
  *
  * - A mapped view (st_file_map) can fault (SIGBUS) when another process truncates the file while it
  *   is mapped, and shows what another process writes into it. st_file_read never does either: it
- *   copies, and reports ST_ERR_CHANGED when the file's size or change time moved meanwhile. The
+ *   copies, and reports ST_ERR_CHANGED when the file's size or times moved meanwhile. The
  *   exception is ST_IO_MAP, which asks for copies out of a mapping.
  * - The format promises no alignment. `begin` of an F32 tensor need not be a multiple of 4 and
  *   `8+N` need not be one of 8: copy with memcpy, or check before casting a pointer.

@@ -47,7 +47,7 @@ static st_status fault_info(void *self, st_source_info *out, st_error *error)
     *out = (st_source_info){.size = size_now(fault),
                             .device = 1,
                             .inode = 1,
-                            .mtime_ns = 1,
+                            .mtime_ns = is_changed(fault) ? 2 : 1,
                             .ctime_ns = is_changed(fault) ? 2 : 1,
                             .latency = ST_LATENCY_LOCAL};
     return ST_OK;

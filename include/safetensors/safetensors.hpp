@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * safetensors.hpp: safetensors.h for C++17. Owners release by themselves, failures are thrown as
+ * safetensors::error, names are std::string_view.
+ *
+ *     safetensors::file file("model.safetensors");
+ *     for (const st_tensor &tensor : file)
+ *         std::cout << safetensors::name(tensor) << '\n';
+ *     std::vector<std::byte> bytes = file.read(file.at("weight"), "0, :8");
+ *
+ * The C types are used as they are: what this header lacks is called in C on `get()`.
+ */
+#ifndef SAFETENSORS_SAFETENSORS_HPP
+#define SAFETENSORS_SAFETENSORS_HPP
+
+#include <safetensors/safetensors.h>
+
+#include <cstddef>
+#include <iterator>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace safetensors
+{
+
+/** A failure: what() is the message, which names file, tensor and numbers. */
+class error : public std::runtime_error
+{
+  public:
+    explicit error(const st_error &what) : std::runtime_error(what.message), error_(what)
+    {
+    }
+
+    st_status status() const noexcept
+    {
+        return error_.status;
+    }
+
+    /** Absolute byte offset in the file, or ST_NO_OFFSET. */
+    std::uint64_t offset() const noexcept
+    {
+        return error_.offset;
+    }
+
+    const st_error &get() const noexcept
+    {
+        return error_;
+    }
+
+  private:
+    st_error error_;
+};
+
+/** Throws unless `status`, returned by a call that filled `what`, is ST_OK. */
+inline void check(st_status status, const st_error &what)
+{
+    if (status != ST_OK)
+        throw error(what);
+}
+
+inline std::string_view name(const st_tensor &tensor) noexcept
+{
+    return {tensor.name, tensor.name_len};
+}
+
+/** Calls one of the library's functions that give an object back. */
+template <auto Release> struct releaser {
+    template <class T> void operator()(T *object) const noexcept
+    {
+        Release(object);
+    }
+};
+
+/** Owners of single references; get() and release() are std::unique_ptr's. */
+using context_ptr = std::unique_ptr<st_context, releaser<st_context_release>>;
+using buffer_ptr = std::unique_ptr<st_buffer, releaser<st_buffer_release>>;
+using header_ptr = std::unique_ptr<st_header, releaser<st_header_release>>;
+using source_ptr = std::unique_ptr<st_source, releaser<st_source_release>>;
+
+/** A part of a tensor: see st_region. */
+class region
+{
+  public:
+    region(const st_tensor &tensor, std::string_view index, st_context *context = nullptr)
+    {
+        st_error what;
+        check(st_region_parse(&region_, context, &tensor, index.data(), index.size(), &what), what);
+    }
+
+    region(const st_tensor &tensor, const st_index *index, std::size_t count,
+           st_context *context = nullptr)
+    {
+        st_error what;
+        check(st_region_init(&region_, context, &tensor, index, count, &what), what);
+    }
+
+    region(const region &) = delete;
+    region &operator=(const region &) = delete;
+
+    ~region()
+    {
+        st_region_release(&region_);
+    }
+
+    const st_region *get() const noexcept
+    {
+        return &region_;
+    }
+
+    std::uint64_t size() const noexcept
+    {
+        return region_.size;
+    }
+
+    std::vector<std::uint64_t> shape() const
+    {
+        return {region_.shape, region_.shape + region_.out_ndim};
+    }
+
+  private:
+    st_region region_{};
+};
+
+/** An open file, and a range of its tensors in the order of their data. Movable. */
+class file
+{
+  public:
+    explicit file(const std::string &path, const st_open_options *options = nullptr)
+    {
+        st_error what;
+        st_file *opened = nullptr;
+        check(st_file_open(path.c_str(), options, &opened, &what), what);
+        file_.reset(opened);
+    }
+
+    explicit file(st_source *source, const st_open_options *options = nullptr)
+    {
+        st_error what;
+        st_file *opened = nullptr;
+        check(st_file_open_source(source, options, &opened, &what), what);
+        file_.reset(opened);
+    }
+
+    /** Takes the memory over on success: see st_file_open_memory. */
+    explicit file(const st_memory &memory, const st_open_options *options = nullptr)
+    {
+        st_error what;
+        st_file *opened = nullptr;
+        check(st_file_open_memory(&memory, options, &opened, &what), what);
+        file_.reset(opened);
+    }
+
+    const st_file *get() const noexcept
+    {
+        return file_.get();
+    }
+
+    std::size_t size() const noexcept
+    {
+        return st_file_count(get());
+    }
+
+    const st_tensor &operator[](std::size_t index) const
+    {
+        return *st_file_at(get(), index);
+    }
+
+    /** Finds a tensor by name; nullptr if there is none. */
+    const st_tensor *find(std::string_view name) const noexcept
+    {
+        return st_file_find(get(), name.data(), name.size());
+    }
+
+    /** Finds a tensor by name. Throws std::out_of_range if there is none. */
+    const st_tensor &at(std::string_view name) const
+    {
+        const st_tensor *tensor = find(name);
+        if (!tensor)
+            throw std::out_of_range(std::string(st_file_name(get())) + ": no tensor \"" +
+                                    std::string(name) + "\"");
+        return *tensor;
+    }
+
+    /** Finds a metadata value by key; the default view, whose data() is nullptr, if there is none. */
+    std::string_view metadata(std::string_view key) const noexcept
+    {
+        const st_metadata *entry =
+            st_header_metadata_find(st_file_header(get()), key.data(), key.size());
+        return entry ? std::string_view(entry->value, static_cast<std::size_t>(entry->value_len))
+                     : std::string_view();
+    }
+
+    void read(const st_tensor &tensor, void *memory, std::size_t size) const
+    {
+        st_error what;
+        check(st_file_read(get(), &tensor, nullptr, memory, size, &what), what);
+    }
+
+    void read(const st_tensor &tensor, const region &part, void *memory, std::size_t size) const
+    {
+        st_error what;
+        check(st_file_read(get(), &tensor, part.get(), memory, size, &what), what);
+    }
+
+    std::vector<std::byte> read(const st_tensor &tensor) const
+    {
+        std::vector<std::byte> bytes(static_cast<std::size_t>(st_tensor_size(&tensor)));
+        read(tensor, bytes.data(), bytes.size());
+        return bytes;
+    }
+
+    /** Reads the part that an index such as "0, :8" selects. */
+    std::vector<std::byte> read(const st_tensor &tensor, std::string_view index) const
+    {
+        region part(tensor, index);
+        std::vector<std::byte> bytes(static_cast<std::size_t>(part.size()));
+        read(tensor, part, bytes.data(), bytes.size());
+        return bytes;
+    }
+
+    /** Maps the whole file; a tensor's bytes are at st_file_offset. Mind the caveats of safetensors.h. */
+    buffer_ptr map(std::uint32_t mode = ST_MAP_SHARED) const
+    {
+        st_error what;
+        st_buffer *buffer = nullptr;
+        check(st_file_map(get(), mode, &buffer, &what), what);
+        return buffer_ptr(buffer);
+    }
+
+    /** Walks the tensors. */
+    class iterator
+    {
+      public:
+        using iterator_category = std::forward_iterator_tag;
+        using value_type = st_tensor;
+        using difference_type = std::ptrdiff_t;
+        using pointer = const st_tensor *;
+        using reference = const st_tensor &;
+
+        iterator() = default;
+        iterator(const st_file *file, std::size_t index) : file_(file), index_(index)
+        {
+        }
+
+        reference operator*() const
+        {
+            return *st_file_at(file_, index_);
+        }
+
+        pointer operator->() const
+        {
+            return st_file_at(file_, index_);
+        }
+
+        iterator &operator++()
+        {
+            ++index_;
+            return *this;
+        }
+
+        iterator operator++(int)
+        {
+            iterator before = *this;
+            ++index_;
+            return before;
+        }
+
+        friend bool operator==(const iterator &a, const iterator &b)
+        {
+            return a.index_ == b.index_;
+        }
+
+        friend bool operator!=(const iterator &a, const iterator &b)
+        {
+            return !(a == b);
+        }
+
+      private:
+        const st_file *file_ = nullptr;
+        std::size_t index_ = 0;
+    };
+
+    iterator begin() const noexcept
+    {
+        return {get(), 0};
+    }
+
+    iterator end() const noexcept
+    {
+        return {get(), size()};
+    }
+
+  private:
+    std::unique_ptr<st_file, releaser<st_file_close>> file_;
+};
+
+} // namespace safetensors
+
+#endif

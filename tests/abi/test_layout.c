@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The layout of the public structs where long and pointers have 64 bits: what a program compiled
+ * against an older header relies on. A row changes only with the soname. */
+#include "support/check.h"
+
+#include <assert.h>
+#include <safetensors/inspect.h>
+#include <safetensors/json.h>
+
+#define SIZE(type, size) static_assert(sizeof(type) == (size), #type)
+#define FIELD(type, member, offset_) \
+ static_assert(offsetof(type, member) == (offset_), #type "." #member)
+
+#if UINTPTR_MAX == UINT64_MAX
+
+SIZE(st_error, 512);
+FIELD(st_error, status, 0);
+FIELD(st_error, sys_errno, 4);
+FIELD(st_error, offset, 8);
+FIELD(st_error, message, 16);
+
+SIZE(st_allocator, 32);
+FIELD(st_allocator, alloc, 0);
+FIELD(st_allocator, realloc, 8);
+FIELD(st_allocator, free, 16);
+FIELD(st_allocator, ctx, 24);
+
+SIZE(st_context_options, 88);
+FIELD(st_context_options, allocator, 0);
+FIELD(st_context_options, max_threads, 8);
+FIELD(st_context_options, reserved0, 12);
+FIELD(st_context_options, max_memory, 16);
+FIELD(st_context_options, reserved, 24);
+
+SIZE(st_memory, 32);
+FIELD(st_memory, data, 0);
+FIELD(st_memory, size, 8);
+FIELD(st_memory, release, 16);
+FIELD(st_memory, ctx, 24);
+
+SIZE(st_value, 24);
+FIELD(st_value, kind, 0);
+FIELD(st_value, reserved, 4);
+FIELD(st_value, as, 8);
+
+SIZE(st_tensor, 48);
+FIELD(st_tensor, name, 0);
+FIELD(st_tensor, name_len, 8);
+FIELD(st_tensor, reserved, 12);
+FIELD(st_tensor, shape, 16);
+FIELD(st_tensor, ndim, 24);
+FIELD(st_tensor, dtype, 28);
+FIELD(st_tensor, begin, 32);
+FIELD(st_tensor, end, 40);
+
+SIZE(st_open_options, 96);
+FIELD(st_open_options, flags, 0);
+FIELD(st_open_options, io, 4);
+FIELD(st_open_options, max_header_size, 8);
+FIELD(st_open_options, context, 16);
+FIELD(st_open_options, name, 24);
+FIELD(st_open_options, reserved, 32);
+
+SIZE(st_metadata, 24);
+FIELD(st_metadata, key, 0);
+FIELD(st_metadata, key_len, 8);
+FIELD(st_metadata, value_len, 12);
+FIELD(st_metadata, value, 16);
+
+SIZE(st_index, 32);
+FIELD(st_index, kind, 0);
+FIELD(st_index, has, 4);
+FIELD(st_index, start, 8);
+FIELD(st_index, stop, 16);
+FIELD(st_index, step, 24);
+
+SIZE(st_slice, 24);
+FIELD(st_slice, start, 0);
+FIELD(st_slice, count, 8);
+FIELD(st_slice, step, 16);
+
+SIZE(st_slices, 16);
+FIELD(st_slices, at, 0);
+FIELD(st_slices, count, 8);
+FIELD(st_slices, reserved, 12);
+
+SIZE(st_region, 80);
+FIELD(st_region, dims, 0);
+FIELD(st_region, shape, 8);
+FIELD(st_region, ndim, 16);
+FIELD(st_region, out_ndim, 20);
+FIELD(st_region, count, 24);
+FIELD(st_region, size, 32);
+FIELD(st_region, memory, 40);
+FIELD(st_region, memory_size, 48);
+FIELD(st_region, context, 56);
+FIELD(st_region, reserved, 64);
+
+SIZE(st_source_info, 96);
+FIELD(st_source_info, size, 0);
+FIELD(st_source_info, device, 8);
+FIELD(st_source_info, inode, 16);
+FIELD(st_source_info, mtime_ns, 24);
+FIELD(st_source_info, ctime_ns, 32);
+FIELD(st_source_info, etag, 40);
+FIELD(st_source_info, alignment, 48);
+FIELD(st_source_info, latency, 52);
+FIELD(st_source_info, parallelism, 56);
+FIELD(st_source_info, reserved0, 60);
+FIELD(st_source_info, reserved, 64);
+
+SIZE(st_segment, 16);
+FIELD(st_segment, data, 0);
+FIELD(st_segment, size, 8);
+
+SIZE(st_source_vtable, 56);
+FIELD(st_source_vtable, size, 0);
+FIELD(st_source_vtable, info, 8);
+FIELD(st_source_vtable, read, 16);
+FIELD(st_source_vtable, map, 24);
+FIELD(st_source_vtable, prefetch, 32);
+FIELD(st_source_vtable, native, 40);
+FIELD(st_source_vtable, free, 48);
+
+SIZE(st_json_token, 32);
+FIELD(st_json_token, kind, 0);
+FIELD(st_json_token, depth, 4);
+FIELD(st_json_token, text, 8);
+FIELD(st_json_token, len, 16);
+FIELD(st_json_token, offset, 24);
+
+SIZE(st_rule, 24);
+FIELD(st_rule, id, 0);
+FIELD(st_rule, severity, 8);
+FIELD(st_rule, status, 12);
+FIELD(st_rule, text, 16);
+
+SIZE(st_finding, 80);
+FIELD(st_finding, rule, 0);
+FIELD(st_finding, severity, 8);
+FIELD(st_finding, status, 12);
+FIELD(st_finding, offset, 16);
+FIELD(st_finding, name, 24);
+FIELD(st_finding, name_len, 32);
+FIELD(st_finding, message, 40);
+FIELD(st_finding, reserved, 48);
+
+SIZE(st_check_summary, 128);
+FIELD(st_check_summary, errors, 0);
+FIELD(st_check_summary, warnings, 8);
+FIELD(st_check_summary, notes, 16);
+FIELD(st_check_summary, tensors, 24);
+FIELD(st_check_summary, metadata, 32);
+FIELD(st_check_summary, file_size, 40);
+FIELD(st_check_summary, header_size, 48);
+FIELD(st_check_summary, data_size, 56);
+FIELD(st_check_summary, reserved, 64);
+
+#endif
+
+/* Zero is the good default of every struct of options. */
+static void test_zero_is_the_default(void **state)
+{
+    (void)state;
+    st_context_options options = {0};
+    st_context *context = NULL;
+    CHECK_OK(st_context_new(&options, &context, &error));
+    st_context_release(context);
+    options.reserved[7] = 1;
+    CHECK_ERR_TEXT(st_context_new(&options, &context, &error), ST_ERR_ARGUMENT, ST_NO_OFFSET,
+                   "reserved");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_zero_is_the_default)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
