@@ -115,7 +115,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *text = (const char *)data;
     output out = {0};
     st_json_emitter *emitter;
-    require(st_json_emitter_new(NULL, (uint32_t)(size % 3), output_write, &out, &emitter, NULL) == ST_OK);
+    require(st_json_emitter_new(NULL, (uint32_t)(size % 3), output_write, &out, &emitter, NULL) ==
+            ST_OK);
     bool accepted = text_copy(text, size, emitter);
     if (accepted) {
         require(st_json_emitter_finish(emitter, NULL) == ST_OK);

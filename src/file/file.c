@@ -17,18 +17,17 @@ static bool etag_equal(const char *a, const char *b)
     return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
-st_status st__file_unchanged(const st_file *file, st_error *error)
+st_status st__file_unchanged(const st_file *file, st_source_info *now, st_error *error)
 {
-    st_source_info now;
     const st_source_info *then = &file->identity;
-    ST_TRY(st_source_query(file->source, &now, error));
-    if (now.size != then->size)
+    ST_TRY(st_source_query(file->source, now, error));
+    if (now->size != then->size)
         return st__fail(error, ST_ERR_CHANGED, ST_NO_OFFSET,
                         "%s: its size went from %" PRIu64 " to %" PRIu64
                         " bytes since it was opened; open it again",
-                        file->source->name, then->size, now.size);
-    if (now.mtime_ns != then->mtime_ns || now.ctime_ns != then->ctime_ns ||
-        now.device != then->device || now.inode != then->inode || !etag_equal(now.etag, then->etag))
+                        file->source->name, then->size, now->size);
+    if (now->mtime_ns != then->mtime_ns || now->device != then->device ||
+        now->inode != then->inode || !etag_equal(now->etag, then->etag))
         return st__fail(error, ST_ERR_CHANGED, ST_NO_OFFSET,
                         "%s: it was changed since it was opened; open it again",
                         file->source->name);

@@ -16,7 +16,9 @@ struct st_file {
     _Atomic(st_buffer *) mapping; /* of ST_IO_MAP, made by the first read */
 };
 
-/* ST_ERR_CHANGED unless the source is what it was at the open. */
-st_status st__file_unchanged(const st_file *file, st_error *error);
+/* ST_ERR_CHANGED unless the source is what it was at the open, as far as size, times of its contents and
+ * identity tell. The change time may differ: it also moves when the file is renamed over, linked or given
+ * another mode, and its bytes are still those that the header describes. `now` receives all of it. */
+st_status st__file_unchanged(const st_file *file, st_source_info *now, st_error *error);
 
 #endif

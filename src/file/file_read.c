@@ -100,6 +100,7 @@ typedef struct file_reading {
     st__runs runs;
     st__transfer transfer;
     bool volatile_source;
+    st_source_info before;
 } file_reading;
 
 /* Finds where the bytes come from. A mapping of a file that shrank would fault, so that is looked at
@@ -115,9 +116,11 @@ static st_status reading_source(file_reading *reading, const st_file *file, cons
         memory = source->memory.data;
     } else if (file->io == ST_IO_MAP) {
         ST_TRY(file_mapping(file, &memory, error));
-        if (memory)
-            ST_TRY(st__file_unchanged(file, error));
     }
+    if (memory && reading->volatile_source)
+        ST_TRY(st__file_unchanged(file, &reading->before, error));
+    else if (reading->volatile_source && reading->runs.size)
+        ST_TRY(st_source_query(file->source, &reading->before, error));
     reading->transfer = (st__transfer){.source = file->source,
                                        .runs = &reading->runs,
                                        .offset = offset,
@@ -144,8 +147,14 @@ static st_status reading_open(file_reading *reading, const st_file *file, const 
 static st_status reading_close(file_reading *reading, const st_file *file, st_status status,
                                st_error *error)
 {
-    if (status == ST_OK && reading->volatile_source && reading->runs.size)
-        status = st__file_unchanged(file, error);
+    st_source_info now;
+    if (status == ST_OK && reading->volatile_source && reading->runs.size) {
+        status = st__file_unchanged(file, &now, error);
+        if (status == ST_OK && now.ctime_ns != reading->before.ctime_ns)
+            status =
+                st__fail(error, ST_ERR_CHANGED, ST_NO_OFFSET,
+                         "%s: it was changed while it was read; read it again", file->source->name);
+    }
     st__runs_release(&reading->runs);
     return status;
 }

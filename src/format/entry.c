@@ -177,7 +177,7 @@ st__unit st__entry_commit(st__scan *scan, const st__entry *entry)
     if (scan->sink) {
         uint64_t name = st__json_offset(&scan->json, entry->name_at) - 8;
         uint64_t offsets = st__json_offset(&scan->json, entry->offsets_at) - 8;
-        scan->places[scan->header->count] = (st__place){(uint32_t)name, (uint32_t)offsets};
+        scan->places[scan->header->count] = (st__entry_place){(uint32_t)name, (uint32_t)offsets};
     }
     table_append(scan->header, entry);
     return ST__UNIT_OK;
@@ -247,6 +247,8 @@ bool st__scan_learned(st__scan *scan)
 {
     const st__pattern *pattern = &scan->pattern;
     const unsigned char *first = scan->json.p + 1;
+    if (first[-1] != '"')
+        return false;
     const unsigned char *p = st__json_plain(first, (unsigned char *)scan->text);
     size_t len = (size_t)(p - first);
     if (*p != '"' || (len == 12 && memcmp(first, "__metadata__", 12) == 0))

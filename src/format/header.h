@@ -13,7 +13,8 @@ typedef struct st__header_input {
     st_status (*read)(void *ctx, uint64_t offset, void *dst, size_t size, st_error *error);
     void *ctx;
     uint64_t file_size;
-    uint64_t first;   /* bytes that the first reading may ask for at most; 0: ST__HEADER_BLOCK */
+    uint64_t
+        first; /* bytes that the first reading may ask for, if below ST__HEADER_BLOCK; 0: that */
     const char *name; /* the file's, for messages */
     /* Random words that key the hash of names, so that no file can be made to collide; all 0: derived
      * from addresses. */

@@ -313,7 +313,7 @@ static st_status fast_stream(attempt *a, unsigned char *chunk, bool *too_long, s
                              st_error *error)
 {
     uint64_t first = a->input->first ? a->input->first : ST__HEADER_BLOCK;
-    uint64_t offset = st__min_u64(a->input->file_size, first);
+    uint64_t offset = st__min_u64(a->input->file_size, st__min_u64(first, ST__HEADER_BLOCK));
     ST_TRY(a->input->read(a->input->ctx, 0, chunk, (size_t)offset, error));
     frame f = {.bytes = chunk,
                .len = (size_t)offset,

@@ -181,7 +181,7 @@ static void permute(st__scan *scan, sort_item *items)
         if (items[i].index == i)
             continue;
         st_tensor tensor = header->tensors[i];
-        st__place place = scan->sink ? scan->places[i] : (st__place){0, 0};
+        st__entry_place place = scan->sink ? scan->places[i] : (st__entry_place){0, 0};
         size_t at = i;
         for (;;) {
             size_t from = items[at].index;

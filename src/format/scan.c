@@ -174,6 +174,7 @@ static bool arena_string(st__scan *scan, char **out, size_t *len)
 static bool metadata_entry(st__scan *scan)
 {
     st__json *json = &scan->json;
+    st__json_space(json);
     const unsigned char *key_at = json->p;
     char *key, *value = NULL;
     size_t key_len, value_len = 0;
@@ -230,6 +231,7 @@ static bool metadata_entry(st__scan *scan)
 static bool member(st__scan *scan)
 {
     st__json *json = &scan->json;
+    st__json_space(json);
     const unsigned char *name_at = json->p;
     char *name;
     size_t len;

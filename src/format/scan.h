@@ -49,10 +49,10 @@ struct st_header {
 };
 
 /* Where an entry stands, relative to the header's first byte. */
-typedef struct st__place {
+typedef struct st__entry_place {
     uint32_t name;    /* its opening quote */
     uint32_t offsets; /* the bracket of data_offsets */
-} st__place;
+} st__entry_place;
 
 /* A run of bytes between two values, compared in words with the last one masked. */
 typedef struct st__literal {
@@ -114,8 +114,8 @@ typedef struct st__scan {
     struct {
         const uint64_t *at;
         uint32_t ndim;
-    } shapes[64];      /* shapes met, by hash */
-    st__place *places; /* with a sink: one per tensor */
+    } shapes[64];            /* shapes met, by hash */
+    st__entry_place *places; /* with a sink: one per tensor */
     size_t places_size;
     uint32_t *metadata_places; /* with a sink: of each key */
     size_t metadata_places_capacity;

@@ -152,7 +152,7 @@ st_status st_source_open(const char *path, const st_open_options *options, st_so
 {
     ST_TRY(st__options_check(options, error));
     const char *name = options && options->name ? options->name : path;
-    int fd;
+    int fd = -1;
     int failed = st__os_open(path, &fd);
     st__os_info info;
     /* A socket, or a device without a driver, refuses to be opened at all. */
@@ -172,7 +172,7 @@ st_status st_source_open_fd(int fd, const st_open_options *options, st_source **
 {
     ST_TRY(st__options_check(options, error));
     char name[32];
-    int copy;
+    int copy = -1;
     (void)snprintf(name, sizeof name, "<descriptor %d>", fd);
     int failed = st__os_duplicate(fd, &copy);
     if (failed)

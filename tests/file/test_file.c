@@ -353,28 +353,21 @@ static void test_changed_files(void **state)
     }
 }
 
-/* A file put in the place of the open one is another file: the bytes of the open one stay. But losing its
- * name may move its change time, and a change is what is reported then. */
+/* A file put in the place of the open one is another file: the bytes of the open one stay, though losing its
+ * name moves its change time. */
 static void test_replaced_file(void **state)
 {
     (void)state;
     sample_file own = sample, other = sample;
     st_file *file;
     unsigned char got[8];
-    struct stat before, after;
     sample_store(&own);
     sample_store(&other);
     CHECK_OK(st_file_open(own.path, NULL, &file, &error));
-    int fd = open(own.path, O_RDONLY);
-    assert_int_equal(fstat(fd, &before), 0);
     usleep(20000); /* past the grain of the clock that stamps files */
     assert_int_equal(rename(other.path, own.path), 0);
-    assert_int_equal(fstat(fd, &after), 0);
-    bool moved = memcmp(&before.st_ctim, &after.st_ctim, sizeof before.st_ctim) != 0;
-    CHECK_ERR(st_file_read(file, sample_find(file, "s"), NULL, got, 8, &error),
-              moved ? ST_ERR_CHANGED : ST_OK, moved ? ST_NO_OFFSET : 0);
+    CHECK_OK(st_file_read(file, sample_find(file, "s"), NULL, got, 8, &error));
     check_bytes(got, 240, 8);
-    close(fd);
     st_file_close(file);
     unlink(own.path);
 }

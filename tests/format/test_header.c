@@ -52,23 +52,29 @@ typedef struct form {
 } form;
 
 static const form forms[] = {
-    {"canonical", "{", "\"t.%05d.weight\":{\"dtype\":\"%s\",\"shape\":[%d,2],\"data_offsets\":[%d,%d]}", ",", "}"},
-    {"json.dumps", "{", "\"t.%05d.weight\": {\"dtype\": \"%s\", \"shape\": [%d, 2], \"data_offsets\": [%d, %d]}",
-     ", ", "}"},
+    {"canonical", "{",
+     "\"t.%05d.weight\":{\"dtype\":\"%s\",\"shape\":[%d,2],\"data_offsets\":[%d,%d]}", ",", "}"},
+    {"json.dumps", "{",
+     "\"t.%05d.weight\": {\"dtype\": \"%s\", \"shape\": [%d, 2], \"data_offsets\": [%d, %d]}", ", ",
+     "}"},
     {"indented", "{\n  ",
      "\"t.%05d.weight\": {\n    \"dtype\": \"%s\",\n    \"shape\": [\n      %d,\n      2\n    ],\n"
      "    \"data_offsets\": [\n      %d,\n      %d\n    ]\n  }",
      ",\n  ", "\n}\n"},
     {"unknown field", "{",
-     "\"t.%05d.weight\":{\"x\":[{}],\"dtype\":\"%s\",\"shape\":[%d,2],\"data_offsets\":[%d,%d]}", ",", "}"},
+     "\"t.%05d.weight\":{\"x\":[{}],\"dtype\":\"%s\",\"shape\":[%d,2],\"data_offsets\":[%d,%d]}",
+     ",", "}"},
     {"escapes", "{",
-     "\"t\\u002e%05d\\/weight\":{\"dtyp\\u0065\":\"%s\",\"shape\":[%d,2],\"data_offsets\":[%d,%d]}", ",", "}"},
+     "\"t\\u002e%05d\\/weight\":{\"dtyp\\u0065\":\"%s\",\"shape\":[%d,2],\"data_offsets\":[%d,%d]}",
+     ",", "}"},
     {"non-ASCII", "{",
-     "\"\xe5\xb1\x82.%05d.\xf0\x9f\x98\x80\":{\"dtype\":\"%s\",\"shape\":[%d,2],\"data_offsets\":[%d,%d]}", ",",
-     "}"},
+     "\"\xe5\xb1\x82.%05d.\xf0\x9f\x98\x80\":{\"dtype\":\"%s\",\"shape\":[%d,2],\"data_offsets\":[%"
+     "d,%d]}",
+     ",", "}"},
 };
 
-static const char *const codes[] = {"F8_E4M3", "U8", "F8_E4M3FNUZ", "BOOL", "F8_E5M2FNUZ", "I8", "F8_E8M0"};
+static const char *const codes[] = {"F8_E4M3",     "U8", "F8_E4M3FNUZ", "BOOL",
+                                    "F8_E5M2FNUZ", "I8", "F8_E8M0"};
 
 /* `count` tensors of 2 * (1 + i % 9) bytes each. */
 static uint64_t make_header(const form *f, int count, text *out)
@@ -118,6 +124,29 @@ static void check_header(const st_header *header, int count)
     assert_int_equal(st_header_data_size(header), offset);
 }
 
+/* A reader whose n-th call fails, and who counts what and how far it was asked. */
+typedef struct reader {
+    const unsigned char *bytes;
+    uint64_t end;
+    uint64_t fail_at;
+    uint64_t calls;
+    uint64_t total;
+} reader;
+
+static st_status reader_read(void *ctx, uint64_t offset, void *dst, size_t size, st_error *error)
+{
+    reader *r = ctx;
+    if (++r->calls == r->fail_at) {
+        *error = (st_error){.status = ST_ERR_IO, .sys_errno = 5, .offset = offset};
+        return ST_ERR_IO;
+    }
+    memcpy(dst, r->bytes + offset, size);
+    r->total += size;
+    if (offset + size > r->end)
+        r->end = offset + size;
+    return ST_OK;
+}
+
 /* ---------------------------------------------------------------------------- the window */
 
 static void test_every_form_is_read(void **state)
@@ -142,7 +171,7 @@ static void test_every_form_is_read(void **state)
     }
 }
 
-/* Blanks in front shift every token over the window's edge at some shift. */
+/* Blanks in front shift every token over the window's edge at some shift; the header is read once. */
 static void test_units_cut_at_every_byte(void **state)
 {
     (void)state;
@@ -154,10 +183,14 @@ static void test_units_cut_at_every_byte(void **state)
             size_t size;
             add(&t, "%*s", shift, "");
             for (size_t at = 0; at < plain.len; at += 60000)
-                add(&t, "%.*s", (int)(plain.len - at < 60000 ? plain.len - at : 60000), plain.at + at);
+                add(&t, "%.*s", (int)(plain.len - at < 60000 ? plain.len - at : 60000),
+                    plain.at + at);
             unsigned char *bytes = framed(&t, &size);
+            reader r = {.bytes = bytes};
+            st__header_input input = {reader_read, &r, size + data, size, "r", {1, 2, 3}};
             st_header *header;
-            CHECK_OK(st_header_parse(bytes, size, size + data, NULL, &header, &error));
+            CHECK_OK(st__header_read(&input, NULL, &header, &error));
+            assert_int_equal(r.total, size); /* no second look */
             check_header(header, 400);
             st_header_release(header);
             free(bytes);
@@ -198,9 +231,14 @@ static void test_units_longer_than_the_window(void **state)
 static void test_faults_at_every_window_position(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"\"x\":{\"dtype\":\"U8\",\"shape\":[01],\"data_offsets\":[0,1]}}",
-                                      "\"x\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}]",
-                                      "\"x\\q\":{}}", "\"x\n\":{}}", "nul}", "}", "\"x\":{\"a\":1e999}}"};
+    static const char *const bad[] = {
+        "\"x\":{\"dtype\":\"U8\",\"shape\":[01],\"data_offsets\":[0,1]}}",
+        "\"x\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}]",
+        "\"x\\q\":{}}",
+        "\"x\n\":{}}",
+        "nul}",
+        "}",
+        "\"x\":{\"a\":1e999}}"};
     static const int at[] = {28, 51, 3, 2, 0, 0, 9};
     for (size_t b = 0; b < sizeof bad / sizeof *bad; b++) {
         for (int shift = 0; shift < 90; shift++) {
@@ -212,8 +250,36 @@ static void test_faults_at_every_window_position(void **state)
             add(&t, "%s", bad[b]);
             unsigned char *bytes = framed(&t, &size);
             st_header *header;
-            CHECK_ERR(st_header_parse(bytes, size, size + 10000, NULL, &header, &error), ST_ERR_HEADER_JSON,
-                      offset);
+            CHECK_ERR(st_header_parse(bytes, size, size + 10000, NULL, &header, &error),
+                      ST_ERR_HEADER_JSON, offset);
+            free(bytes);
+            free(t.at);
+        }
+    }
+}
+
+/* What was learned from one entry must not hide a fault in front of the next, whatever stood between. */
+static void test_faults_between_learned_entries(void **state)
+{
+    (void)state;
+    static const char *const between[] = {
+        "\"__metadata__\":{\"k\":\"v\"},", "\"__metadata__\":null,",
+        "\"e\":{\"shape\":[0],\"dtype\":\"U8\",\"data_offsets\":[2,2]},", ""};
+    for (size_t b = 0; b < sizeof between / sizeof *between; b++) {
+        for (int letter = 0; letter < 3; letter++) {
+            text t = {0};
+            size_t size;
+            add(&t,
+                "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},"
+                "\"b\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,2]},%s",
+                between[b]);
+            size_t offset = 8 + t.len;
+            add(&t, "%cc\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[2,3]}}",
+                "X{\\"[letter]);
+            unsigned char *bytes = framed(&t, &size);
+            st_header *header;
+            CHECK_ERR(st_header_parse(bytes, size, size + 3, NULL, &header, &error),
+                      ST_ERR_HEADER_JSON, offset);
             free(bytes);
             free(t.at);
         }
@@ -231,8 +297,9 @@ static void test_entries_out_of_order(void **state)
     add(&t, "{");
     for (int i = 0; i < COUNT; i++) {
         int k = i * 1009 % COUNT; /* a permutation */
-        add(&t, "%s\"n%d\":{\"dtype\":\"U16\",\"shape\":[%d],\"data_offsets\":[%d,%d]}", i ? "," : "", k,
-            k % 3 ? 4 : 0, (k + 2) / 3 * 16 - (k % 3 == 2 ? 8 : 0) - (k % 3 == 1 ? 16 : 0) + (k % 3 == 2 ? 0 : 0),
+        add(&t, "%s\"n%d\":{\"dtype\":\"U16\",\"shape\":[%d],\"data_offsets\":[%d,%d]}",
+            i ? "," : "", k, k % 3 ? 4 : 0,
+            (k + 2) / 3 * 16 - (k % 3 == 2 ? 8 : 0) - (k % 3 == 1 ? 16 : 0) + (k % 3 == 2 ? 0 : 0),
             (k + 2) / 3 * 16 - (k % 3 == 2 ? 8 : 0) - (k % 3 == 1 ? 16 : 0) + (k % 3 ? 8 : 0));
     }
     add(&t, "}");
@@ -255,8 +322,8 @@ static void test_entries_out_of_order(void **state)
 static void test_sorted_by_name(void **state)
 {
     (void)state;
-    static const char *const sorted[] = {"", "Z", "a", "a10", "a2", "b", "\xc3\xa9", "\xef\xbd\xb1",
-                                         "\xf0\x9f\x98\x80"};
+    static const char *const sorted[] = {
+        "", "Z", "a", "a10", "a2", "b", "\xc3\xa9", "\xef\xbd\xb1", "\xf0\x9f\x98\x80"};
     enum { COUNT = 9 };
     for (unsigned seed = 0; seed < 500; seed++) {
         unsigned order[COUNT], random = seed * 2654435761u + 12345;
@@ -270,8 +337,8 @@ static void test_sorted_by_name(void **state)
         }
         add(&t, "{");
         for (unsigned i = 0; i < COUNT; i++)
-            add(&t, "%s\"%s\":{\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[%u,%u]}", i ? "," : "",
-                sorted[order[i]], i, i + 1);
+            add(&t, "%s\"%s\":{\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[%u,%u]}",
+                i ? "," : "", sorted[order[i]], i, i + 1);
         add(&t, "}");
         unsigned char *bytes = framed(&t, &size);
         st_header *header;
@@ -297,7 +364,8 @@ static st_header *parse_text(const char *json, uint64_t data, uint32_t flags, st
     st_open_options options = {.flags = flags};
     add(&t, "%s", json);
     unsigned char *bytes = framed(&t, &size);
-    CHECK_ERR(st_header_parse(bytes, size, size + data, &options, &header, &error), expected, offset);
+    CHECK_ERR(st_header_parse(bytes, size, size + data, &options, &header, &error), expected,
+              offset);
     free(bytes);
     free(t.at);
     return header;
@@ -349,7 +417,8 @@ static void test_too_many_unknown_dtypes(void **state)
     for (int i = 0; i < 65; i++) {
         add(&t, "%s", i ? "," : "");
         at = t.len;
-        add(&t, "\"n%d\":{\"dtype\":\"Q%d\",\"shape\":[1],\"data_offsets\":[%d,%d]}", i, i, i, i + 1);
+        add(&t, "\"n%d\":{\"dtype\":\"Q%d\",\"shape\":[1],\"data_offsets\":[%d,%d]}", i, i, i,
+            i + 1);
     }
     add(&t, "}");
     parse_text(t.at, 65, ST_OPEN_UNKNOWN_DTYPES, ST_ERR_ENTRY_TYPE, 8 + at);
@@ -364,10 +433,13 @@ static void test_options_are_judged(void **state)
     uint64_t n = 0;
     st_open_options flags = {.flags = 128}, io = {.io = 9}, reserved = {.reserved = {1}};
     st_open_options limit = {.max_header_size = 1}, huge = {.max_header_size = UINT32_MAX};
-    CHECK_ERR(st_header_parse(bytes, 10, 10, &flags, &header, &error), ST_ERR_ARGUMENT, ST_NO_OFFSET);
+    CHECK_ERR(st_header_parse(bytes, 10, 10, &flags, &header, &error), ST_ERR_ARGUMENT,
+              ST_NO_OFFSET);
     CHECK_ERR(st_header_parse(bytes, 10, 10, &io, &header, &error), ST_ERR_ARGUMENT, ST_NO_OFFSET);
-    CHECK_ERR(st_header_parse(bytes, 10, 10, &reserved, &header, &error), ST_ERR_ARGUMENT, ST_NO_OFFSET);
-    CHECK_ERR(st_header_parse(bytes, 10, 10, &huge, &header, &error), ST_ERR_ARGUMENT, ST_NO_OFFSET);
+    CHECK_ERR(st_header_parse(bytes, 10, 10, &reserved, &header, &error), ST_ERR_ARGUMENT,
+              ST_NO_OFFSET);
+    CHECK_ERR(st_header_parse(bytes, 10, 10, &huge, &header, &error), ST_ERR_ARGUMENT,
+              ST_NO_OFFSET);
     CHECK_ERR(st_header_parse(bytes, 10, 10, &limit, &header, &error), ST_ERR_HEADER_TOO_LARGE, 0);
     CHECK_ERR(st_header_length(bytes, 10, 10, &limit, &n, &error), ST_ERR_HEADER_TOO_LARGE, 0);
     CHECK_ERR(st_header_length(bytes, 10, 9, NULL, &n, &error), ST_ERR_HEADER_LENGTH, 0);
@@ -390,7 +462,8 @@ static void test_options_are_judged(void **state)
 
 static const char *const awkward[] = {
     "{}",
-    "{\"__metadata__\":{\"k\":\"v\",\"l\":\"w\"},\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}",
+    "{\"__metadata__\":{\"k\":\"v\",\"l\":\"w\"},\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_"
+    "offsets\":[0,1]}}",
     "{\"b\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[1,1]},"
     "\"a\":{\"dtype\":\"I4\",\"shape\":[1],\"data_offsets\":[0,1]}}",
     "{\"__metadata__\":{\"k\":\"v\",\"k\":\"w\"},\"a\":[{\"U8\":null},[1],[0,1]],"
@@ -449,27 +522,6 @@ static void test_memory_fails_for_a_long_header(void **state)
     }
     free(bytes);
     free(t.at);
-}
-
-/* A reader whose n-th call fails, and who counts how far it was asked to go. */
-typedef struct reader {
-    const unsigned char *bytes;
-    uint64_t end;
-    uint64_t fail_at;
-    uint64_t calls;
-} reader;
-
-static st_status reader_read(void *ctx, uint64_t offset, void *dst, size_t size, st_error *error)
-{
-    reader *r = ctx;
-    if (++r->calls == r->fail_at) {
-        *error = (st_error){.status = ST_ERR_IO, .sys_errno = 5, .offset = offset};
-        return ST_ERR_IO;
-    }
-    memcpy(dst, r->bytes + offset, size);
-    if (offset + size > r->end)
-        r->end = offset + size;
-    return ST_OK;
 }
 
 static void test_reading_fails_anywhere(void **state)
@@ -534,6 +586,7 @@ int main(void)
         cmocka_unit_test(test_units_cut_at_every_byte),
         cmocka_unit_test(test_units_longer_than_the_window),
         cmocka_unit_test(test_faults_at_every_window_position),
+        cmocka_unit_test(test_faults_between_learned_entries),
         cmocka_unit_test(test_entries_out_of_order),
         cmocka_unit_test(test_sorted_by_name),
         cmocka_unit_test(test_upstream_takes_the_last),

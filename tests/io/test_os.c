@@ -67,7 +67,9 @@ static void test_info(void **state)
     assert_int_equal(info.size, sizeof scratch_bytes);
     assert_int_equal(info.kind, ST__OS_REGULAR);
     assert_int_equal(st__os_info_path(scratch_path, &again), 0);
-    assert_memory_equal(&info, &again, sizeof info);
+    assert_int_equal(again.inode, info.inode);
+    assert_int_equal(again.mtime_ns, info.mtime_ns);
+    assert_int_equal(again.ctime_ns, info.ctime_ns);
     assert_int_equal(st__os_info_path("/tmp", &again), 0);
     assert_int_equal(again.kind, ST__OS_DIRECTORY);
     assert_int_equal(st__os_info_path("/dev/zero", &again), 0);
