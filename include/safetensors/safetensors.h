@@ -297,7 +297,9 @@ ST_API st_value st_element_decode(st_dtype dtype, const void *data, uint64_t ind
  * Encodes a value as element `index`, leaving the neighbours' bits alone. A value of another kind is
  * converted. Floats round to nearest, ties to even (E8M0: to the nearest power of two, ties up);
  * what is out of a format's range becomes its infinity, else its NaN, else (F6, F4) its largest
- * value, as ml_dtypes and torch do. Integers clamp to their range, and NaN becomes 0.
+ * value, as ml_dtypes and torch do; as in ml_dtypes, E8M0 takes what lies between its least
+ * value and the next for the next. Integers clamp to their range, floats given for them lose
+ * their fraction, and NaN becomes 0.
  */
 ST_API void st_element_encode(st_dtype dtype, void *data, uint64_t index, const st_value *value);
 
@@ -493,6 +495,7 @@ typedef struct st_region {
  * all (`n` 0) takes everything.
  * @return ST_OK; ST_ERR_NOMEM; ST_ERR_INDEX (out of range, step 0, too many items, two ellipses);
  *         ST_ERR_INDEX_MISALIGNED where a sub-byte dtype would have to be cut inside a byte;
+ *         ST_ERR_OVERFLOW for a tensor of the caller's own whose shape counts beyond 64 bits;
  *         ST_ERR_DTYPE_UNKNOWN for a proper part of a tensor of unknown dtype.
  */
 ST_API ST_WARN_UNUSED st_status st_region_init(st_region *region, st_context *context,

@@ -51,9 +51,4 @@ static inline uint64_t st__min_u64(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-static inline size_t st__min_size(size_t a, size_t b)
-{
-    return a < b ? a : b;
-}
-
 #endif

@@ -60,6 +60,8 @@ static st_status header_open(st_file *file, const st_open_options *options, st_e
     st__header_input input = {.read = input_read,
                               .ctx = file->source,
                               .file_size = file->identity.size,
+                              .memory = file->source->memory.data,
+                              .memory_size = file->source->memory.size,
                               .name = file->source->name};
     st__os_random(input.hash_key, sizeof input.hash_key);
     return st__header_read(&input, options, &file->header, error);

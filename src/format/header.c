@@ -2,6 +2,7 @@
 /* The finished header: everything here only reads. */
 #include "format/scan.h"
 #include "base/alloc.h"
+#include "base/endian.h"
 #include "base/error.h"
 
 #include <assert.h>
@@ -111,12 +112,17 @@ const st_metadata *st_header_metadata_find(const st_header *header, const char *
 
 /* ---------------------------------------------------------------------------- name order */
 
-/* UTF-8 compared as bytes is code point order. */
+/* UTF-8 compared as bytes is code point order. Names share long beginnings: 8 bytes at a time. */
 static bool name_before(const st_header *header, uint32_t a, uint32_t b)
 {
     const st_tensor *x = &header->tensors[a], *y = &header->tensors[b];
-    size_t shorter = x->name_len < y->name_len ? x->name_len : y->name_len;
-    int order = memcmp(x->name, y->name, shorter);
+    size_t shorter = x->name_len < y->name_len ? x->name_len : y->name_len, i = 0;
+    for (; i + 8 <= shorter; i += 8) {
+        uint64_t u = st__load_le64(x->name + i), v = st__load_le64(y->name + i);
+        if (u != v)
+            return st__swap64(u) < st__swap64(v);
+    }
+    int order = memcmp(x->name + i, y->name + i, shorter - i);
     return order < 0 || (order == 0 && x->name_len < y->name_len);
 }
 

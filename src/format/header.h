@@ -12,6 +12,9 @@ typedef struct st__header_input {
      * less than one speculative block (ST__HEADER_BLOCK). */
     st_status (*read)(void *ctx, uint64_t offset, void *dst, size_t size, st_error *error);
     void *ctx;
+    /* The same bytes where they lie in memory, if they do: `memory_size` from the file's start on. */
+    const unsigned char *memory;
+    size_t memory_size;
     uint64_t file_size;
     uint64_t
         first; /* bytes that the first reading may ask for, if below ST__HEADER_BLOCK; 0: that */

@@ -18,7 +18,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { PAGE = 4096, HEADROOM = 8192, CHUNK = 32768 };
+enum { PAGE = 4096, HEADROOM = 8192, CHUNK = 65536 };
 
 /* One attempt at reading a header. */
 typedef struct attempt {
@@ -27,7 +27,8 @@ typedef struct attempt {
     st__scan scan;
     unsigned char *block;
     size_t block_size;
-    uint64_t size; /* N */
+    uint64_t size;   /* N */
+    uint64_t offset; /* of the first byte that no window has held yet */
 } attempt;
 
 static const st_open_options default_options;
@@ -137,9 +138,13 @@ st_status st_header_length(const void *prefix, size_t size, uint64_t file_size,
 
 /* --------------------------------------------------------------------------- preparation */
 
-/* The header under construction: room for the most tensors and the longest text that N bytes can hold,
- * untouched until used. */
-static st_header *header_new(const attempt *a, bool any_form)
+/* Up to this size a header's memory is asked for by what headers usually hold, and grows; above it, by the most
+ * they can hold, because there untouched memory costs nothing and moving it does. */
+enum { SMALL_HEADER = 1 << 20 };
+
+/* The header under construction. With a sink every form of entry is kept, without one only those that the
+ * flags accept; `window`: the bytes of text that the first window holds. */
+static st_header *header_new(const attempt *a, bool sink, size_t window)
 {
     st_context *context = a->options->context;
     st_header *header = st__alloc_zeroed(context, 1, sizeof *header);
@@ -158,9 +163,11 @@ static st_header *header_new(const attempt *a, bool any_form)
             (uint64_t)(uintptr_t)&default_options * UINT64_C(0xa0761d6478bd642f);
     }
     /* Shortest entries: `"":{"dtype":"U8","shape":[],"data_offsets":[0,0]},` and `"":["U8",[],[0,0]],`. */
-    size_t bytes;
-    header->tensor_capacity = (size_t)a->size / (any_form ? 18 : 50) + 2;
-    header->text_size = (size_t)a->size + ST__JSON_PAD;
+    size_t entry = sink || (a->options->flags & ST_OPEN_UPSTREAM) ? 18 : 50, bytes;
+    if (!sink && a->size < SMALL_HEADER)
+        entry = 100;
+    header->tensor_capacity = (size_t)a->size / entry + 2;
+    header->text_size = (a->size < SMALL_HEADER ? window : (size_t)a->size) + ST__JSON_PAD;
     if (st__mul_size(header->tensor_capacity, sizeof *header->tensors, &bytes)) {
         header->tensors = st__alloc(context, bytes);
         header->text = st__alloc(context, header->text_size);
@@ -195,10 +202,12 @@ static unsigned char *block_new(attempt *a, size_t size)
 }
 
 /* Sets the window to [from, to) of the block, `from` being byte `offset` of the file. */
-static void window_set(st__json *json, const unsigned char *from, unsigned char *to,
+static void window_set(st__scan *scan, const unsigned char *from, unsigned char *to,
                        uint64_t offset)
 {
+    st__json *json = &scan->json;
     memset(to, 0, ST__JSON_PAD);
+    scan->limit = to;
     json->start = json->p = from;
     json->end = to;
     json->base = offset;
@@ -209,8 +218,7 @@ static void window_set(st__json *json, const unsigned char *from, unsigned char 
 static bool scan_begin(attempt *a, const st__sink *sink)
 {
     st__scan *scan = &a->scan;
-    bool any_form = sink || (a->options->flags & ST_OPEN_UPSTREAM);
-    scan->header = header_new(a, any_form);
+    scan->header = header_new(a, sink != NULL, (size_t)(scan->json.end - scan->json.p));
     if (!scan->header)
         return false;
     scan->flags = a->options->flags;
@@ -227,9 +235,8 @@ static bool scan_begin(attempt *a, const st__sink *sink)
 static st__unit scan_window(st__scan *scan)
 {
     for (;;) {
-        while (scan->pattern.learned && scan->phase == ST__PHASE_MEMBERS && !scan->sink &&
-               st__scan_learned(scan))
-            ;
+        if (scan->pattern.learned && scan->phase == ST__PHASE_MEMBERS && !scan->sink)
+            st__scan_learned(scan);
         const unsigned char *unit = scan->json.p;
         char *text = scan->text;
         st__unit outcome = st__scan_unit(scan);
@@ -247,22 +254,56 @@ static st__unit scan_window(st__scan *scan)
 
 /* ------------------------------------------------------------------------------ fast path */
 
-/* Moves the window on. False: the unfinished unit is too long for it, or NOMEM and errors in `status`. */
-static bool window_move(attempt *a, unsigned char *chunk, uint64_t *offset, st_status *status,
-                        st_error *error)
+/* Makes sure that the text can take all that a window holds. */
+static bool text_room(st__scan *scan, size_t window)
 {
-    st__json *json = &a->scan.json;
-    size_t left = (size_t)(json->end - json->p);
+    size_t used = (size_t)(scan->text - scan->header->text), size = scan->header->text_size;
+    size_t needed = used + window + ST__JSON_PAD;
+    return needed <= size ||
+           st__text_resize(scan, needed < size + size / 4 ? size + size / 4 : needed);
+}
+
+/* Takes entries from `offset` on where the file lies in memory, without copying them into the window. Gives
+ * the offset of the first that the fast path leaves. */
+static uint64_t memory_pass(attempt *a, uint64_t offset)
+{
+    st__scan *scan = &a->scan;
+    const unsigned char *memory = a->input->memory;
+    uint64_t end = 8 + a->size;
+    if (!memory || a->size < SMALL_HEADER || a->input->memory_size < end ||
+        !scan->pattern.learned || scan->phase != ST__PHASE_MEMBERS)
+        return offset;
+    st__json window = scan->json;
+    scan->json.p = memory + offset;
+    scan->limit = memory + end - ST__SCAN_AHEAD;
+    st__scan_learned(scan);
+    offset = (uint64_t)(scan->json.p - memory);
+    scan->json = window;
+    return offset;
+}
+
+/* Moves the window on. False: the unfinished unit is too long for it, or NOMEM and errors in `status`. */
+static bool window_move(attempt *a, unsigned char *chunk, st_status *status, st_error *error)
+{
+    const st__json *json = &a->scan.json;
+    uint64_t at = memory_pass(a, st__json_offset(json, json->p));
+    size_t left = at < a->offset ? (size_t)(a->offset - at) : 0;
     if (left > HEADROOM)
         return false;
-    memmove(chunk - left, json->p, left);
-    size_t take = (size_t)st__min_u64(8 + a->size - *offset, CHUNK);
-    *status = a->input->read(a->input->ctx, *offset, chunk, take, error);
+    if (at > a->offset)
+        a->offset = at;
+    size_t take = (size_t)st__min_u64(8 + a->size - a->offset, CHUNK);
+    if (!text_room(&a->scan, left + take)) {
+        *status = st__fail_nomem(error, left + take);
+        return false;
+    }
+    memmove(chunk - left, json->end - left, left);
+    *status = a->input->read(a->input->ctx, a->offset, chunk, take, error);
     if (*status != ST_OK)
         return false;
-    window_set(json, chunk - left, chunk + take, *offset - left);
-    *offset += take;
-    a->scan.final = *offset == 8 + a->size;
+    window_set(&a->scan, chunk - left, chunk + take, at);
+    a->offset += take;
+    a->scan.final = a->offset == 8 + a->size;
     return true;
 }
 
@@ -276,7 +317,7 @@ static st_status block_read(attempt *a, st_error *error)
     if (!file)
         return st__fail_nomem(error, size);
     ST_TRY(a->input->read(a->input->ctx, 0, file, (size_t)a->size + 8, error));
-    window_set(&a->scan.json, file + 8, file + 8 + a->size, 8);
+    window_set(&a->scan, file + 8, file + 8 + a->size, 8);
     a->scan.final = true;
     return ST_OK;
 }
@@ -322,9 +363,9 @@ static st_status fast_stream(attempt *a, unsigned char *chunk, bool *too_long, s
     if (frame_judge(&f) >= 0)
         return ST_ERR_HEADER_JSON;
     a->size = f.size;
-    offset = st__min_u64(offset, 8 + a->size);
-    window_set(&a->scan.json, chunk + 8, chunk + offset, 8);
-    a->scan.final = offset == 8 + a->size;
+    a->offset = st__min_u64(offset, 8 + a->size);
+    window_set(&a->scan, chunk + 8, chunk + a->offset, 8);
+    a->scan.final = a->offset == 8 + a->size;
     if (!scan_begin(a, NULL))
         return st__fail_nomem(error, a->size);
     for (;;) {
@@ -333,7 +374,7 @@ static st_status fast_stream(attempt *a, unsigned char *chunk, bool *too_long, s
         if (outcome != ST__UNIT_FAULT || a->scan.json.fault)
             return fast_status(a, outcome, out, error);
         st_status status = ST_OK;
-        if (!window_move(a, chunk, &offset, &status, error)) {
+        if (!window_move(a, chunk, &status, error)) {
             *too_long = status == ST_OK;
             return status;
         }
@@ -522,6 +563,8 @@ st_status st_header_parse(const void *prefix, size_t size, uint64_t file_size,
     st__header_input input = {.read = prefix_read,
                               .ctx = &memory,
                               .file_size = file_size,
+                              .memory = memory.bytes,
+                              .memory_size = memory.size,
                               .first = st__min_u64(size, ST__HEADER_BLOCK),
                               .name = o->name ? o->name : "<memory>"};
     if (size < 8 && size < file_size)

@@ -21,11 +21,12 @@ bool st__json_fail(st__json *json, int fault, const unsigned char *at, const cha
 
 #if defined(__SSE2__) && !defined(ST_NO_SIMD)
 
-const unsigned char *st__json_plain(const unsigned char *p, unsigned char *out)
+const unsigned char *st__json_plain(const unsigned char *p, const unsigned char *limit,
+                                    unsigned char *out)
 {
     const __m128i quote = _mm_set1_epi8('"'), backslash = _mm_set1_epi8('\\');
     const __m128i space = _mm_set1_epi8(' ');
-    for (;; p += 16, out += 16) {
+    for (; p < limit; p += 16, out += 16) {
         __m128i v = _mm_loadu_si128((const __m128i *)(const void *)p);
         _mm_storeu_si128((__m128i *)(void *)out, v);
         /* Signed, so that bytes from 0x80 on count as below a space. */
@@ -35,6 +36,7 @@ const unsigned char *st__json_plain(const unsigned char *p, unsigned char *out)
         if (mask)
             return p + __builtin_ctz(mask);
     }
+    return p;
 }
 
 #else
@@ -45,10 +47,11 @@ static inline uint64_t zero_bytes(uint64_t v)
     return (v - UINT64_C(0x0101010101010101)) & ~v & UINT64_C(0x8080808080808080);
 }
 
-const unsigned char *st__json_plain(const unsigned char *p, unsigned char *out)
+const unsigned char *st__json_plain(const unsigned char *p, const unsigned char *limit,
+                                    unsigned char *out)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101), tops = ones * 0x80;
-    for (;; p += 8, out += 8) {
+    for (; p < limit; p += 8, out += 8) {
         uint64_t v = st__load_le64(p);
         st__store_le64(out, v);
         uint64_t stop = zero_bytes(v ^ ones * '"') | zero_bytes(v ^ ones * '\\');
@@ -59,6 +62,7 @@ const unsigned char *st__json_plain(const unsigned char *p, unsigned char *out)
             return p;
         }
     }
+    return p;
 }
 
 #endif
@@ -194,7 +198,7 @@ bool st__json_string(st__json *json, unsigned char *out, size_t *len)
     for (;;) {
         const unsigned char *p = json->p;
         if (out) {
-            json->p = st__json_plain(p, at);
+            json->p = st__json_plain(p, json->end + 1, at);
             at += json->p - p;
         } else {
             while (*json->p >= ' ' && *json->p < 0x80 && *json->p != '"' && *json->p != '\\')

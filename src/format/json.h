@@ -55,9 +55,10 @@ static inline bool st__json_take(st__json *json, unsigned char byte, const char 
 }
 
 /* Copies plain ASCII up to the first byte that ends or complicates a string: a quote, a backslash, a
- * control (the NUL at the end is one) or non-ASCII. Gives that byte's place. Copies up to 15 bytes more than
- * it scans, so `out` needs that much room. */
-const unsigned char *st__json_plain(const unsigned char *p, unsigned char *out);
+ * control (the NUL at the end is one) or non-ASCII. Gives that byte's place, or one at or up to 15 bytes behind
+ * `limit` if there is none before it. Copies up to 15 bytes more than it scans, so `out` needs that much room. */
+const unsigned char *st__json_plain(const unsigned char *p, const unsigned char *limit,
+                                    unsigned char *out);
 
 /* Decodes a string whose opening quote is the next byte, without a terminator. `out` has room for 16 bytes
  * more than the window still holds; NULL only checks. Decoded text is never longer than its source. */

@@ -379,33 +379,6 @@ static bool give_back(st_header *header, void **array, size_t old_size, size_t s
     return moved != NULL;
 }
 
-/* The text at its final size. Whatever points into it follows where it moved. */
-static bool shrink_text(st__scan *scan)
-{
-    st_header *header = scan->header;
-    uintptr_t before = (uintptr_t)header->text;
-    size_t used = (size_t)(scan->text - header->text);
-    void *moved = header->text;
-    if (!give_back(header, &moved, header->text_size, used))
-        return false;
-    char *text = header->text = moved;
-    header->text_size = used;
-    if ((uintptr_t)text == before)
-        return true;
-    for (size_t i = 0; i < header->count; i++)
-        header->tensors[i].name = text + ((uintptr_t)header->tensors[i].name - before);
-    for (size_t i = 0; i < header->metadata_count; i++) {
-        st_metadata *m = &header->metadata[i];
-        m->key = text + ((uintptr_t)m->key - before);
-        m->value = text + ((uintptr_t)m->value - before);
-    }
-    for (size_t i = 0; i < header->unknown_count; i++) {
-        st__key *code = &header->unknown_dtypes[i];
-        code->text = text + ((uintptr_t)code->text - before);
-    }
-    return true;
-}
-
 static bool shrink(st__scan *scan)
 {
     st_header *header = scan->header;
@@ -423,7 +396,7 @@ static bool shrink(st__scan *scan)
         header->metadata = metadata;
         header->metadata_capacity = header->metadata_count;
     }
-    return shrink_text(scan);
+    return st__text_resize(scan, (size_t)(scan->text - header->text));
 }
 
 st__unit st__layout_finish(st__scan *scan, uint64_t file_size)

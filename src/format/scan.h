@@ -69,7 +69,24 @@ typedef struct st__pattern {
     st__literal before
         [3]; /* each up to the first byte of a value; the first from the name's closing quote */
     st__literal after; /* from the last value up to and with the next name's opening quote */
+    bool brackets;     /* the shape's last digit and its bracket stand together */
 } st__pattern;
+
+/* A shape as it was written, to know it again without reading its numbers. */
+typedef struct st__shape_text {
+    uint64_t words[2]; /* the text, zeros behind it */
+    const uint64_t *at;
+    uint64_t count; /* elements, few enough to count their bits */
+    uint32_t ndim;
+    uint32_t size; /* of the text; 0: empty */
+} st__shape_text;
+
+/* The last end as it was written: the next begin most likely is the same. */
+typedef struct st__end_text {
+    uint64_t words[2];
+    uint64_t value;
+    uint32_t size; /* 0: empty */
+} st__end_text;
 
 enum { ST__FIELD_DTYPE, ST__FIELD_SHAPE, ST__FIELD_OFFSETS };
 
@@ -92,6 +109,8 @@ typedef enum st__unit {
 
 typedef struct st__scan {
     st__json json;
+    const unsigned char
+        *limit; /* the fast path stops here; it looks up to ST__SCAN_AHEAD bytes ahead */
     bool final; /* the window ends where the header does */
     st__phase phase;
     uint32_t flags;
@@ -114,7 +133,9 @@ typedef struct st__scan {
     struct {
         const uint64_t *at;
         uint32_t ndim;
-    } shapes[64];            /* shapes met, by hash */
+    } shapes[64];                   /* shapes met, by hash */
+    st__shape_text shape_texts[16]; /* the same by text */
+    st__end_text end_text;
     st__entry_place *places; /* with a sink: one per tensor */
     size_t places_size;
     uint32_t *metadata_places; /* with a sink: of each key */
@@ -127,9 +148,13 @@ st__unit st__scan_unit(st__scan *scan);
 /* Forgets what the unit in hand took from the arenas. */
 void st__scan_rewind(st__scan *scan, const unsigned char *unit, char *text);
 
-/* The fast path: matches the entry at the cursor (its name's opening quote) against the pattern of the one
- * before and takes it; false, with nothing changed, where it differs in any way. */
-bool st__scan_learned(st__scan *scan);
+/* Behind the limit the fast path still reads at most the rest of one entry: four literals, a dtype, ten
+ * numbers, each of bounded length. */
+enum { ST__SCAN_AHEAD = 1024 };
+
+/* The fast path: takes entries from the cursor on as long as each matches the pattern of the one before; one
+ * that differs in any way is left for the general path. */
+void st__scan_learned(st__scan *scan);
 
 /* Learns a literal; false if it is too long. */
 bool st__literal_learn(st__literal *literal, const unsigned char *from, const unsigned char *to);
@@ -188,6 +213,9 @@ typedef struct st__entry {
     uint64_t begin;
     uint64_t end;
 } st__entry;
+
+/* Gives the text `size` bytes, which hold what is used; whatever points into it follows where it moved. */
+bool st__text_resize(st__scan *scan, size_t size);
 
 /* Room for dims that stay where they are; NULL: out of memory. */
 uint64_t *st__dims_alloc(st_header *header, size_t count);

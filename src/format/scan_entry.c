@@ -373,6 +373,8 @@ static void pattern_learn(st__scan *scan, const parsed *e, const unsigned char *
         if (!st__literal_learn(&pattern->before[i], from, e->value_from[i]))
             return;
         pattern->order[i] = e->order[i];
+        if (e->order[i] == ST__FIELD_SHAPE)
+            pattern->brackets = *e->value_to[i] == ']';
         from = e->value_to[i];
     }
     pattern->learned = st__literal_learn(&pattern->after, from, scan->json.p + 1);

@@ -21,8 +21,8 @@ static void add(text *t, const char *format, ...) __attribute__((format(printf, 
 static void add(text *t, const char *format, ...)
 {
     va_list args;
-    if (t->room - t->len < 65536) {
-        t->room = t->room * 2 + 131072;
+    if (t->room - t->len < 131072) {
+        t->room = t->room * 2 + 262144;
         t->at = realloc(t->at, t->room);
         assert_non_null(t->at);
     }
@@ -152,7 +152,7 @@ static st_status reader_read(void *ctx, uint64_t offset, void *dst, size_t size,
 static void test_every_form_is_read(void **state)
 {
     (void)state;
-    static const int counts[] = {1, 2, 3, 30, 200, 1500};
+    static const int counts[] = {1, 2, 3, 30, 200, 1500, 25000};
     for (size_t f = 0; f < sizeof forms / sizeof *forms; f++) {
         for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
             text t = {0};
@@ -177,8 +177,8 @@ static void test_units_cut_at_every_byte(void **state)
     (void)state;
     for (size_t f = 0; f < sizeof forms / sizeof *forms; f++) {
         text plain = {0};
-        uint64_t data = make_header(&forms[f], 400, &plain);
-        for (int shift = 0; shift < 300; shift++) {
+        uint64_t data = make_header(&forms[f], 1300, &plain);
+        for (int shift = 0; shift < 200; shift++) {
             text t = {0};
             size_t size;
             add(&t, "%*s", shift, "");
@@ -187,11 +187,15 @@ static void test_units_cut_at_every_byte(void **state)
                     plain.at + at);
             unsigned char *bytes = framed(&t, &size);
             reader r = {.bytes = bytes};
-            st__header_input input = {reader_read, &r, size + data, size, "r", {1, 2, 3}};
+            st__header_input input = {.read = reader_read,
+                                      .ctx = &r,
+                                      .file_size = size + data,
+                                      .first = size,
+                                      .name = "r"};
             st_header *header;
             CHECK_OK(st__header_read(&input, NULL, &header, &error));
             assert_int_equal(r.total, size); /* no second look */
-            check_header(header, 400);
+            check_header(header, 1300);
             st_header_release(header);
             free(bytes);
             free(t.at);
@@ -204,7 +208,7 @@ static void test_units_cut_at_every_byte(void **state)
 static void test_units_longer_than_the_window(void **state)
 {
     (void)state;
-    static const int lengths[] = {8000, 8192, 16300, 32768, 40960, 60000};
+    static const int lengths[] = {8000, 8192, 16300, 40960, 65536, 81000};
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
         text t = {0};
         size_t size;
@@ -284,6 +288,43 @@ static void test_faults_between_learned_entries(void **state)
             free(t.at);
         }
     }
+}
+
+/* Large headers in memory are read where they lie; a fault anywhere in them must be found, and nothing read
+ * behind their end. */
+static void test_large_headers_in_memory(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"X\"c\":{},", "\"c", "\"\\q",
+                                      "\"t\":{\"dtype\":\"U8\",\"shape\":[9999", "}"};
+    text t = {0};
+    size_t size;
+    uint64_t data = make_header(&forms[0], 16000, &t);
+    unsigned char *bytes = framed(&t, &size);
+    assert_true(size > 1 << 20);
+    for (size_t b = 0; b < sizeof bad / sizeof *bad; b++) {
+        for (size_t at = 1000; at < size; at += size / 9 + at % 7) {
+            size_t start = at;
+            while (start < size && memcmp(bytes + start, "\"t.", 3) != 0)
+                start++;
+            if (start == size)
+                break;
+            unsigned char *cut = malloc(start + strlen(bad[b]));
+            assert_non_null(cut);
+            memcpy(cut, bytes, start);
+            memcpy(cut + start, bad[b], strlen(bad[b]));
+            uint64_t n = start + strlen(bad[b]) - 8;
+            for (int i = 0; i < 8; i++)
+                cut[i] = (unsigned char)(n >> 8 * i);
+            st_header *header;
+            size_t fault = b == 0 || b == 4 ? start : b == 2 ? start + 2 : start + strlen(bad[b]);
+            CHECK_ERR(st_header_parse(cut, (size_t)n + 8, n + 8 + data, NULL, &header, &error),
+                      ST_ERR_HEADER_JSON, fault);
+            free(cut);
+        }
+    }
+    free(bytes);
+    free(t.at);
 }
 
 /* ------------------------------------------------------------------------------- the order */
@@ -531,12 +572,13 @@ static void test_reading_fails_anywhere(void **state)
     for (size_t lie = 0; lie < 2; lie++) {
         text t = {0};
         size_t size;
-        uint64_t data = make_header(&forms[1], 1000, &t);
+        uint64_t data = make_header(&forms[1], 5000, &t);
         unsigned char *bytes = framed(&t, &size);
         uint64_t calls = 1;
         for (uint64_t n = 1; n <= calls; n++) {
             reader r = {.bytes = bytes, .fail_at = n};
-            st__header_input input = {reader_read, &r, size + data + lies[lie], 0, "r", {1, 2, 3}};
+            st__header_input input = {
+                .read = reader_read, .ctx = &r, .file_size = size + data + lies[lie], .name = "r"};
             st_header *header = NULL;
             st_error error = {0};
             st_status status = st__header_read(&input, NULL, &header, &error);
@@ -569,7 +611,8 @@ static void test_reads_little_beyond_the_header(void **state)
         assert_non_null(bytes);
         memset(bytes + size, 0, data);
         reader r = {.bytes = bytes};
-        st__header_input input = {reader_read, &r, size + data, 0, "r", {1, 2, 3}};
+        st__header_input input = {
+            .read = reader_read, .ctx = &r, .file_size = size + data, .name = "r"};
         st_header *header;
         CHECK_OK(st__header_read(&input, NULL, &header, &error));
         assert_true(r.end <= (size < ST__HEADER_BLOCK ? ST__HEADER_BLOCK : size));
@@ -587,6 +630,7 @@ int main(void)
         cmocka_unit_test(test_units_longer_than_the_window),
         cmocka_unit_test(test_faults_at_every_window_position),
         cmocka_unit_test(test_faults_between_learned_entries),
+        cmocka_unit_test(test_large_headers_in_memory),
         cmocka_unit_test(test_entries_out_of_order),
         cmocka_unit_test(test_sorted_by_name),
         cmocka_unit_test(test_upstream_takes_the_last),
