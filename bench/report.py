@@ -1,0 +1,236 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Judges the goals by the rows in bench/results and writes the tables of docs/performance.md.
+
+usage: report.py LABEL       reads bench/results/*-LABEL.csv, LABEL being <machine>-<commit>
+"""
+import csv
+import os
+import re
+import statistics
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PAGE = os.path.join(ROOT, "docs", "performance.md")
+MODELS = ("100", "1000", "100000", "1000000")
+SLACK = 64 * 1024
+
+# Why a goal is missed, where it is; by the goal's text.
+REASONS = {}
+
+
+def load(what, label):
+    """Gives the comment lines and the rows, numbers as numbers."""
+    path = os.path.join(ROOT, "bench", "results", f"{what}-{label}.csv")
+    if not os.path.exists(path):
+        return [], []
+    with open(path) as file:
+        lines = file.read().splitlines()
+    notes = [line[2:] for line in lines if line.startswith("#")]
+    rows = []
+    for row in csv.DictReader(line for line in lines if not line.startswith("#")):
+        rows.append({key: float(value) if re.fullmatch(r"[\d.]+", value) and key != "case" else value
+                     for key, value in row.items()})
+    return notes, rows
+
+
+class Results:
+    def __init__(self, label):
+        self.notes = []
+        found = {}
+        for what in ("open", "memory", "instructions", "slice"):
+            notes, found[what] = load(what, label)
+            self.notes += [note for note in notes if note not in self.notes]
+        self.open = {(r["case"], r["what"], r["who"]): r for r in found["open"]}
+        self.instructions = {(r["case"], r["what"], r["who"]): r for r in found["instructions"]}
+        self.slice = {(r["case"], r["who"]): r for r in found["slice"]}
+        self.memory = {}
+        self.upstream_memory = {}
+        for row in found["memory"]:
+            if row["who"] == "ours":
+                self.memory.setdefault(row["case"], []).append(row)
+            else:
+                self.upstream_memory[row["case"]] = row["rss_peak"]
+
+    def ns(self, case, what="open", who="ours"):
+        return self.open[case, what, who]["ns_median"]
+
+    def ratio(self, case, what, who, base):
+        value = self.open[case, what, who]["x_" + base]
+        if value == "":
+            raise KeyError(base)
+        return value
+
+    def seconds(self, case):
+        return statistics.median(row["ns"] for row in self.memory[case]) / 1e9
+
+    def held(self, case, which):
+        """Bytes; the resident set says nothing about less than a megabyte."""
+        rows = self.memory[case]
+        keys = ["touched_" + which] + (["rss_" + which] if rows[0]["bytes"] >= 1e6 else [])
+        return max(row[key] for row in rows for key in keys)
+
+    def size(self, case):
+        return self.memory[case][0]["bytes"]
+
+    def hostile(self):
+        return [case for case in self.memory if case.startswith("hostile-")]
+
+
+def faster(results, case, what):
+    return 1 / results.ratio(case, what, "ours", "upstream")
+
+
+def slowest_slice(results):
+    rows = [row for (_, who), row in results.slice.items() if who == "ours-auto" and row["run"] >= 4096]
+    return min(1 / row["x_memcpy"] for row in rows)
+
+
+# (what, at most or at least, limit, unit, how)
+GOALS = [
+    ("100 000 tensors, whole open, against read() of the same bytes into fresh memory", "<=", 1.5, "x",
+     lambda r: r.ratio("100000", "open", "ours", "read_fresh")),
+    ("100 000 tensors, parse with all checks, against simdjson's DOM parse with a reused parser",
+     "<=", 0.75, "x", lambda r: r.ratio("100000", "parse", "ours-reused", "simdjson_reused")),
+    ("100 000 tensors, whole open, against simdjson's DOM parse with a new parser", "<=", 0.6, "x",
+     lambda r: r.ratio("100000", "open", "ours", "simdjson_fresh")),
+    ("100 000 tensors, open and names in order, faster than upstream's `safe_open` and `keys`",
+     ">=", 15, "x", lambda r: faster(r, "100000", "open+names")),
+    ("1 000 tensors, the same", ">=", 12, "x", lambda r: faster(r, "1000", "open+names")),
+    ("100 tensors, the same", ">=", 12, "x", lambda r: faster(r, "100", "open+names")),
+    ("1 000 tensors, a process's first open, faster than upstream's", ">=", 8, "x",
+     lambda r: faster(r, "1000", "first-open+names")),
+    ("100 tensors, a process's first open, faster than upstream's", ">=", 4, "x",
+     lambda r: faster(r, "100", "first-open+names")),
+    ("1 000 000 tensors, time of an open per tensor, against 100 000 (linear)", "<=", 1.25, "x",
+     lambda r: r.ns("1000000") / r.ns("100000") / 10),
+    ("1 000 000 tensors, find by name, against 100 000 (constant but for the caches)", "<=", 3, "x",
+     lambda r: r.ns("1000000", "find") / r.ns("100000", "find")),
+    ("memory kept, of the header's size, the most of four models", "<=", 1, "x",
+     lambda r: max(r.held(case, "kept") / r.size(case) for case in MODELS)),
+    ("peak memory less 64 KiB, of the header's size, the most of four models", "<=", 1, "x",
+     lambda r: max((r.held(case, "peak") - SLACK) / r.size(case) for case in MODELS)),
+    ("peak memory, of the header's size, the most of all hostile headers", "<=", 5, "x",
+     lambda r: max(r.held(case, "peak") / r.size(case) for case in r.hostile())),
+    ("time, the most of all hostile headers", "<=", 1, "s",
+     lambda r: max(r.seconds(case) for case in r.hostile())),
+    ("instructions per header byte, 100 000 tensors, SSE2", "<=", 6, "",
+     lambda r: r.instructions["100000", "open", "sse2"]["per_byte"]),
+    ("instructions per header byte, 100 000 tensors, plain C", "<=", 10, "",
+     lambda r: r.instructions["100000", "open", "plain"]["per_byte"]),
+    ("bytes read beyond a header, the most of all files", "<=", 16384, "B",
+     lambda r: max(row["read_beyond"] for rows in r.memory.values() for row in rows)),
+    ("column slices in runs of 4 KiB and more, speed of memcpy of the same bytes, the slowest", ">=", 0.5,
+     "x", slowest_slice),
+]
+
+
+def number(value):
+    if value >= 1000:
+        return f"{value:,.0f}".replace(",", " ")
+    return f"{value:.3g}"
+
+
+def table(head, rows):
+    yield "| " + " | ".join(head) + " |"
+    yield "|" + "---|" * len(head)
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
+    yield ""
+
+
+def goals(results):
+    rows = []
+    for text, relation, limit, unit, how in GOALS:
+        try:
+            value = how(results)
+        except (KeyError, ValueError):
+            rows.append((text, "", "not measured", ""))
+            continue
+        met = value <= limit if relation == "<=" else value >= limit
+        verdict = "met" if met else "**missed**" + (": " + REASONS[text] if text in REASONS else "")
+        sign = "≤" if relation == "<=" else "≥"
+        shown = number(value) if number(value) != number(limit) else f"{value:.6g}"
+        rows.append((text, f"{sign} {number(limit)} {unit}".strip(), f"{shown} {unit}".strip(), verdict))
+    return table(("goal", "limit", "measured", ""), rows)
+
+
+def opens(results):
+    cases = list(dict.fromkeys(case for case, _, _ in results.open))
+    kinds = list(dict.fromkeys((what, who) for _, what, who in results.open))
+    rows = []
+    for what, who in kinds:
+        row = [f"{what}, {who}"]
+        for case in cases:
+            found = results.open.get((case, what, who))
+            scale = 1 if what == "find" else 1e3
+            row.append("" if found is None else
+                       f"{number(found['ns_median'] / scale)} / {number(found['ns_min'] / scale)}")
+        rows.append(row)
+    return table(["µs, median / least (find: ns)"] + cases, rows)
+
+
+def memory(results):
+    rows = []
+    for case in results.memory:
+        size, first = results.size(case), results.memory[case][0]
+        upstream = results.upstream_memory.get(case)
+        rows.append((case, number(size), number(first["tensors"]), f"`{first['status']}`",
+                     number(results.seconds(case) * 1e3),
+                     f"{results.held(case, 'kept') / size:.2f}", f"{results.held(case, 'peak') / size:.2f}",
+                     f"{upstream / size:.2f}" if upstream else ""))
+    return table(("header", "bytes", "tensors", "status", "ms", "kept, x header", "peak, x header",
+                  "upstream's peak"), rows)
+
+
+def instructions(results):
+    cases = list(dict.fromkeys(case for case, _, _ in results.instructions))
+    kinds = list(dict.fromkeys((what, who) for _, what, who in results.instructions))
+    rows = [[f"{what}, {who}"] + [number(results.instructions[case, what, who]["per_byte"]) for case in cases]
+            for what, who in kinds]
+    return table(["instructions per header byte"] + cases, rows)
+
+
+def slices(results):
+    cases = list(dict.fromkeys(case for case, _ in results.slice))
+    whos = list(dict.fromkeys(who for _, who in results.slice))
+    rows = [[case.replace("run-", "").replace("-of-", " B, 1/")] +
+            [f"{results.slice[case, who]['gb_per_s']:.2f}" for who in whos] for case in cases]
+    return table(["GB/s"] + whos, rows)
+
+
+def page(results, label):
+    yield f"Measured as `{label}`: " + "; ".join(results.notes) + "."
+    yield ""
+    yield from goals(results)
+    parts = (("Opening", opens, results.open), ("Memory and hostile headers", memory, results.memory),
+             ("Instructions", instructions, results.instructions), ("Column slices", slices, results.slice))
+    for title, part, rows in parts:
+        if rows:
+            yield f"### {title}"
+            yield ""
+            yield from part(results)
+
+
+def main(arguments):
+    if len(arguments) != 1:
+        print(__doc__, file=sys.stderr)
+        return 2
+    results = Results(arguments[0])
+    with open(PAGE) as file:
+        text = file.read()
+    begin, end = "<!-- results: begin -->\n", "<!-- results: end -->"
+    before, _, rest = text.partition(begin)
+    _, marker, after = rest.partition(end)
+    if not marker:
+        print(f"{PAGE}: no place for the results", file=sys.stderr)
+        return 1
+    body = "\n".join(page(results, arguments[0])).strip() + "\n"
+    with open(PAGE, "w") as file:
+        file.write(before + begin + body + end + after)
+    print("\n".join(goals(results)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
