@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Every tests/<folder>/test_<name>.c is a program and the test <folder>.<name>; every test_<name>.py
 # of tests/cli and tests/differential is a test run by pytest. Labels: c, python, threads (a name with
-# "thread" in it), fuzz, memcheck (the C tests under valgrind), and tree for what looks at the
+# "thread" or "transfer" in it), fuzz, memcheck (the C tests under valgrind), and tree for what looks at the
 # source tree or the build itself and so is run once, not in every preset.
 
 set(tests ${PROJECT_SOURCE_DIR}/tests)
@@ -66,7 +66,7 @@ foreach(source IN LISTS c_tests)
     RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   target_link_libraries(${target} PRIVATE st_warnings st_system test_support)
   set(labels c)
-  if(stem MATCHES "thread")
+  if(stem MATCHES "thread|transfer")
     list(APPEND labels threads)
   endif()
   st_add_test(${folder}.${stem} LABELS ${labels} COMMAND ${target})

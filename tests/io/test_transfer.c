@@ -155,7 +155,7 @@ static void sample_make(sample *s, const slice_case *c, st_context *context)
     CHECK_OK(st__cursor_init(&cursor, &s->runs, 0, &error));
     for (unsigned char *to = s->want; st__cursor_next(&cursor, UINT64_MAX, &run);)
         for (uint64_t i = 0; i < run.pieces; i++, to += run.length)
-            memcpy(to, data + OFFSET + run.offset + i * (uint64_t)run.stride, run.length);
+            memcpy(to, data + (size_t)(OFFSET + run.offset + i * (uint64_t)run.stride), run.length);
     st__cursor_release(&cursor);
 }
 
