@@ -196,7 +196,7 @@ static void require_agreement(const uint8_t *data, size_t size, uint32_t flags)
 /* --------------------------------------------------------------------------------- shifted */
 
 /* Where the window of the reader ends, for the first and the second time. */
-static const size_t window_ends[] = {16384, 16384 + 65536};
+static const size_t window_ends[] = {16384, 2 * 16384};
 
 /* Fills [at, end) with entries of no bytes, and blanks where no more of them fit. */
 static void filler(uint8_t *text, size_t at, size_t end)

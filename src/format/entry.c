@@ -2,6 +2,7 @@
 /* Entries as they are taken: the fast path that matches one against the pattern of the one before, the
  * arena of shapes, and the table of tensors. */
 #include "format/scan.h"
+#include "format/dtype.h"
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "base/endian.h"
@@ -247,7 +248,7 @@ static inline const unsigned char *learned_dtype(st__scan *scan, const unsigned 
         size_t len = 8;
         while (len < 16 && p[len] > '"')
             len++;
-        *out = st_dtype_find((const char *)p, len);
+        *out = st__dtype_find((const char *)p, len);
         return *out ? p + len : NULL;
     }
     unsigned bits = st__ctz64(found) - 7;
@@ -256,7 +257,7 @@ static inline const unsigned char *learned_dtype(st__scan *scan, const unsigned 
     uint64_t code = word & (UINT64_MAX >> (64 - bits));
     size_t slot = (size_t)(code * UINT64_C(0x9e3779b97f4a7c15) >> 61);
     if (scan->dtypes[slot].code != code || code == 0) {
-        st_dtype dtype = st_dtype_find((const char *)p, bits / 8);
+        st_dtype dtype = st__dtype_find((const char *)p, bits / 8);
         if (!dtype)
             return NULL;
         scan->dtypes[slot].code = code;
@@ -406,7 +407,7 @@ static inline bool learned_entry(st__scan *scan)
     }
     /* What fails here, the general path meets again, and says what it is. */
     if (!literal_matches(&pattern->after, p) || !place_checks(scan, &entry) ||
-        count * st_dtype_bits(entry.dtype) != (entry.end - entry.begin) * 8 ||
+        count * st__dtype_info_of(entry.dtype)->bits != (entry.end - entry.begin) * 8 ||
         !table_append(scan->header, &entry))
         return false;
     text[len] = '\0';

@@ -116,13 +116,18 @@ const st_metadata *st_header_metadata_find(const st_header *header, const char *
 static bool name_before(const st_header *header, uint32_t a, uint32_t b)
 {
     const st_tensor *x = &header->tensors[a], *y = &header->tensors[b];
-    size_t shorter = x->name_len < y->name_len ? x->name_len : y->name_len, i = 0;
-    for (; i + 8 <= shorter; i += 8) {
-        uint64_t u = st__load_le64(x->name + i), v = st__load_le64(y->name + i);
-        if (u != v)
-            return st__swap64(u) < st__swap64(v);
+    size_t shorter = x->name_len < y->name_len ? x->name_len : y->name_len;
+    if (shorter >= 8) {
+        /* The last step may look at bytes known to be equal once more. */
+        for (size_t i = 0;; i = i + 16 <= shorter ? i + 8 : shorter - 8) {
+            uint64_t u = st__load_le64(x->name + i), v = st__load_le64(y->name + i);
+            if (u != v)
+                return st__swap64(u) < st__swap64(v);
+            if (i + 8 == shorter)
+                return x->name_len < y->name_len;
+        }
     }
-    int order = memcmp(x->name + i, y->name + i, shorter - i);
+    int order = memcmp(x->name, y->name, shorter);
     return order < 0 || (order == 0 && x->name_len < y->name_len);
 }
 

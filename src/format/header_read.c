@@ -18,7 +18,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { PAGE = 4096, HEADROOM = 8192, CHUNK = 65536 };
+enum { PAGE = 4096, HEADROOM = 8192, SMALL_CHUNK = ST__HEADER_BLOCK, LARGE_CHUNK = 65536 };
 
 /* One attempt at reading a header. */
 typedef struct attempt {
@@ -29,6 +29,9 @@ typedef struct attempt {
     size_t block_size;
     uint64_t size;   /* N */
     uint64_t offset; /* of the first byte that no window has held yet */
+    unsigned char
+        *chunk; /* where a window's new bytes go, a page's first byte; the headroom is before it */
+    size_t chunk_size;
 } attempt;
 
 static const st_open_options default_options;
@@ -165,11 +168,13 @@ static st_header *header_new(const attempt *a, bool sink, size_t window)
     /* Shortest entries: `"":{"dtype":"U8","shape":[],"data_offsets":[0,0]},` and `"":["U8",[],[0,0]],`. */
     size_t entry = sink || (a->options->flags & ST_OPEN_UPSTREAM) ? 18 : 50, bytes;
     if (!sink && a->size < SMALL_HEADER)
-        entry = 100;
+        entry = 112;
     header->tensor_capacity = (size_t)a->size / entry + 2;
     header->text_size = (a->size < SMALL_HEADER ? window : (size_t)a->size) + ST__JSON_PAD;
-    if (st__mul_size(header->tensor_capacity, sizeof *header->tensors, &bytes)) {
+    if (st__mul_size(header->tensor_capacity, sizeof *header->tensors, &bytes) &&
+        st__dims_alloc(header, 0)) {
         header->tensors = st__alloc(context, bytes);
+        /* Last, so that it may grow where it is. */
         header->text = st__alloc(context, header->text_size);
     }
     if (header->tensors && header->text)
@@ -199,6 +204,17 @@ static unsigned char *block_new(attempt *a, size_t size)
     if (!a->block)
         return NULL;
     return a->block + (PAGE - (uintptr_t)a->block % PAGE) % PAGE;
+}
+
+/* Allocates the block of a window. */
+static bool chunk_new(attempt *a, size_t size)
+{
+    unsigned char *pages = block_new(a, HEADROOM + size + ST__JSON_PAD);
+    if (!pages)
+        return false;
+    a->chunk = pages + HEADROOM;
+    a->chunk_size = size;
+    return true;
 }
 
 /* Sets the window to [from, to) of the block, `from` being byte `offset` of the file. */
@@ -260,7 +276,7 @@ static bool text_room(st__scan *scan, size_t window)
     size_t used = (size_t)(scan->text - scan->header->text), size = scan->header->text_size;
     size_t needed = used + window + ST__JSON_PAD;
     return needed <= size ||
-           st__text_resize(scan, needed < size + size / 4 ? size + size / 4 : needed);
+           st__text_resize(scan, needed < size + size / 8 ? size + size / 8 : needed);
 }
 
 /* Takes entries from `offset` on where the file lies in memory, without copying them into the window. Gives
@@ -282,8 +298,26 @@ static uint64_t memory_pass(attempt *a, uint64_t offset)
     return offset;
 }
 
+/* Moves the last `left` bytes of the window in front of where the next ones go: into a larger window once, where
+ * the header is large. */
+static bool window_shift(attempt *a, size_t left)
+{
+    const unsigned char *end = a->scan.json.end;
+    if (a->size < SMALL_HEADER || a->chunk_size == LARGE_CHUNK) {
+        memmove(a->chunk - left, end - left, left);
+        return true;
+    }
+    unsigned char *block = a->block;
+    size_t block_size = a->block_size;
+    bool moved = chunk_new(a, LARGE_CHUNK);
+    if (moved)
+        memcpy(a->chunk - left, end - left, left);
+    st__free(a->options->context, block, block_size);
+    return moved;
+}
+
 /* Moves the window on. False: the unfinished unit is too long for it, or NOMEM and errors in `status`. */
-static bool window_move(attempt *a, unsigned char *chunk, st_status *status, st_error *error)
+static bool window_move(attempt *a, st_status *status, st_error *error)
 {
     const st__json *json = &a->scan.json;
     uint64_t at = memory_pass(a, st__json_offset(json, json->p));
@@ -292,16 +326,16 @@ static bool window_move(attempt *a, unsigned char *chunk, st_status *status, st_
         return false;
     if (at > a->offset)
         a->offset = at;
-    size_t take = (size_t)st__min_u64(8 + a->size - a->offset, CHUNK);
-    if (!text_room(&a->scan, left + take)) {
+    bool room = window_shift(a, left);
+    size_t take = (size_t)st__min_u64(8 + a->size - a->offset, a->chunk_size);
+    if (!room || !text_room(&a->scan, left + take)) {
         *status = st__fail_nomem(error, left + take);
         return false;
     }
-    memmove(chunk - left, json->end - left, left);
-    *status = a->input->read(a->input->ctx, a->offset, chunk, take, error);
+    *status = a->input->read(a->input->ctx, a->offset, a->chunk, take, error);
     if (*status != ST_OK)
         return false;
-    window_set(&a->scan, chunk - left, chunk + take, at);
+    window_set(&a->scan, a->chunk - left, a->chunk + take, at);
     a->offset += take;
     a->scan.final = a->offset == 8 + a->size;
     return true;
@@ -350,13 +384,12 @@ static st_status fast_block(const st__header_input *input, const st_open_options
 }
 
 /* Reads through the window. `too_long`: a unit did not fit. */
-static st_status fast_stream(attempt *a, unsigned char *chunk, bool *too_long, st_header **out,
-                             st_error *error)
+static st_status fast_stream(attempt *a, bool *too_long, st_header **out, st_error *error)
 {
     uint64_t first = a->input->first ? a->input->first : ST__HEADER_BLOCK;
     uint64_t offset = st__min_u64(a->input->file_size, st__min_u64(first, ST__HEADER_BLOCK));
-    ST_TRY(a->input->read(a->input->ctx, 0, chunk, (size_t)offset, error));
-    frame f = {.bytes = chunk,
+    ST_TRY(a->input->read(a->input->ctx, 0, a->chunk, (size_t)offset, error));
+    frame f = {.bytes = a->chunk,
                .len = (size_t)offset,
                .file_size = a->input->file_size,
                .limit = header_limit(a->options)};
@@ -364,7 +397,7 @@ static st_status fast_stream(attempt *a, unsigned char *chunk, bool *too_long, s
         return ST_ERR_HEADER_JSON;
     a->size = f.size;
     a->offset = st__min_u64(offset, 8 + a->size);
-    window_set(&a->scan, chunk + 8, chunk + a->offset, 8);
+    window_set(&a->scan, a->chunk + 8, a->chunk + a->offset, 8);
     a->scan.final = a->offset == 8 + a->size;
     if (!scan_begin(a, NULL))
         return st__fail_nomem(error, a->size);
@@ -374,7 +407,7 @@ static st_status fast_stream(attempt *a, unsigned char *chunk, bool *too_long, s
         if (outcome != ST__UNIT_FAULT || a->scan.json.fault)
             return fast_status(a, outcome, out, error);
         st_status status = ST_OK;
-        if (!window_move(a, chunk, &status, error)) {
+        if (!window_move(a, &status, error)) {
             *too_long = status == ST_OK;
             return status;
         }
@@ -386,10 +419,9 @@ static st_status fast_read(const st__header_input *input, const st_open_options 
 {
     attempt a = {.input = input, .options = options};
     bool too_long = false;
-    unsigned char *pages = block_new(&a, HEADROOM + CHUNK + ST__JSON_PAD);
-    if (!pages)
+    if (!chunk_new(&a, SMALL_CHUNK))
         return st__fail_nomem(error, a.block_size);
-    st_status status = fast_stream(&a, pages + HEADROOM, &too_long, out, error);
+    st_status status = fast_stream(&a, &too_long, out, error);
     attempt_release(&a);
     return too_long ? fast_block(input, options, a.size, out, error) : status;
 }

@@ -296,7 +296,7 @@ class Maker:
         n = int.from_bytes(content[:8], "little")
         if content[8:9] != b"{" or not 2 < n <= len(content) - 8:
             return None
-        end = self.random.choice([16384, 16384 + 65536])
+        end = self.random.choice([16384, 2 * 16384])
         room = end - 8 - self.random.randrange(n)
         filler = b""
         while len(filler) + 200 < room:
