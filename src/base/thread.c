@@ -14,46 +14,6 @@ void st__thread_join(st__thread *thread)
     pthread_join(thread->id, NULL);
 }
 
-bool st__mutex_init(st__mutex *mutex)
-{
-    return pthread_mutex_init(&mutex->os, NULL) == 0;
-}
-
-void st__mutex_release(st__mutex *mutex)
-{
-    pthread_mutex_destroy(&mutex->os);
-}
-
-void st__mutex_lock(st__mutex *mutex)
-{
-    pthread_mutex_lock(&mutex->os);
-}
-
-void st__mutex_unlock(st__mutex *mutex)
-{
-    pthread_mutex_unlock(&mutex->os);
-}
-
-bool st__cond_init(st__cond *cond)
-{
-    return pthread_cond_init(&cond->os, NULL) == 0;
-}
-
-void st__cond_release(st__cond *cond)
-{
-    pthread_cond_destroy(&cond->os);
-}
-
-void st__cond_wait(st__cond *cond, st__mutex *mutex)
-{
-    pthread_cond_wait(&cond->os, &mutex->os);
-}
-
-void st__cond_broadcast(st__cond *cond)
-{
-    pthread_cond_broadcast(&cond->os);
-}
-
 uint32_t st__cpu_count(void)
 {
 #if defined(__linux__)
