@@ -41,7 +41,6 @@ typedef struct check_run {
     st_finding_fn finding;
     void *ctx;
     uint64_t counts[ST_SEVERITY_NOTE + 1]; /* of findings, by severity */
-    bool stopped;
 } check_run;
 
 static st_status check_read(void *ctx, uint64_t offset, void *dst, size_t size, st_error *error)
@@ -68,8 +67,7 @@ static bool check_report(void *ctx, const st__deviation *deviation)
         .name_len = deviation->name_len,
         .message = deviation->message,
     };
-    run->stopped = !run->finding(run->ctx, &finding);
-    return !run->stopped;
+    return run->finding(run->ctx, &finding);
 }
 
 st_status st_check(st_source *source, const st_open_options *options, st_finding_fn finding,
@@ -89,11 +87,7 @@ st_status st_check(st_source *source, const st_open_options *options, st_finding
     st__os_random(input.hash_key, sizeof input.hash_key);
     st__sink sink = {.report = check_report, .ctx = &run, .below = ST__STAGES};
     st_check_summary summary = {0};
-    st_status status = st__header_check(&input, options, &sink, &summary, error);
-    if (status == ST_ERR_STOPPED && run.stopped)
-        return st__fail(error, ST_ERR_STOPPED, ST_NO_OFFSET, "%s: the check was stopped",
-                        input.name);
-    ST_TRY(status);
+    ST_TRY(st__header_check(&input, options, &sink, &summary, error));
     summary.errors = run.counts[ST_SEVERITY_ERROR];
     summary.warnings = run.counts[ST_SEVERITY_WARNING];
     summary.notes = run.counts[ST_SEVERITY_NOTE];
