@@ -24,3 +24,46 @@ uint32_t st__cpu_count(void)
     long count = sysconf(_SC_NPROCESSORS_ONLN);
     return count > 0 ? (uint32_t)count : 1;
 }
+
+/* What cannot fail on a mutex or condition that was initialised and is used as the header says is not
+ * looked at. */
+
+bool st__lock_init(st__lock *lock)
+{
+    return pthread_mutex_init(&lock->mutex, NULL) == 0;
+}
+
+void st__lock_release(st__lock *lock)
+{
+    (void)pthread_mutex_destroy(&lock->mutex);
+}
+
+void st__lock_take(st__lock *lock)
+{
+    (void)pthread_mutex_lock(&lock->mutex);
+}
+
+void st__lock_drop(st__lock *lock)
+{
+    (void)pthread_mutex_unlock(&lock->mutex);
+}
+
+bool st__signal_init(st__signal *signal)
+{
+    return pthread_cond_init(&signal->condition, NULL) == 0;
+}
+
+void st__signal_release(st__signal *signal)
+{
+    (void)pthread_cond_destroy(&signal->condition);
+}
+
+void st__signal_wait(st__signal *signal, st__lock *lock)
+{
+    (void)pthread_cond_wait(&signal->condition, &lock->mutex);
+}
+
+void st__signal_wake_all(st__signal *signal)
+{
+    (void)pthread_cond_broadcast(&signal->condition);
+}

@@ -19,4 +19,25 @@ void st__thread_join(st__thread *thread);
 /* CPUs this process may run on; at least 1. */
 uint32_t st__cpu_count(void);
 
+/* A lock, held for a few instructions and never across I/O or a callback. */
+typedef struct st__lock {
+    pthread_mutex_t mutex;
+} st__lock;
+
+/* False where the system has no more. */
+bool st__lock_init(st__lock *lock);
+void st__lock_release(st__lock *lock);
+void st__lock_take(st__lock *lock);
+void st__lock_drop(st__lock *lock);
+
+/* A condition to wait for under a lock; may wake without a cause. */
+typedef struct st__signal {
+    pthread_cond_t condition;
+} st__signal;
+
+bool st__signal_init(st__signal *signal);
+void st__signal_release(st__signal *signal);
+void st__signal_wait(st__signal *signal, st__lock *lock);
+void st__signal_wake_all(st__signal *signal);
+
 #endif
