@@ -2,7 +2,7 @@
 #ifndef ST_FILE_FILE_H
 #define ST_FILE_FILE_H
 
-#include "io/source.h"
+#include "io/transfer.h"
 
 #include <stdatomic.h>
 
@@ -20,5 +20,33 @@ struct st_file {
  * identity tell. The change time may differ: it also moves when the file is renamed over, linked or given
  * another mode, and its bytes are still those that the header describes. `now` receives all of it. */
 st_status st__file_unchanged(const st_file *file, st_source_info *now, st_error *error);
+
+/* One reading of bytes: a tensor, a region of it, or any range of the file. Opened once, delivered as often as
+ * needed, closed with what has become of the source meanwhile. */
+typedef struct st__reading { /* points into itself: stays where it was opened */
+    const st_file *file;
+    const st_tensor *tensor; /* NULL: a range of the file */
+    st__runs runs;
+    st__transfer transfer;
+    bool volatile_source;
+    st_source_info before;
+    st_tensor range; /* what stands for a range */
+    uint64_t range_shape[1];
+} st__reading;
+
+st_status st__reading_open(st__reading *reading, const st_file *file, const st_tensor *tensor,
+                           const st_region *region, st_error *error);
+/* `size` bytes of the file from its byte `offset` on, header included. */
+st_status st__reading_open_range(st__reading *reading, const st_file *file, uint64_t offset,
+                                 uint64_t size, st_error *error);
+/* As st__transfer_read, st__transfer_blocks and st__transfer_scan; failures name file and tensor, the consumer's
+ * own pass as they are. */
+st_status st__reading_read(st__reading *reading, void *dst, st_error *error);
+st_status st__reading_blocks(st__reading *reading, uint32_t threads, st_block_fn block, void *ctx,
+                             st_error *error);
+uint32_t st__reading_workers(const st__reading *reading);
+st_status st__reading_scan(st__reading *reading, const st__consumer *consumer, st_error *error);
+/* Ends it: `status` itself where it is a failure, else ST_ERR_CHANGED if the file changed since the opening. */
+st_status st__reading_close(st__reading *reading, st_status status, st_error *error);
 
 #endif

@@ -59,6 +59,7 @@ void st__gather_init(st__gather *gather, const st__transfer *transfer, size_t st
     gather->stage = NULL;
     gather->stage_memory = NULL;
     gather->stage_size = stage_size;
+    gather->walking = false;
     gather->count = 0;
 }
 
@@ -71,6 +72,9 @@ void st__gather_release(st__gather *gather)
 {
     st__free(gather->transfer->context, gather->stage_memory, stage_memory_size(gather));
     gather->stage_memory = NULL;
+    if (gather->walking)
+        st__cursor_release(&gather->cursor);
+    gather->walking = false;
 }
 
 static st_status stage_open(st__gather *gather, st_error *error)
@@ -97,6 +101,11 @@ static st_status pending_flush(st__gather *gather, st_error *error)
     const st__transfer *t = gather->transfer;
     if (gather->count == 0)
         return ST_OK;
+    if (gather->count == 1 && gather->pending[0].run.pieces == 1) {
+        gather->count = 0;
+        return st_source_read(t->source, t->offset + gather->low, gather->pending[0].dst,
+                              (size_t)gather->pending[0].run.length, error);
+    }
     ST_TRY(stage_open(gather, error));
     unsigned char *stage = stage_at(gather, gather->low);
     ST_TRY(st_source_read(t->source, t->offset + gather->low, stage,
@@ -216,10 +225,15 @@ static st_status run_gather(st__gather *gather, st__run run, unsigned char *dst,
     return ST_OK;
 }
 
-st_status st__gather_range(st__gather *gather, st__cursor *cursor, uint64_t from, uint64_t to,
-                           unsigned char *dst, st_error *error)
+st_status st__gather_range(st__gather *gather, uint64_t from, uint64_t to, unsigned char *dst,
+                           st_error *error)
 {
+    st__cursor *cursor = &gather->cursor;
     st__run run;
+    if (!gather->walking) {
+        ST_TRY(st__cursor_init(cursor, gather->transfer->runs, from, error));
+        gather->walking = true;
+    }
     gather->count = 0; /* a failed range may have left some */
     if (cursor->at != from)
         st__cursor_seek(cursor, from);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Gathering runs into memory, for one thread: straight into place, or through a staging block where
- * pieces lie so close that reading what is between costs less than another call. */
+ * pieces lie so close that reading what is between costs less than another call. What it needs for that
+ * is made by the first range. */
 #ifndef ST_IO_GATHER_H
 #define ST_IO_GATHER_H
 
@@ -14,6 +15,8 @@ typedef struct st__gather {
     unsigned char *stage; /* page-aligned; allocated when first needed */
     void *stage_memory;
     size_t stage_size; /* bytes one read may take; the block has a page more for the phase */
+    st__cursor cursor;
+    bool walking; /* the cursor was made */
     uint64_t low;
     uint64_t high;
     uint32_t count;
@@ -27,8 +30,8 @@ void st__gather_init(st__gather *gather, const st__transfer *transfer, size_t st
 void st__gather_release(st__gather *gather);
 
 /* Delivers bytes `from` to `to` of the destination, the first of them at `dst`. */
-st_status st__gather_range(st__gather *gather, st__cursor *cursor, uint64_t from, uint64_t to,
-                           unsigned char *dst, st_error *error);
+st_status st__gather_range(st__gather *gather, uint64_t from, uint64_t to, unsigned char *dst,
+                           st_error *error);
 
 /* Bytes that must be read for each byte delivered, at least 1, by the inner loop of a plan. */
 uint64_t st__gather_factor(const st__transfer *transfer);

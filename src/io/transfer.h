@@ -23,8 +23,29 @@ typedef struct st__transfer {
 /* Fills `dst`, which holds all `runs->size` bytes. */
 st_status st__transfer_read(const st__transfer *transfer, void *dst, st_error *error);
 
-/* Delivers the same bytes in order, in blocks of whole elements. */
-st_status st__transfer_blocks(const st__transfer *transfer, st_block_fn block, void *ctx,
-                              st_error *error);
+/* Delivers the same bytes in order, in blocks of whole elements, on the caller's thread. Others read ahead,
+ * unless `threads` is 1 or the load is small. */
+st_status st__transfer_blocks(const st__transfer *transfer, uint32_t threads, st_block_fn block,
+                              void *ctx, st_error *error);
+
+/* Who takes blocks on several threads at once. */
+typedef struct st__consumer {
+    /* `offset` counts from the start of what is delivered and is a multiple of ST__SCAN_BLOCK; a block is
+     * that long, but for the last one. `worker` is 0 on the caller's thread. A failure ends the scan. */
+    st_status (*block)(void *ctx, uint32_t worker, uint64_t offset, const void *data, size_t size,
+                       st_error *error);
+    void *ctx;
+} st__consumer;
+
+/* Whole elements of every size, whole pages: 3 * 2^16 bytes. */
+#define ST__SCAN_BLOCK ((size_t)3 << 16)
+
+/* How many workers a scan of this will have at most. */
+uint32_t st__transfer_workers(const st__transfer *transfer);
+
+/* Delivers the same bytes in blocks that are the same whatever the number of threads, in any order, from
+ * up to st__transfer_workers threads at once. `*stopped` tells whether the failure is the consumer's own. */
+st_status st__transfer_scan(const st__transfer *transfer, const st__consumer *consumer,
+                            bool *stopped, st_error *error);
 
 #endif

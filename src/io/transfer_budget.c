@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "io/transfer_budget.h"
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "base/context.h"
+#include "base/error.h"
+#include "io/gather.h"
+
+/* A load below this is done by the caller's thread alone: starting and joining others costs as much as
+ * copying a few hundred KiB each. */
+#define THREADS_FROM (UINT64_C(4) << 20)
+#define THREADS_MAX  64u
+/* A staging block is to stay in the second-level cache between being read and being copied out of. Where
+ * that holds 1 MiB, 512 KiB was best of 48 KiB to 512 KiB by 10 to 30 % (bench/slice). */
+#define STAGE_SIZE  ((size_t)512 << 10)
+#define STAGE_LEAST ((size_t)4 << 10)
+/* Blocks worth a trip over a network: 3 MiB. */
+#define TRIP_BLOCKS 16u
+/* The kernel copies by pages of this size at least. */
+#define PAGE 4096u
+
+uint64_t st__transfer_work(const st__transfer *transfer)
+{
+    uint64_t work;
+    if (!st__mul_u64(transfer->runs->size, st__gather_factor(transfer), &work))
+        return UINT64_MAX;
+    return work;
+}
+
+uint32_t st__transfer_threads(const st__transfer *transfer, uint64_t work, uint64_t memory)
+{
+    uint64_t threads = st__context_threads(transfer->context);
+    if (work < THREADS_FROM)
+        return 1;
+    threads = st__min_u64(threads, work / (THREADS_FROM / 4));
+    threads = st__min_u64(threads, THREADS_MAX);
+    if (transfer->parallelism)
+        threads = st__min_u64(threads, transfer->parallelism);
+    threads = st__min_u64(threads, st__context_memory(transfer->context) / (STAGE_SIZE + memory));
+    return threads ? (uint32_t)threads : 1;
+}
+
+size_t st__transfer_stage(const st__transfer *transfer, uint64_t work)
+{
+    uint64_t size = st__min_u64(STAGE_SIZE, st__context_memory(transfer->context));
+    size = st__min_u64(size, work);
+    return size < STAGE_LEAST ? STAGE_LEAST : (size_t)size;
+}
+
+size_t st__transfer_reach(const st__transfer *transfer)
+{
+    uint64_t blocks = st__context_memory(transfer->context) / 8 / ST__SCAN_BLOCK;
+    if (transfer->latency != ST_LATENCY_NETWORK || blocks == 0)
+        return ST__SCAN_BLOCK;
+    return (size_t)st__min_u64(blocks, TRIP_BLOCKS) * ST__SCAN_BLOCK;
+}
+
+st_status st__block_memory_init(st__block_memory *block, const st__transfer *transfer, size_t size,
+                                st_error *error)
+{
+    size_t memory_size = size + 2 * PAGE;
+    block->memory = st__alloc(transfer->context, memory_size);
+    if (!block->memory)
+        return st__fail_nomem(error, memory_size);
+    block->memory_size = memory_size;
+    size_t phase = (size_t)((transfer->offset + transfer->runs->offset) % PAGE);
+    size_t skip = (phase + PAGE - (size_t)((uintptr_t)block->memory % PAGE)) % PAGE;
+    block->data = (unsigned char *)block->memory + skip;
+    return ST_OK;
+}
+
+void st__block_memory_release(st__block_memory *block, st_context *context)
+{
+    st__free(context, block->memory, block->memory_size);
+    block->memory = NULL;
+}

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Blocks in order: the same bytes on the caller's thread, with and without others reading ahead, and what
+ * failures there are is told when their turn comes. */
+#include "io/transfer_sample.h"
+#include "support/oom.h"
+
+#include <pthread.h>
+
+typedef struct block_log {
+    const unsigned char *want;
+    uint64_t size;
+    uint64_t done;
+    uint64_t calls;
+    uint64_t largest;
+    uint64_t stop_at; /* the call that says stop */
+    pthread_t thread; /* the caller's */
+} block_log;
+
+static block_log log_of(const sample *s)
+{
+    return (block_log){.want = s->want, .size = s->runs.size, .thread = pthread_self()};
+}
+
+static st_status block_note(void *ctx, const void *block, size_t size, st_error *error)
+{
+    block_log *log = ctx;
+    assert_true(pthread_equal(log->thread, pthread_self()));
+    assert_true(size > 0 && size <= log->size - log->done);
+    assert_memory_equal(block, log->want + log->done, size);
+    log->done += size;
+    assert_true(size % 24 == 0 || log->done == log->size);
+    if (size > log->largest)
+        log->largest = size;
+    if (++log->calls != log->stop_at)
+        return ST_OK;
+    if (error)
+        *error = (st_error){.status = ST_ERR_STOPPED, .message = "enough"};
+    return ST_ERR_STOPPED;
+}
+
+typedef struct block_budget {
+    uint32_t threads;
+    uint64_t memory;
+} block_budget;
+
+static void check_blocks(const sample *s, const block_budget *b, uint32_t latency, bool mapped)
+{
+    plant_source plant = {.bad = {0, 0}};
+    st_source *source = plant_open(&plant);
+    st_context *context = context_of(b->threads, b->memory);
+    st__transfer t = transfer_of(source, s, context);
+    t.latency = latency;
+    t.memory = mapped ? data + OFFSET : NULL;
+    block_log log = log_of(s);
+    CHECK_OK(st__transfer_blocks(&t, b->threads, block_note, &log, &error));
+    assert_int_equal(log.done, s->runs.size);
+    if (b->memory >= 48 && !mapped)
+        assert_true(log.largest <= b->memory);
+    if (b->memory == 0 && latency != ST_LATENCY_NETWORK)
+        assert_int_equal(log.calls, (s->runs.size + ST__SCAN_BLOCK - 1) / ST__SCAN_BLOCK);
+    if (b->threads == 1 && !mapped)
+        assert_int_equal(plant.most_in_flight, 1);
+    st_context_release(context);
+    st_source_release(source);
+}
+
+static void test_blocks(void **state)
+{
+    (void)state;
+    static const block_budget budgets[] = {
+        {1, 0}, {2, 0}, {3, 0}, {4, 0},       {5, 0},       {6, 0},       {7, 0},
+        {8, 0}, {4, 1}, {1, 1}, {4, 48},      {4, 100000},  {1, 100000},  {4, 800000},
+        {1, 9}, {2, 9}, {8, 9}, {4, 2 << 20}, {8, 3 << 20}, {8, 5 << 20}, {3, 700000},
+    };
+    for (size_t i = 0; i < SLICE_CASES; i++) {
+        sample s;
+        sample_make(&s, &slice_cases[i], NULL);
+        for (size_t k = 0; k < sizeof budgets / sizeof *budgets; k++) {
+            /* Tiny budgets make many reads: once on the small cases is enough. */
+            if (budgets[k].memory > 0 && budgets[k].memory < 100 && s.runs.size > 300000)
+                continue;
+            check_blocks(&s, &budgets[k], ST_LATENCY_LOCAL, false);
+            check_blocks(&s, &budgets[k], ST_LATENCY_NETWORK, false);
+            check_blocks(&s, &budgets[k], ST_LATENCY_MEMORY, true);
+        }
+        sample_drop(&s);
+    }
+}
+
+static void test_nothing(void **state)
+{
+    (void)state;
+    sample s;
+    sample_make(&s, &slice_cases[0], NULL);
+    plant_source plant = {.bad = {0, 0}};
+    st_source *source = plant_open(&plant);
+    s.runs.size = 0;
+    st__transfer t = transfer_of(source, &s, NULL);
+    for (int mapped = 0; mapped < 2; mapped++) {
+        t.memory = mapped ? data + OFFSET : NULL;
+        block_log log = log_of(&s);
+        CHECK_OK(st__transfer_blocks(&t, 4, block_note, &log, &error));
+        assert_int_equal(log.calls, 0);
+    }
+    assert_int_equal(plant.reads, 0);
+    st_source_release(source);
+    sample_drop(&s);
+}
+
+/* Not more reads at once than the source wants, and still others than the caller's thread. */
+static void test_blocks_parallelism(void **state)
+{
+    (void)state;
+    sample s;
+    sample_make(&s, &slice_cases[0], NULL);
+    for (uint32_t parallelism = 1; parallelism < 4; parallelism++) {
+        plant_source plant = {.bad = {0, 0}};
+        st_source *source = plant_open(&plant);
+        st__transfer t = transfer_of(source, &s, NULL);
+        t.parallelism = parallelism;
+        block_log log = log_of(&s);
+        CHECK_OK(st__transfer_blocks(&t, 4, block_note, &log, &error));
+        assert_int_equal(log.done, s.runs.size);
+        assert_in_range(plant.most_in_flight, 1, parallelism);
+        st_source_release(source);
+    }
+    sample_drop(&s);
+}
+
+/* A consumer that says stop at its n-th block gets n blocks, whatever was read ahead. */
+static void test_blocks_stopped(void **state)
+{
+    (void)state;
+    sample s;
+    sample_make(&s, &slice_cases[0], NULL);
+    uint64_t blocks = (s.runs.size + ST__SCAN_BLOCK - 1) / ST__SCAN_BLOCK;
+    for (uint64_t n = 1; n <= blocks; n++) {
+        for (uint32_t k = 0; k < 3; k++) {
+            /* What cannot be read lies behind. */
+            plant_source plant = {.bad = {OFFSET + n * ST__SCAN_BLOCK + 5, 0}};
+            st_source *source = plant_open(&plant);
+            st__transfer t = transfer_of(source, &s, NULL);
+            t.memory = k == 2 ? data + OFFSET : NULL;
+            block_log log = log_of(&s);
+            log.stop_at = n;
+            CHECK_ERR_TEXT(st__transfer_blocks(&t, k ? 4 : 1, block_note, &log, &error),
+                           ST_ERR_STOPPED, 0, "enough");
+            assert_int_equal(log.calls, n);
+            st_source_release(source);
+        }
+    }
+    sample_drop(&s);
+}
+
+/* The offset in the source of byte `at` of what is delivered. */
+static uint64_t origin_of(const sample *s, uint64_t at)
+{
+    st__cursor cursor;
+    st__run run;
+    CHECK_OK(st__cursor_init(&cursor, &s->runs, at, &error));
+    assert_true(st__cursor_next(&cursor, 1, &run));
+    st__cursor_release(&cursor);
+    return OFFSET + run.offset;
+}
+
+/* A block that cannot be read is told when all before it were delivered, whatever is wrong behind it. */
+static void test_blocks_unreadable(void **state)
+{
+    (void)state;
+    static const size_t cases[] = {0, 2}; /* read into place, and through staging */
+    for (size_t i = 0; i < 2; i++) {
+        sample s;
+        sample_make(&s, &slice_cases[cases[i]], NULL);
+        uint64_t blocks = (s.runs.size + ST__SCAN_BLOCK - 1) / ST__SCAN_BLOCK;
+        for (uint64_t n = 0; n < blocks; n++) {
+            uint64_t bad = origin_of(&s, n * ST__SCAN_BLOCK);
+            uint64_t worse = n + 1 < blocks ? origin_of(&s, (n + 1) * ST__SCAN_BLOCK) : 0;
+            for (uint32_t threads = 1; threads <= 4; threads++) {
+                plant_source plant = {.bad = {bad, worse}};
+                st_source *source = plant_open(&plant);
+                st__transfer t = transfer_of(source, &s, NULL);
+                block_log log = log_of(&s);
+                CHECK_ERR(st__transfer_blocks(&t, threads, block_note, &log, &error), ST_ERR_IO,
+                          bad);
+                assert_int_equal(log.done, n * ST__SCAN_BLOCK);
+                log = log_of(&s);
+                assert_int_equal(st__transfer_blocks(&t, threads, block_note, &log, NULL),
+                                 ST_ERR_IO);
+                st_source_release(source);
+            }
+        }
+        sample_drop(&s);
+    }
+}
+
+static void test_out_of_memory(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < SLICE_CASES; i++) {
+        plant_source plant = {.bad = {0, 0}};
+        st_source *source = plant_open(&plant);
+        ST_OOM_LOOP(context, status)
+        {
+            sample s;
+            sample_make(&s, &slice_cases[i], NULL);
+            st__transfer t = transfer_of(source, &s, context);
+            block_log log = log_of(&s);
+            status = st__transfer_blocks(&t, 1, block_note, &log, NULL);
+            sample_drop(&s);
+        }
+        st_source_release(source);
+    }
+}
+
+/* The same with threads: which one is refused is chance, not what comes of it. */
+static void test_out_of_memory_ahead(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < SLICE_CASES; i++) {
+        sample s;
+        sample_make(&s, &slice_cases[i], NULL);
+        plant_source plant = {.bad = {0, 0}};
+        st_source *source = plant_open(&plant);
+        bool refused = true;
+        for (uint64_t n = 1; refused; n++) {
+            tally memory = {.fail_at = n};
+            st_context *context = tally_context(&memory, 4, 0);
+            st__transfer t = transfer_of(source, &s, context);
+            block_log log = log_of(&s);
+            st_status status = st__transfer_blocks(&t, 4, block_note, &log, NULL);
+            refused = atomic_load(&memory.calls) >= n;
+            assert_int_equal(status, refused ? ST_ERR_NOMEM : ST_OK);
+            assert_int_equal(atomic_load(&memory.out), 0);
+            st_context_release(context);
+        }
+        st_source_release(source);
+        sample_drop(&s);
+    }
+}
+
+/* Blocks and staging stay within the budget, but for what little there must be. */
+static void test_memory_bound(void **state)
+{
+    (void)state;
+    static const uint64_t budgets[] = {300000, 800000, 1 << 20, 3 << 20, 6 << 20, 64 << 20};
+    for (size_t i = 0; i < SLICE_CASES; i++) {
+        for (size_t k = 0; k < 12; k++) {
+            tally memory = {.fail_at = 0};
+            uint64_t budget = budgets[k / 2];
+            st_context *context = tally_context(&memory, 8, budget);
+            plant_source plant = {.bad = {0, 0}};
+            st_source *source = plant_open(&plant);
+            sample s;
+            sample_make(&s, &slice_cases[i], NULL);
+            st__transfer t = transfer_of(source, &s, context);
+            t.latency = k % 2 ? ST_LATENCY_NETWORK : ST_LATENCY_LOCAL;
+            block_log log = log_of(&s);
+            CHECK_OK(st__transfer_blocks(&t, 8, block_note, &log, &error));
+            uint64_t limit = budget < 1000000 ? budget * 3 / 2 : budget;
+            assert_in_range(atomic_load(&memory.peak), 1, limit + 65536);
+            if (budget == 64 << 20 && k % 2 == 0)
+                assert_in_range(atomic_load(&memory.peak), 1, 6 << 20);
+            sample_drop(&s);
+            st_source_release(source);
+            st_context_release(context);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_nothing),
+        cmocka_unit_test(test_blocks_parallelism),
+        cmocka_unit_test(test_blocks_stopped),
+        cmocka_unit_test(test_blocks_unreadable),
+        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_out_of_memory_ahead),
+        cmocka_unit_test(test_memory_bound),
+    };
+    return cmocka_run_group_tests_name("transfer_blocks", tests, data_make, data_drop);
+}
