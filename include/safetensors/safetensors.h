@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * safetensors.h: read safetensors files from C.
+ * safetensors.h: read and write safetensors files from C.
  *
  * A safetensors file is
  *
@@ -21,6 +21,21 @@
  *     const st_tensor *w = st_file_find(file, "w", 1);
  *     st_file_read(file, w, NULL, memory, st_tensor_size(w), &error);
  *     st_file_close(file);
+ *
+ * and these write one, whole or not at all:
+ *
+ *     st_writer *writer;
+ *     st_sink *sink;
+ *     size_t w;
+ *     st_writer_new(NULL, &writer, &error);
+ *     st_writer_add(writer, &(st_tensor){.name = "w", .name_len = 1, .dtype = ST_F32,
+ *                                        .shape = (uint64_t[]){2, 3}, .ndim = 2}, &w, &error);
+ *     st_sink_open("model.safetensors", NULL, &sink, &error);
+ *     st_writer_begin(writer, sink, &error);
+ *     st_writer_write(writer, w, 0, memory, 24, &error);
+ *     st_writer_finish(writer, &error);
+ *     st_sink_release(sink);
+ *     st_writer_free(writer);
  *
  * Caveats
  *
@@ -131,7 +146,9 @@ ST_API int32_t st_version(void);
  X(ST_ERR_INDEX, 62, "invalid index")                                                        \
  X(ST_ERR_INDEX_MISALIGNED, 63, "slice does not start and end at byte boundaries")           \
  X(ST_ERR_BUFFER_SIZE, 64, "buffer size differs from the data's")                            \
- X(ST_ERR_STOPPED, 65, "stopped by the caller")
+ X(ST_ERR_STOPPED, 65, "stopped by the caller")                                              \
+ X(ST_ERR_INCOMPLETE, 66, "not every byte was written")                                      \
+ X(ST_ERR_WRITTEN_TWICE, 67, "a byte was written twice")
 
 typedef int32_t st_status;
 
@@ -194,6 +211,17 @@ ST_API ST_WARN_UNUSED st_status st_context_new(const st_context_options *options
 ST_API st_context *st_context_retain(st_context *context);
 /** Drops a reference; the last one frees the context. NULL is fine. */
 ST_API void st_context_release(st_context *context);
+
+/**
+ * Told how far a long call has come: `done` of `total` bytes. Called now and then, on the thread that
+ * made the call; false ends the call with ST_ERR_STOPPED.
+ */
+typedef bool (*st_progress_fn)(void *ctx, uint64_t done, uint64_t total);
+
+typedef struct st_progress {
+    st_progress_fn fn; /**< NULL: none */
+    void *ctx;
+} st_progress;
 
 /* -------------------------------------------------------------------------------- buffer */
 
@@ -338,6 +366,23 @@ static inline uint64_t st_tensor_size(const st_tensor *tensor)
 
 /** Gives the number of elements, the product of the shape (1 for a scalar). */
 ST_API uint64_t st_tensor_count(const st_tensor *tensor);
+
+/**
+ * Data in memory. `strides` are the bytes from an index to the next, one per dimension, of any sign, 0
+ * for a repeated one; NULL: packed in row-major order. A sub-byte dtype is packed along its last
+ * dimension, whose stride is not looked at.
+ */
+typedef struct st_array {
+    void *data; /**< of the element whose indices are all 0 */
+    const uint64_t *shape;
+    const int64_t *strides;
+    uint32_t ndim;
+    st_dtype dtype;
+    st_buffer *buffer; /**< what keeps `data` alive; NULL: the caller does */
+    int32_t device;    /**< 0: the host's memory */
+    int32_t reserved0;
+    uint64_t reserved[4];
+} st_array;
 
 /* --------------------------------------------------------------------------------- options */
 
@@ -663,6 +708,224 @@ ST_API ST_WARN_UNUSED st_status st_file_read_blocks(const st_file *file, const s
  */
 ST_API ST_WARN_UNUSED st_status st_file_map(const st_file *file, uint32_t mode, st_buffer **out,
                                             st_error *error);
+
+/* ---------------------------------------------------------------------------------- sink */
+
+enum {
+    /** When st_writer_finish returns, the file and its name survive a power cut. */
+    ST_DURABLE_NAME = 0,
+    /** The bytes reach the disk before the name does: after a power cut the old file is there or the
+     *  new one, whole. */
+    ST_DURABLE_FILE = 1,
+    /** Nothing is waited for: after a power cut the file may be there without its bytes. */
+    ST_DURABLE_NONE = 2
+};
+
+enum {
+    /** Fail with ST_ERR_IO and EEXIST rather than replace what is there. */
+    ST_SINK_NEW = 1
+};
+
+/** Where to write, and how carefully. Zero-initialise; NULL where one is asked for means the same. */
+typedef struct st_sink_options {
+    uint32_t durability; /**< ST_DURABLE_… */
+    uint32_t flags;      /**< ST_SINK_… */
+    st_context *context;
+    const char *name; /**< for messages, copied; NULL: the path, or "<memory>" and the like */
+    uint64_t reserved[8];
+} st_sink_options;
+
+/** A piece of memory to write. */
+typedef struct st_bytes {
+    const void *data;
+    size_t size;
+} st_bytes;
+
+enum {
+    /** Takes bytes in rising order only, each where the last ones ended. */
+    ST_SINK_SEQUENTIAL = 1
+};
+
+/** What a sink of the caller's own implements. `write` is called from any thread at once, unless the
+ *  sink is sequential. */
+typedef struct st_sink_vtable {
+    size_t size;    /**< sizeof(st_sink_vtable), so that it can grow */
+    uint32_t flags; /**< ST_SINK_SEQUENTIAL */
+    uint32_t reserved;
+    /** Announces how many bytes will be written; called once, first. NULL: nothing to do. */
+    st_status (*begin)(void *self, uint64_t size, st_error *error);
+    /** Writes all pieces, one behind the other, from `offset` on, or fails. */
+    st_status (*write)(void *self, uint64_t offset, const st_bytes *pieces, size_t count,
+                       st_error *error);
+    /** All bytes have been written: makes them stay. NULL: nothing to do. */
+    st_status (*finish)(void *self, st_error *error);
+    /** Gives back; where `finish` was not called or failed, nothing of what was written is to remain. */
+    void (*free)(void *self);
+} st_sink_vtable;
+
+/** Where bytes go, counted: a path, a descriptor, memory, or the caller's own. Takes one file. */
+typedef struct st_sink st_sink;
+
+/**
+ * Writes a file, whole or not at all: into a temporary file of the same directory, which takes the
+ * path's place when st_writer_finish is called, and is gone after any failure. Whoever has the old file
+ * open or mapped keeps its bytes.
+ *
+ * A new file's mode follows the umask; one that is replaced hands on mode, owner, and extended
+ * attributes as far as the process may set them. Other hard links to it keep the old bytes. Of a
+ * symbolic link the target is replaced, and the link stays; except where the target lies in the
+ * `blobs` of a hub cache, where other snapshots share it: there the link itself is replaced. A FIFO or
+ * a character device at the path is written to as a stream.
+ *
+ * @return ST_OK; ST_ERR_IO with the errno: the directory does not exist or may not be written to, the
+ *         path is a directory, ...; ST_ERR_NOT_REGULAR for a socket or a block device; ST_ERR_ARGUMENT;
+ *         ST_ERR_NOMEM.
+ */
+ST_API ST_WARN_UNUSED st_status st_sink_open(const char *path, const st_sink_options *options,
+                                             st_sink **out, st_error *error);
+/**
+ * Writes to a duplicate of a descriptor, which stays the caller's. A regular file is written from the
+ * descriptor's position on, which st_writer_finish moves behind what was written; anything else, and a file
+ * opened with O_APPEND, as a stream. What was written before a failure remains.
+ */
+ST_API ST_WARN_UNUSED st_status st_sink_open_fd(int fd, const st_sink_options *options,
+                                                st_sink **out, st_error *error);
+/** Writes to the caller's memory, which must be as large as st_writer_size says, or larger. */
+ST_API ST_WARN_UNUSED st_status st_sink_open_memory(void *data, size_t size,
+                                                    const st_sink_options *options, st_sink **out,
+                                                    st_error *error);
+/** Wraps the caller's own sink; `self` is its own from then on, and freed with the last reference. */
+ST_API ST_WARN_UNUSED st_status st_sink_new(const st_sink_vtable *vtable, void *self,
+                                            const st_sink_options *options, st_sink **out,
+                                            st_error *error);
+ST_API st_sink *st_sink_retain(st_sink *sink);
+/** Drops a reference; the last one discards what was not finished. NULL is fine. */
+ST_API void st_sink_release(st_sink *sink);
+/** Gives the name used in messages. */
+ST_API const char *st_sink_name(const st_sink *sink);
+
+/* -------------------------------------------------------------------------------- writer */
+
+enum {
+    /** As upstream writes: by dtype, the wide ones first, then by name. Every tensor of whole-byte
+     *  elements then starts at a multiple of its element's size. */
+    ST_ORDER_CANONICAL = 0,
+    ST_ORDER_ADDED = 1 /**< as st_writer_add was called */
+};
+
+/** How to write. Zero-initialise; NULL where one is asked for means the same. */
+typedef struct st_writer_options {
+    uint32_t order;           /**< ST_ORDER_… */
+    uint32_t alignment;       /**< of the data section in the file: 8 to 4096, a power of 2; 0: 8 */
+    uint64_t reserve;         /**< at least so many blanks in the header, room for later edits */
+    uint64_t max_header_size; /**< 0: ST_HEADER_MAX; at most 4,294,901,759 */
+    st_context *context;
+    st_progress progress; /**< bytes of the data section; called on whichever thread writes */
+    uint64_t reserved[8];
+} st_writer_options;
+
+/**
+ * One file being written: tensors and metadata are added, the layout follows from them, `begin` writes
+ * the header, then the tensors' bytes come in any order, in pieces, from any thread, every byte once, and
+ * `finish` makes it a file. Memory does not grow with the data. The bytes are upstream's for the same
+ * tensors and metadata. Calls in a wrong order are ST_ERR_ARGUMENT. A call that is refused before any byte
+ * of it was written changes nothing (ST_ERR_ARGUMENT, ST_ERR_WRITTEN_TWICE, ST_ERR_INCOMPLETE, ...); after
+ * one that failed while writing, the file cannot be finished, and every later call tells the same failure.
+ * All but the writing calls are for one thread at a time.
+ */
+typedef struct st_writer st_writer;
+
+/** Makes a writer to which nothing was added. @return ST_OK; ST_ERR_NOMEM; ST_ERR_ARGUMENT. */
+ST_API ST_WARN_UNUSED st_status st_writer_new(const st_writer_options *options, st_writer **out,
+                                              st_error *error);
+/** Frees; what was begun and not finished is discarded. NULL is fine. */
+ST_API void st_writer_free(st_writer *writer);
+
+/**
+ * Adds a tensor. All of `tensor` is copied; `begin` and `end` are not looked at, but for a dtype of
+ * st_writer_add_dtype, whose size they tell.
+ * @param index  receives the number of the tensor for the calls below, 0, 1, ...
+ * @return ST_OK; ST_ERR_NOMEM; ST_ERR_ARGUMENT for a name that is not UTF-8 or is "__metadata__", or after
+ *         st_writer_begin; ST_ERR_DTYPE_UNKNOWN; ST_ERR_OVERFLOW; ST_ERR_MISALIGNED.
+ */
+ST_API ST_WARN_UNUSED st_status st_writer_add(st_writer *writer, const st_tensor *tensor,
+                                              size_t *index, st_error *error);
+/**
+ * Makes a dtype for a code this library does not know, so that its tensors can be copied; the same code
+ * gives the same dtype. Its tensors are laid out after all others.
+ * @return ST_OK; ST_ERR_NOMEM; ST_ERR_ARGUMENT for a code that is known, empty, or not UTF-8.
+ */
+ST_API ST_WARN_UNUSED st_status st_writer_add_dtype(st_writer *writer, const char *code,
+                                                    size_t code_len, st_dtype *out,
+                                                    st_error *error);
+/**
+ * Adds a metadata entry, copied; they are written in the order of their keys. NULL adds none, but makes
+ * the file have `__metadata__`, be it empty.
+ */
+ST_API ST_WARN_UNUSED st_status st_writer_add_metadata(st_writer *writer, const st_metadata *entry,
+                                                       st_error *error);
+
+/**
+ * Lays the file out and gives its size in bytes.
+ * @return ST_OK; ST_ERR_NOMEM; ST_ERR_NAME_DUPLICATE; ST_ERR_METADATA_DUPLICATE; ST_ERR_OVERFLOW;
+ *         ST_ERR_HEADER_TOO_LARGE.
+ */
+ST_API ST_WARN_UNUSED st_status st_writer_size(st_writer *writer, uint64_t *out, st_error *error);
+/** Gives the number of tensors added. */
+ST_API size_t st_writer_count(const st_writer *writer);
+/** Gives tensor `index`; its `begin` and `end` are right once the file is laid out. */
+ST_API const st_tensor *st_writer_at(const st_writer *writer, size_t index);
+/** Gives the offset of the data section in the file, once it is laid out; before, 0. */
+ST_API uint64_t st_writer_data_offset(const st_writer *writer);
+
+/**
+ * Lays the file out, starts the sink, to which a reference is added, and writes the header. For a path
+ * the space is set aside first, so that a full disk is told here.
+ * @return as st_writer_size; ST_ERR_IO with the errno; ST_ERR_BUFFER_SIZE for memory that is too small;
+ *         ST_ERR_ARGUMENT for a sink that was used before.
+ */
+ST_API ST_WARN_UNUSED st_status st_writer_begin(st_writer *writer, st_sink *sink, st_error *error);
+
+/**
+ * Writes `size` bytes of a tensor from its byte `offset` on.
+ * @return ST_OK; ST_ERR_WRITTEN_TWICE; ST_ERR_ARGUMENT for bytes outside of the tensor; ST_ERR_IO; ST_ERR_NOMEM;
+ *         ST_ERR_TOO_BIG where a stream was given more bytes out of order than the context's memory
+ *         budget holds; ST_ERR_STOPPED.
+ */
+ST_API ST_WARN_UNUSED st_status st_writer_write(st_writer *writer, size_t index, uint64_t offset,
+                                                const void *data, size_t size, st_error *error);
+/**
+ * Writes a whole tensor out of an array of any strides, packing it block by block.
+ * @return also ST_ERR_ARGUMENT where dtype or shape differ from what was added; ST_ERR_INDEX_MISALIGNED for
+ *         sub-byte rows that do not end at byte boundaries; ST_ERR_UNSUPPORTED for another device.
+ */
+ST_API ST_WARN_UNUSED st_status st_writer_write_array(st_writer *writer, size_t index,
+                                                      const st_array *array, st_error *error);
+
+/** One tensor to copy: all of tensor `index` is filled with `tensor`, or the part of it in `region`. */
+typedef struct st_copy {
+    size_t index;
+    const st_tensor *tensor;
+    const st_region *region; /**< NULL: the whole tensor */
+} st_copy;
+
+/**
+ * Copies tensors out of another file, without their bytes passing through this process where the file
+ * system can do that: shared blocks first (reflink), then a copy by the kernel, else reads and writes.
+ * Neighbours are moved together.
+ * @return as st_writer_write and st_file_read; ST_ERR_BUFFER_SIZE where sizes differ.
+ */
+ST_API ST_WARN_UNUSED st_status st_writer_copy_from(st_writer *writer, const st_file *file,
+                                                    const st_copy *copies, size_t count,
+                                                    st_error *error);
+
+/**
+ * Ends the file: checks that every byte was written, makes it as durable as the sink's options ask, and
+ * puts it in its place. On failure the file that was there before is still there, unchanged, except
+ * that after ST_DURABLE_NAME's last step fails (its message says so) the new one is, whole.
+ * @return ST_OK; ST_ERR_INCOMPLETE; ST_ERR_IO; a failure of an earlier call.
+ */
+ST_API ST_WARN_UNUSED st_status st_writer_finish(st_writer *writer, st_error *error);
 
 #ifdef __cplusplus
 }

@@ -6,6 +6,15 @@
 const st__dtype_info st__dtypes[ST_DTYPE_COUNT + 1] = {ST_DTYPE_MAP(DTYPE_ROW)};
 #undef DTYPE_ROW
 
+const uint8_t st__dtype_ranks[ST_DTYPE_COUNT + 1] = {
+    [ST_BOOL] = 0,    [ST_F4] = 1,          [ST_F6_E2M3] = 2,      [ST_F6_E3M2] = 3,
+    [ST_U8] = 4,      [ST_I8] = 5,          [ST_F8_E5M2] = 6,      [ST_F8_E4M3] = 7,
+    [ST_F8_E8M0] = 8, [ST_F8_E4M3FNUZ] = 9, [ST_F8_E5M2FNUZ] = 10, [ST_I16] = 11,
+    [ST_U16] = 12,    [ST_F16] = 13,        [ST_BF16] = 14,        [ST_I32] = 15,
+    [ST_U32] = 16,    [ST_F32] = 17,        [ST_C64] = 18,         [ST_F64] = 19,
+    [ST_I64] = 20,    [ST_U64] = 21,
+};
+
 const uint8_t st__dtype_slots[32] = {
     [1] = ST_I16,      [2] = ST_I64,          [5] = ST_BF16, [6] = ST_F8_E4M3,
     [7] = ST_F16,      [8] = ST_F64,          [9] = ST_U16,  [10] = ST_U64,

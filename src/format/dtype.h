@@ -17,6 +17,9 @@ typedef struct st__dtype_info {
 /* By dtype; row 0 is empty. */
 extern const st__dtype_info st__dtypes[ST_DTYPE_COUNT + 1];
 
+/* The rank of docs/format.md section 3, by which a writer orders tensors: by dtype, 0 .. ST_DTYPE_COUNT-1. */
+extern const uint8_t st__dtype_ranks[ST_DTYPE_COUNT + 1];
+
 /* A perfect hash of the codes' first eight bytes, which tell all codes apart: the slot of `word` is
  * word * ST__DTYPE_HASH >> ST__DTYPE_SHIFT. Found by trying random multipliers. */
 #define ST__DTYPE_HASH  UINT64_C(0x9acf01446821acab)

@@ -4,19 +4,52 @@
 
 #include <string.h>
 
+static const uint64_t powers_of_ten[20] = {
+    1u,
+    10u,
+    100u,
+    1000u,
+    10000u,
+    100000u,
+    1000000u,
+    10000000u,
+    100000000u,
+    1000000000u,
+    UINT64_C(10000000000),
+    UINT64_C(100000000000),
+    UINT64_C(1000000000000),
+    UINT64_C(10000000000000),
+    UINT64_C(100000000000000),
+    UINT64_C(1000000000000000),
+    UINT64_C(10000000000000000),
+    UINT64_C(100000000000000000),
+    UINT64_C(1000000000000000000),
+    UINT64_C(10000000000000000000),
+};
+
+size_t st__integer_digits(uint64_t value)
+{
+    size_t n = 1;
+    while (n < 20 && value >= powers_of_ten[n])
+        n++;
+    return n;
+}
+
 size_t st__integer_print(uint64_t magnitude, bool negative, char text[21])
 {
-    char reversed[20];
-    size_t n = 0, len = 0;
-    do {
-        reversed[n++] = (char)('0' + magnitude % 10);
-        magnitude /= 10;
-    } while (magnitude);
+    static const char pairs[] = "0001020304050607080910111213141516171819"
+                                "2021222324252627282930313233343536373839"
+                                "4041424344454647484950515253545556575859"
+                                "6061626364656667686970717273747576777879"
+                                "8081828384858687888990919293949596979899";
+    size_t len = st__integer_digits(magnitude) + negative, at = len;
     if (negative)
-        text[len++] = '-';
-    while (n)
-        text[len++] = reversed[--n];
+        text[0] = '-';
     text[len] = '\0';
+    for (; magnitude >= 10; magnitude /= 100)
+        memcpy(text + (at -= 2), pairs + magnitude % 100 * 2, 2);
+    if (at > negative)
+        text[at - 1] = (char)('0' + magnitude);
     return len;
 }
 

@@ -14,6 +14,8 @@ size_t st__float_print(const st__float_format *format, uint64_t code,
                        char text[ST__FLOAT_TEXT_SIZE]);
 /* The same of a double. */
 size_t st__double_print(double value, char text[ST__FLOAT_TEXT_SIZE]);
+/* Gives the number of an integer's decimal digits. */
+size_t st__integer_digits(uint64_t value);
 /* Prints an integer; `text` has room for 21 bytes. */
 size_t st__integer_print(uint64_t magnitude, bool negative, char text[21]);
 

@@ -2,8 +2,7 @@
 /* The finished header: everything here only reads. */
 #include "format/scan.h"
 #include "base/alloc.h"
-#include "base/endian.h"
-#include "base/error.h"
+#include "format/order.h"
 
 #include <assert.h>
 #include <string.h>
@@ -110,66 +109,8 @@ const st_metadata *st_header_metadata_find(const st_header *header, const char *
     return index == ST__MAP_NONE ? NULL : &header->metadata[index];
 }
 
-/* ---------------------------------------------------------------------------- name order */
-
-/* UTF-8 compared as bytes is code point order. Names share long beginnings: 8 bytes at a time. */
-static bool name_before(const st_header *header, uint32_t a, uint32_t b)
-{
-    const st_tensor *x = &header->tensors[a], *y = &header->tensors[b];
-    size_t shorter = x->name_len < y->name_len ? x->name_len : y->name_len;
-    if (shorter >= 8) {
-        /* The last step may look at bytes known to be equal once more. */
-        for (size_t i = 0;; i = i + 16 <= shorter ? i + 8 : shorter - 8) {
-            uint64_t u = st__load_le64(x->name + i), v = st__load_le64(y->name + i);
-            if (u != v)
-                return st__swap64(u) < st__swap64(v);
-            if (i + 8 == shorter)
-                return x->name_len < y->name_len;
-        }
-    }
-    int order = memcmp(x->name, y->name, shorter);
-    return order < 0 || (order == 0 && x->name_len < y->name_len);
-}
-
-static void merge_runs(const st_header *header, const uint32_t *from, uint32_t *to, size_t start,
-                       size_t middle, size_t end)
-{
-    size_t a = start, b = middle;
-    for (size_t i = start; i < end; i++) {
-        bool second = a == middle || (b < end && name_before(header, from[b], from[a]));
-        to[i] = from[second ? b++ : a++];
-    }
-}
-
-/* Files are written in a few ascending runs, one per dtype: merging what is there beats sorting. The ends of
- * the runs are kept behind the spare order. */
 st_status st_header_sort(const st_header *header, uint32_t *out, st_error *error)
 {
-    size_t count = header->count, runs = 0, bytes = (2 * count + 1) * sizeof(uint32_t);
-    uint32_t *spare = st__alloc(header->context, bytes);
-    if (!spare)
-        return st__fail_nomem(error, bytes);
-    uint32_t *ends = spare + count, *from = out, *to = spare;
-    for (size_t i = 0; i < count; i++) {
-        out[i] = (uint32_t)i;
-        if (i + 1 == count || name_before(header, (uint32_t)i + 1, (uint32_t)i))
-            ends[runs++] = (uint32_t)(i + 1);
-    }
-    while (runs > 1) {
-        size_t merged = 0, start = 0;
-        for (size_t r = 0; r < runs; r += 2) {
-            size_t middle = ends[r], end = r + 1 < runs ? ends[r + 1] : middle;
-            merge_runs(header, from, to, start, middle, end);
-            ends[merged++] = (uint32_t)end;
-            start = end;
-        }
-        runs = merged;
-        uint32_t *swap = from;
-        from = to;
-        to = swap;
-    }
-    if (from != out && count > 0)
-        memcpy(out, from, count * sizeof *out);
-    st__free(header->context, spare, bytes);
-    return ST_OK;
+    return st__order_by_text(header->context, header->tensors, sizeof *header->tensors,
+                             header->count, out, error);
 }

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "format/float_text.h"
 #include "format/json.h"
+#include "format/json_escape.h"
 
 #include <string.h>
 
@@ -182,52 +183,20 @@ void st_json_emit_array_end(st_json_emitter *emitter)
     container_end(emitter, false);
 }
 
-/* Writes what stands for the quote, backslash or control `c`, as serde_json does. */
-static void emit_escape(st_json_emitter *emitter, unsigned char c)
-{
-    static const char hex[] = "0123456789abcdef";
-    static const char shorts[] = {['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f',
-                                  ['\r'] = 'r', ['"'] = '"',  ['\\'] = '\\'};
-    char text[6] = {'\\', shorts[c]};
-    if (text[1]) {
-        emit_bytes(emitter, text, 2);
-        return;
-    }
-    memcpy(text, "\\u00", 4);
-    text[4] = hex[c >> 4];
-    text[5] = hex[c & 15];
-    emit_bytes(emitter, text, 6);
-}
-
-/* Gives how many bytes from `i` on stand for themselves. */
-static size_t plain_run(const unsigned char *text, size_t i, size_t len)
-{
-    size_t first = i;
-    while (i < len) {
-        uint32_t c;
-        size_t n = st__utf8_decode(text + i, len - i, &c);
-        if (n == 0 || c < ' ' || c == '"' || c == '\\')
-            break;
-        i += n;
-    }
-    return i - first;
-}
-
 static void emit_quoted(st_json_emitter *emitter, const char *text, size_t len)
 {
-    const unsigned char *bytes = (const unsigned char *)text;
     emit_bytes(emitter, "\"", 1);
-    for (size_t i = 0; i < len;) {
-        size_t plain = plain_run(bytes, i, len);
+    for (size_t i = 0; i < len; i++) {
+        size_t plain = st__json_plain_len(text + i, len - i);
         emit_bytes(emitter, text + i, plain);
         i += plain;
         if (i == len)
             break;
-        if (bytes[i] < 0x80)
-            emit_escape(emitter, bytes[i]);
+        char escape[6];
+        if ((unsigned char)text[i] < 0x80)
+            emit_bytes(emitter, escape, st__json_escape((unsigned char)text[i], escape));
         else
             emit_bytes(emitter, "\xef\xbf\xbd", 3); /* U+FFFD */
-        i++;
     }
     emit_bytes(emitter, "\"", 1);
 }

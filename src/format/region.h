@@ -16,7 +16,7 @@ typedef struct st__run {
     uint64_t offset;
     uint64_t length;
     uint64_t pieces;
-    int64_t stride; /* 0 for a single piece */
+    int64_t stride; /* 0 for a single piece, and where an array repeats one */
 } st__run;
 
 /* One loop around the pieces. */
@@ -65,7 +65,15 @@ st_status st__region_check(const st_region *region, const st_tensor *tensor, st_
 /* Plans a whole tensor (region NULL) or a region that st__region_check accepts. Refers to `region`. */
 st_status st__runs_init(st__runs *runs, st_context *context, const st_tensor *tensor,
                         const st_region *region, st_error *error);
+/* Plans the elements of an array in row-major order. Offsets count from the array's lowest byte, whose distance
+ * below array->data is stored in `*below`. ST_ERR_OVERFLOW where the array reaches further than memory does;
+ * ST_ERR_INDEX_MISALIGNED for sub-byte rows that do not end at byte boundaries, and a sub-byte total that does
+ * not; ST_ERR_DTYPE_UNKNOWN; ST_ERR_NOMEM. Pieces may overlap, and their stride be 0. `array` may go after. */
+st_status st__runs_init_array(st__runs *runs, st_context *context, const st_array *array,
+                              uint64_t *below, st_error *error);
 void st__runs_release(st__runs *runs);
+/* For planning: wraps what there is into `count` > 1 repetitions `stride` bytes apart. There is room for it. */
+void st__runs_repeat(st__runs *runs, uint64_t count, int64_t stride);
 
 /* Starts at byte `at` of the destination, 0 .. size. */
 st_status st__cursor_init(st__cursor *cursor, const st__runs *runs, uint64_t at, st_error *error);

@@ -16,23 +16,26 @@ static int64_t stride_of(int64_t step, uint64_t unit)
     return step < 0 ? -bytes : bytes;
 }
 
+void st__runs_repeat(st__runs *runs, uint64_t count, int64_t stride)
+{
+    st__level *inner = runs->depth ? &runs->levels[runs->depth - 1] : NULL;
+    if (inner && !inner->slices && (uint64_t)inner->stride * inner->count == (uint64_t)stride)
+        inner->count *= count;
+    else
+        runs->levels[runs->depth++] = (st__level){.count = count, .stride = stride};
+}
+
 /* Wraps what there is so far into `count` repetitions `step` positions of `unit` bits apart, or widens
  * it where they follow densely. Products stay below the tensor's bits; strides in bits are multiples
  * of 8 wherever a level is made, by the rule of alignment. */
-static void runs_repeat(st__runs *runs, uint64_t *piece_bits, const st_slice *s, uint64_t unit)
+static void runs_slice(st__runs *runs, uint64_t *piece_bits, const st_slice *s, uint64_t unit)
 {
     if (s->count == 1)
         return;
-    if (runs->depth == 0 && s->step == 1 && unit == *piece_bits) {
+    if (runs->depth == 0 && s->step == 1 && unit == *piece_bits)
         *piece_bits *= s->count;
-        return;
-    }
-    int64_t stride = stride_of(s->step, unit);
-    st__level *inner = runs->depth ? &runs->levels[runs->depth - 1] : NULL;
-    if (inner && !inner->slices && (uint64_t)inner->stride * inner->count == (uint64_t)stride)
-        inner->count *= s->count;
     else
-        runs->levels[runs->depth++] = (st__level){.count = s->count, .stride = stride};
+        st__runs_repeat(runs, s->count, stride_of(s->step, unit));
 }
 
 static void runs_list(st__runs *runs, const st_slices *slices, uint64_t first, uint64_t unit)
@@ -53,7 +56,7 @@ static void runs_plan(st__runs *runs, const st_tensor *tensor, const st_region *
         (void)st__slices_next(&region->dims[d], &i, &s);
         start += s.start * unit;
         if (i == region->dims[d].count)
-            runs_repeat(runs, &piece_bits, &s, unit);
+            runs_slice(runs, &piece_bits, &s, unit);
         else
             runs_list(runs, &region->dims[d], s.start, unit);
     }
