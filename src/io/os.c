@@ -107,6 +107,17 @@ int st__os_info_path(const char *path, st__os_info *out)
     return 0;
 }
 
+int st__os_info_at(int directory, const char *name, bool follow, st__os_info *out)
+{
+    struct stat s;
+    if (directory == ST__OS_HERE)
+        directory = AT_FDCWD;
+    if (OS_CALL(fstatat)(directory, name, &s, follow ? 0 : AT_SYMLINK_NOFOLLOW) != 0)
+        return errno;
+    info_fill(out, &s);
+    return 0;
+}
+
 /* One call takes at most so many pieces (IOV_MAX is 1024 on Linux, 16 at least anywhere)... */
 #define READ_SEGMENTS 16
 /* ...and so many bytes: Linux itself stops 4 KiB short of 2 GiB. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The only door to the operating system's files and mappings: a port replaces os.c. Functions return 0
- * or an errno; none blocks on anything but a disk. */
+/* The only door to the operating system's files and mappings: a port replaces os*.c. Functions return 0
+ * or an errno; but for streams none blocks on anything but a disk. */
 #ifndef ST_IO_OS_H
 #define ST_IO_OS_H
 
@@ -45,22 +45,115 @@ void st__os_unmap(void *data, size_t size);
 /* Starts reading a range into the page cache, if the system likes. */
 void st__os_prefetch(int fd, uint64_t offset, uint64_t size);
 
+/* ------------------------------------------------------------------------------ writing */
+
+/* Names below are relative to the directory of a descriptor, so that neither a change of the working
+ * directory nor a renamed parent comes between the steps of a save. */
+
+/* The working directory, where a directory's descriptor is asked for. */
+#define ST__OS_HERE (-1)
+/* Room for a path, and for one name, each with its end. */
+#define ST__OS_PATH 4096
+#define ST__OS_NAME 256
+
+/* Opens a directory, close-on-exec; one that may be searched but not listed will do. */
+int st__os_open_directory(int at, const char *path, int *out);
+/* What a name stands for; of a symbolic link the link itself, unless it is to be followed. */
+int st__os_info_at(int directory, const char *name, bool follow, st__os_info *out);
+/* Reads a symbolic link, terminated: EINVAL if it is none. */
+int st__os_link_target(int directory, const char *name, char out[ST__OS_PATH]);
+
+/* Opens a FIFO or a device for writing, close-on-exec; waits for a FIFO's reader. */
+int st__os_open_stream(const char *path, int *out);
+/* What a descriptor is open for: writing, appending; and its position, 0 where it has none. */
+int st__os_write_state(int fd, bool *writable, bool *appends, uint64_t *position);
+int st__os_seek(int fd, uint64_t position);
+
+/* Creates a file for reading and writing, close-on-exec: EEXIST if the name is taken, be it by a link. */
+int st__os_create(int directory, const char *name, uint32_t mode, int *out);
+/* Creates a file without a name, which st__os_name can give it; an errno where the file system has no
+ * such files, they could not be named, or, if `durable`, a sync before the naming may not be enough. */
+int st__os_create_unnamed(int directory, uint32_t mode, bool durable, int *out);
+/* Names it; EEXIST if the name is taken. */
+int st__os_name(int fd, int directory, const char *name);
+int st__os_rename(int directory, const char *from, const char *to);
+/* The same unless `to` is there: EEXIST. */
+int st__os_rename_new(int directory, const char *from, const char *to);
+int st__os_remove(int directory, const char *name);
+
+/* Writes all pieces from `offset` on, through interruptions and short writes. */
+int st__os_write(int fd, uint64_t offset, const st_bytes *pieces, size_t count, size_t *done);
+/* The same to a stream of kind ST__OS_…; waits where the descriptor does not block. A socket whose other
+ * end is gone is EPIPE and no signal; for a pipe SIGPIPE is the caller's to ignore. */
+int st__os_write_stream(int fd, int kind, const st_bytes *pieces, size_t count, size_t *done);
+
+enum {
+    ST__OS_KEEP_SIZE = 1 /* the file does not grow; nothing happens where that cannot be had */
+};
+
+/* Sets space aside for [offset, offset + size) and makes the file reach there. ENOSPC, EDQUOT and EFBIG
+ * tell that there is none; a file system that cannot tell only gets the file's size set, or not even
+ * that. */
+int st__os_allocate(int fd, uint64_t offset, uint64_t size, uint32_t flags);
+/* Shares blocks of another file (reflink): whole ones, at whole places; an errno where it cannot be done. */
+int st__os_clone(int from_fd, uint64_t from, int to_fd, uint64_t to, uint64_t size);
+/* Copies within the kernel; `*done` bytes have been, fewer with no errno where it goes no further. */
+int st__os_copy(int from_fd, uint64_t from, int to_fd, uint64_t to, uint64_t size, uint64_t *done);
+/* Bytes in a block of the file's file system, a power of 2. */
+uint64_t st__os_block_size(int fd);
+/* Starts writing all of the file back to the disk, if the system likes. */
+void st__os_write_back(int fd);
+/* Waits until the file with its data is on the disk. */
+int st__os_sync(int fd);
+/* Waits until the names of a directory are on the disk; 0 where that cannot be asked for. */
+int st__os_sync_directory(int directory);
+/* Asks what file systems say only when a descriptor is closed (NFS, FUSE, quotas), and leaves it open. */
+int st__os_flush(int fd);
+
+/* Free bytes for this user on a file's file system; UINT64_MAX where that cannot be told. */
+uint64_t st__os_free_space(int fd);
+/* Hands owner, mode, access control list and extended attributes of the file `name` on to `to_fd`, an empty
+ * file of our own with mode 0600, as far as the process may. Where the group cannot be kept, neither it nor
+ * others may do more than both could. An errno only where the new file could not be kept from more users
+ * than the old one; ENOMEM. */
+int st__os_copy_attributes(int directory, const char *name, int to_fd, st_context *context);
+
 /* Unpredictable bytes; falls back to clock and addresses where the system has none to give. */
 void st__os_random(void *out, size_t size);
 size_t st__os_page_size(void);
 
 #if defined(ST_FAULTS)
 /* The calls that a test may make fail; each stands for the system call of its name. Tests define
- * st__os_calls and compile os.c into themselves; the library knows nothing of it. */
+ * st__os_calls and compile os.c and os_write.c into themselves; the library knows nothing of it. */
+# include <sys/socket.h>
 # include <sys/stat.h>
 # include <sys/types.h>
 # include <sys/uio.h>
 typedef struct st__os_call_table {
     int (*open)(const char *path, int flags);
+    int (*openat)(int directory, const char *path, int flags, mode_t mode);
     int (*fstat)(int fd, struct stat *out);
+    int (*fstatat)(int directory, const char *path, struct stat *out, int flags);
+    ssize_t (*readlinkat)(int directory, const char *path, char *out, size_t size);
     ssize_t (*preadv)(int fd, const struct iovec *segments, int count, off_t offset);
     void *(*mmap)(void *at, size_t size, int prot, int flags, int fd, off_t offset);
     ssize_t (*getrandom)(void *out, size_t size, unsigned flags);
+    ssize_t (*pwritev)(int fd, const struct iovec *pieces, int count, off_t offset);
+    ssize_t (*writev)(int fd, const struct iovec *pieces, int count);
+    ssize_t (*sendmsg)(int fd, const struct msghdr *message, int flags);
+    int (*fallocate)(int fd, int mode, off_t offset, off_t size);
+    int (*ftruncate)(int fd, off_t size);
+    ssize_t (*copy_file_range)(int from, off_t *from_at, int to, off_t *to_at, size_t size,
+                               unsigned flags);
+    int (*ioctl)(int fd, unsigned long request, void *arg);
+    int (*fsync)(int fd);
+    int (*close)(int fd);
+    int (*linkat)(int from, const char *from_path, int to, const char *to_path, int flags);
+    int (*renameat)(int from, const char *from_path, int to, const char *to_path);
+    int (*renameat2)(int from, const char *from_path, int to, const char *to_path, unsigned flags);
+    int (*unlinkat)(int directory, const char *path, int flags);
+    int (*fchown)(int fd, uid_t user, gid_t group);
+    int (*fchmod)(int fd, mode_t mode);
 } st__os_call_table;
 extern st__os_call_table st__os_calls;
 #endif

@@ -10,8 +10,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Copies a name as it may stand in one line of UTF-8: what is no character, and controls, become "?". */
-static void name_copy(char *to, const char *name, size_t len)
+void st__name_copy(char *to, const char *name, size_t len)
 {
     for (size_t i = 0; i < len;) {
         uint32_t c;
@@ -48,7 +47,7 @@ st_status st__source_wrap(const st_source_vtable *vtable, void *self, const char
     source->vtable = *vtable;
     source->self = self;
     source->name_size = name_size;
-    name_copy(source->name, name, name_size - 1);
+    st__name_copy(source->name, name, name_size - 1);
     *out = source;
     return ST_OK;
 }

@@ -35,6 +35,10 @@ st_status st__source_readv(st_source *source, uint64_t offset, const st_segment 
 /* Maps the whole source; ST_ERR_UNSUPPORTED where it cannot be. */
 st_status st__source_map(st_source *source, uint32_t mode, st_buffer **out, st_error *error);
 
+/* Copies a name as it may stand in one line of UTF-8, terminated: what is no character, and controls,
+ * become "?". `to` has room for len + 1 bytes. */
+void st__name_copy(char *to, const char *name, size_t len);
+
 /* "a directory", "a pipe", ... */
 const char *st__kind_text(int kind);
 

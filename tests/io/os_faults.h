@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Compiles io/os.c into the including test with its system calls replaceable, in place of the library's
+/* Compiles io/os*.c into the including test with its system calls replaceable, in place of the library's
  * own: the n-th call, of all kinds together, goes wrong in a given way. One including file each. */
 #ifndef TESTS_IO_OS_FAULTS_H
 #define TESTS_IO_OS_FAULTS_H
 
 #define ST_FAULTS
 #include "io/os.c"
+#include "io/os_write.c"
+#include "io/os_attributes.c"
 
 typedef enum os_fault {
     OS_NONE,
-    OS_EIO,    /* the call fails with EIO */
+    OS_EIO,    /* the call fails with EIO, or what os_plant_errno says */
     OS_EINTR,  /* the call is interrupted, once */
-    OS_SHORT,  /* a read gives one byte, once */
+    OS_SHORT,  /* a read or write moves one byte, once */
     OS_END,    /* a read finds the end of the file, from then on */
     OS_RETOUCH /* fstat tells of another change time, from then on */
 } os_fault;
@@ -21,6 +23,8 @@ static struct {
     unsigned at; /* the number of the call, from 1; 0: none */
     unsigned calls;
     bool hit;
+    int error;
+    const char *last; /* the call that was hit */
 } os_state;
 
 static void os_plant(os_fault fault, unsigned at)
@@ -29,17 +33,40 @@ static void os_plant(os_fault fault, unsigned at)
     os_state.at = at;
     os_state.calls = 0;
     os_state.hit = false;
+    os_state.error = EIO;
+    os_state.last = "none";
+}
+
+static inline void os_plant_errno(int error, unsigned at)
+{
+    os_plant(OS_EIO, at);
+    os_state.error = error;
 }
 
 /* Counts a call; true where it shall fail, with errno set. */
-static bool os_fails(void)
+static bool os_fails_in(const char *name)
 {
     bool now = ++os_state.calls == os_state.at;
     os_state.hit |= now;
+    if (now)
+        os_state.last = name;
     if (!now || (os_state.fault != OS_EIO && os_state.fault != OS_EINTR))
         return false;
-    errno = os_state.fault == OS_EIO ? EIO : EINTR;
+    errno = os_state.fault == OS_EIO ? os_state.error : EINTR;
     return true;
+}
+
+#define os_fails() os_fails_in(__func__)
+
+/* The same for a call that is never interrupted. */
+static bool os_fails_whole(const char *name)
+{
+    return os_fails_in(name) && os_state.fault == OS_EIO;
+}
+
+static bool os_is_short(void)
+{
+    return os_state.calls == os_state.at && os_state.fault == OS_SHORT;
 }
 
 static int fault_open(const char *path, int flags)
@@ -47,15 +74,29 @@ static int fault_open(const char *path, int flags)
     return os_fails() ? -1 : open(path, flags);
 }
 
+static int fault_openat(int directory, const char *path, int flags, mode_t mode)
+{
+    return os_fails() ? -1 : openat(directory, path, flags, mode);
+}
+
 static int fault_fstat(int fd, struct stat *out)
 {
-    /* fstat is never interrupted. */
-    if (os_fails() && os_state.fault == OS_EIO)
+    if (os_fails_whole(__func__))
         return -1;
     int result = fstat(fd, out);
     if (os_state.hit && os_state.fault == OS_RETOUCH)
         out->st_ctim.tv_nsec ^= 1;
     return result;
+}
+
+static int fault_fstatat(int directory, const char *path, struct stat *out, int flags)
+{
+    return os_fails_whole(__func__) ? -1 : fstatat(directory, path, out, flags);
+}
+
+static ssize_t fault_readlinkat(int directory, const char *path, char *out, size_t size)
+{
+    return os_fails_whole(__func__) ? -1 : readlinkat(directory, path, out, size);
 }
 
 static ssize_t fault_preadv(int fd, const struct iovec *segments, int count, off_t offset)
@@ -64,7 +105,7 @@ static ssize_t fault_preadv(int fd, const struct iovec *segments, int count, off
         return -1;
     if (os_state.hit && os_state.fault == OS_END)
         return 0;
-    if (os_state.calls == os_state.at && os_state.fault == OS_SHORT) {
+    if (os_is_short()) {
         struct iovec one = {segments[0].iov_base, 1};
         return preadv(fd, &one, 1, offset);
     }
@@ -73,9 +114,7 @@ static ssize_t fault_preadv(int fd, const struct iovec *segments, int count, off
 
 static void *fault_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset)
 {
-    if (os_fails() && os_state.fault == OS_EIO)
-        return MAP_FAILED;
-    return mmap(at, size, prot, flags, fd, offset);
+    return os_fails_whole(__func__) ? MAP_FAILED : mmap(at, size, prot, flags, fd, offset);
 }
 
 static ssize_t fault_getrandom(void *out, size_t size, unsigned flags)
@@ -84,12 +123,134 @@ static ssize_t fault_getrandom(void *out, size_t size, unsigned flags)
     return getrandom(out, size, flags);
 }
 
-st__os_call_table st__os_calls = {
+static ssize_t fault_pwritev(int fd, const struct iovec *pieces, int count, off_t offset)
+{
+    if (os_fails())
+        return -1;
+    struct iovec one = {pieces[0].iov_base, 1};
+    return os_is_short() ? pwritev(fd, &one, 1, offset) : pwritev(fd, pieces, count, offset);
+}
+
+static ssize_t fault_writev(int fd, const struct iovec *pieces, int count)
+{
+    if (os_fails())
+        return -1;
+    struct iovec one = {pieces[0].iov_base, 1};
+    return os_is_short() ? writev(fd, &one, 1) : writev(fd, pieces, count);
+}
+
+static ssize_t fault_sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    if (os_fails())
+        return -1;
+    struct iovec one = {message->msg_iov[0].iov_base, 1};
+    struct msghdr shorter = *message;
+    shorter.msg_iov = &one;
+    shorter.msg_iovlen = 1;
+    return sendmsg(fd, os_is_short() ? &shorter : message, flags);
+}
+
+static int fault_fallocate(int fd, int mode, off_t offset, off_t size)
+{
+    return os_fails() ? -1 : fallocate(fd, mode, offset, size);
+}
+
+static int fault_ftruncate(int fd, off_t size)
+{
+    return os_fails() ? -1 : ftruncate(fd, size);
+}
+
+static ssize_t fault_copy_file_range(int from, off_t *from_at, int to, off_t *to_at, size_t size,
+                                     unsigned flags)
+{
+    if (os_fails())
+        return -1;
+    return copy_file_range(from, from_at, to, to_at, os_is_short() ? 1 : size, flags);
+}
+
+static int fault_ioctl(int fd, unsigned long request, void *arg)
+{
+    return os_fails() ? -1 : ioctl(fd, request, arg);
+}
+
+static int fault_fsync(int fd)
+{
+    return os_fails() ? -1 : fsync(fd);
+}
+
+/* Like the kernel's, closes even where it fails. */
+static int fault_close(int fd)
+{
+    bool fails = os_fails();
+    int error = errno;
+    int result = close(fd);
+    errno = fails ? error : errno;
+    return fails ? -1 : result;
+}
+
+static int fault_linkat(int from, const char *from_path, int to, const char *to_path, int flags)
+{
+    return os_fails_whole(__func__) ? -1 : linkat(from, from_path, to, to_path, flags);
+}
+
+static int fault_renameat(int from, const char *from_path, int to, const char *to_path)
+{
+    return os_fails_whole(__func__) ? -1 : renameat(from, from_path, to, to_path);
+}
+
+static int fault_renameat2(int from, const char *from_path, int to, const char *to_path,
+                           unsigned flags)
+{
+    return os_fails_whole(__func__) ? -1 : renameat2(from, from_path, to, to_path, flags);
+}
+
+static int fault_unlinkat(int directory, const char *path, int flags)
+{
+    return os_fails_whole(__func__) ? -1 : unlinkat(directory, path, flags);
+}
+
+static int fault_fchown(int fd, uid_t user, gid_t group)
+{
+    return os_fails_whole(__func__) ? -1 : fchown(fd, user, group);
+}
+
+static int fault_fchmod(int fd, mode_t mode)
+{
+    return os_fails_whole(__func__) ? -1 : fchmod(fd, mode);
+}
+
+static const st__os_call_table os_calls_planted = {
     .open = fault_open,
+    .openat = fault_openat,
     .fstat = fault_fstat,
+    .fstatat = fault_fstatat,
+    .readlinkat = fault_readlinkat,
     .preadv = fault_preadv,
     .mmap = fault_mmap,
     .getrandom = fault_getrandom,
+    .pwritev = fault_pwritev,
+    .writev = fault_writev,
+    .sendmsg = fault_sendmsg,
+    .fallocate = fault_fallocate,
+    .ftruncate = fault_ftruncate,
+    .copy_file_range = fault_copy_file_range,
+    .ioctl = fault_ioctl,
+    .fsync = fault_fsync,
+    .close = fault_close,
+    .linkat = fault_linkat,
+    .renameat = fault_renameat,
+    .renameat2 = fault_renameat2,
+    .unlinkat = fault_unlinkat,
+    .fchown = fault_fchown,
+    .fchmod = fault_fchmod,
 };
+
+st__os_call_table st__os_calls;
+
+/* Before main, so that no test need think of it; one that puts calls of its own there puts them back. */
+__attribute__((constructor)) static void os_calls_restore(void)
+{
+    st__os_calls = os_calls_planted;
+}
 
 #endif

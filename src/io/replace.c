@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The sink over a path: a new file beside it, which takes its place when all is written.
+ *
+ * The order of the steps is what a power cut is survived by: the bytes reach the disk, then the name is
+ * given, then the names of the directory reach the disk. Where the file system has files without a name
+ * the new one has none until then, and goes by itself if the process is killed; only between the link and
+ * the rename by which it replaces another file can it be left under its temporary name. */
+#include "io/sink.h"
+#include "io/output.h"
+#include "base/alloc.h"
+#include "base/error.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+/* As many links in a row as Linux itself follows. */
+#define LINKS_MAX 40
+
+/* A name in a directory that is held open. */
+typedef struct place {
+    int directory;
+    char name[ST__OS_NAME];
+} place;
+
+typedef struct replacement {
+    st__output output;
+    place at;
+    char temporary[ST__OS_NAME]; /* its name in the same directory; empty: none */
+    int fd;                      /* -1: it has ended, well or badly */
+    bool fresh;                  /* there was nothing to replace */
+    bool only_new;               /* and there must not be */
+    st_sink *sink;               /* not counted: it owns this */
+} replacement;
+
+/* ------------------------------------------------------------------------------- the way */
+
+static int place_enter(int from, const char *path, place *out)
+{
+    char parent[ST__OS_PATH];
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+    size_t parent_len = (size_t)(name - path), name_len = strlen(name);
+    if (path[0] == '\0')
+        return ENOENT;
+    if (name_len == 0 || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return EISDIR;
+    if (parent_len >= sizeof parent || name_len >= sizeof out->name)
+        return ENAMETOOLONG;
+    memcpy(parent, path, parent_len);
+    memcpy(parent + parent_len, parent_len ? "" : ".", parent_len ? 1 : 2);
+    memcpy(out->name, name, name_len + 1);
+    return st__os_open_directory(from, parent, &out->directory);
+}
+
+/* The store of a hub cache: a folder `blobs` beside a folder `snapshots`, whose links lead into it. */
+static bool is_hub_store(int directory)
+{
+    st__os_info here, blobs, snapshots;
+    return st__os_info_at(directory, "../snapshots", true, &snapshots) == 0 &&
+           snapshots.kind == ST__OS_DIRECTORY &&
+           st__os_info_at(directory, "../blobs", true, &blobs) == 0 &&
+           st__os_info_fd(directory, &here) == 0 && here.device == blobs.device &&
+           here.inode == blobs.inode;
+}
+
+/* Finds where the file goes: at the end of a chain of links, or at a link into a hub cache's store, as
+ * what lies there is shared and named by its digest. */
+static int place_find(const char *path, place *out)
+{
+    char target[ST__OS_PATH];
+    place next;
+    int failed = place_enter(ST__OS_HERE, path, out);
+    for (int links = 0; !failed; links++) {
+        failed = st__os_link_target(out->directory, out->name, target);
+        if (failed == EINVAL || failed == ENOENT) /* no link, or nothing at all */
+            return 0;
+        if (!failed && links == LINKS_MAX)
+            failed = ELOOP;
+        if (!failed)
+            failed = place_enter(out->directory, target, &next);
+        if (!failed && is_hub_store(next.directory)) {
+            st__os_close(next.directory);
+            return 0;
+        }
+        st__os_close(out->directory);
+        if (!failed)
+            *out = next;
+    }
+    return failed;
+}
+
+/* Finds the place of a file of which `seen` is known already, if it is there. Following the links by hand
+ * must end at the same file as the kernel's doing so: /proc has links that only the kernel can follow. */
+static int place_check(const char *path, const st__os_info *seen, place *out, bool *there)
+{
+    st__os_info found;
+    int failed = place_find(path, out);
+    if (failed)
+        return failed;
+    failed = st__os_info_at(out->directory, out->name, true, &found);
+    *there = failed == 0;
+    if (failed == ENOENT && !seen)
+        return 0;
+    if (failed == 0 && seen && (found.device != seen->device || found.inode != seen->inode))
+        failed = ESTALE;
+    if (failed)
+        st__os_close(out->directory);
+    return failed == ENOENT ? ESTALE : failed;
+}
+
+/* ---------------------------------------------------------------------- the new file */
+
+/* ".NAME-part.RANDOM.tmp", with NAME cut to `longest` bytes. */
+static void temporary_name(const char *name, size_t longest, char out[ST__OS_NAME])
+{
+    uint64_t number;
+    size_t len = strlen(name);
+    st__os_random(&number, sizeof number);
+    if (len > longest)
+        len = st__utf8_cut(name, longest);
+    (void)snprintf(out, ST__OS_NAME, ".%.*s-part.%016" PRIx64 ".tmp", (int)len, name, number);
+}
+
+/* Tries names until one is free. */
+static int temporary_give(replacement *r, int (*give)(replacement *r, void *ctx), void *ctx)
+{
+    size_t longest = ST__OS_NAME - 1 - sizeof ".-part.0123456789abcdef.tmp";
+    int failed = EEXIST;
+    for (int tries = 0; failed == EEXIST && tries < 64; tries++) {
+        temporary_name(r->at.name, longest, r->temporary);
+        failed = give(r, ctx);
+        if (failed == ENAMETOOLONG && longest > 32) {
+            longest = 32; /* file systems that encrypt names have shorter ones */
+            failed = EEXIST;
+        }
+    }
+    if (failed)
+        r->temporary[0] = '\0';
+    return failed;
+}
+
+static int create_named(replacement *r, void *ctx)
+{
+    return st__os_create(r->at.directory, r->temporary, *(const uint32_t *)ctx, &r->fd);
+}
+
+static int link_named(replacement *r, void *ctx)
+{
+    (void)ctx;
+    return st__os_name(r->fd, r->at.directory, r->temporary);
+}
+
+/* A file that replaces another is nobody else's until it has that one's attributes. */
+static int new_file_create(replacement *r, uint32_t durability)
+{
+    uint32_t mode = r->fresh ? 0666 : 0600;
+    if (st__os_create_unnamed(r->at.directory, mode, durability != ST_DURABLE_NONE, &r->fd) == 0)
+        return 0;
+    return temporary_give(r, create_named, &mode);
+}
+
+/* Gives everything back; of an unfinished file nothing remains. */
+static void replacement_end(replacement *r)
+{
+    if (r->fd < 0)
+        return;
+    if (r->temporary[0])
+        (void)st__os_remove(r->at.directory, r->temporary);
+    st__os_close(r->fd);
+    st__os_close(r->at.directory);
+    r->fd = -1;
+}
+
+/* -------------------------------------------------------------------------- the calls */
+
+static st_status replace_begin(void *self, uint64_t size, st_error *error)
+{
+    replacement *r = self;
+    return st__output_reserve(&r->output, size, 0, error);
+}
+
+static st_status replace_write(void *self, uint64_t offset, const st_bytes *pieces, size_t count,
+                               st_error *error)
+{
+    replacement *r = self;
+    return st__output_write(&r->output, offset, pieces, count, error);
+}
+
+static st_status replace_copy(void *self, uint64_t offset, const st__stretch *stretch,
+                              uint64_t *done, st_error *error)
+{
+    replacement *r = self;
+    return st__output_copy(&r->output, offset, stretch, done, error);
+}
+
+static int put_in_place(replacement *r)
+{
+    int failed;
+    if (!r->temporary[0] && (r->only_new || r->fresh)) {
+        failed = st__os_name(r->fd, r->at.directory, r->at.name);
+        if (failed != EEXIST || r->only_new)
+            return failed;
+    }
+    /* No link replaces a name, only a rename does. */
+    failed = r->temporary[0] ? 0 : temporary_give(r, link_named, NULL);
+    if (failed)
+        return failed;
+    failed = r->only_new ? st__os_rename_new(r->at.directory, r->temporary, r->at.name)
+                         : st__os_rename(r->at.directory, r->temporary, r->at.name);
+    if (!failed)
+        r->temporary[0] = '\0';
+    return failed;
+}
+
+static st_status replacement_finish(replacement *r, st_error *error)
+{
+    const char *name = r->sink->name;
+    ST_TRY(st__output_settle(&r->output, error));
+    int failed = put_in_place(r);
+    if (failed)
+        return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
+                              "%s: the new file cannot be put in place", name);
+    failed = r->sink->durability == ST_DURABLE_NAME ? st__os_sync_directory(r->at.directory) : 0;
+    if (failed)
+        return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
+                              "%s: the new file is in place, but its directory cannot be made to "
+                              "reach the disk",
+                              name);
+    return ST_OK;
+}
+
+static st_status replace_finish(void *self, st_error *error)
+{
+    replacement *r = self;
+    st_status status = replacement_finish(r, error);
+    replacement_end(r);
+    return status;
+}
+
+static void replace_free(void *self)
+{
+    replacement *r = self;
+    replacement_end(r);
+    st__free(r->sink->context, r, sizeof *r);
+}
+
+static const st_sink_vtable replace_vtable = {
+    .size = sizeof(st_sink_vtable),
+    .begin = replace_begin,
+    .write = replace_write,
+    .finish = replace_finish,
+    .free = replace_free,
+};
+
+/* ----------------------------------------------------------------------------- opening */
+
+static st_status cannot_open(int failed, const char *name, st_error *error)
+{
+    return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s: cannot be written", name);
+}
+
+/* Creates the new file in its directory, with the old one's attributes. */
+static st_status new_file_open(replacement *r, const st_sink_options *options, st_error *error)
+{
+    st_context *context = r->sink->context;
+    uint32_t durability = r->sink->durability;
+    int failed = new_file_create(r, durability);
+    if (failed) {
+        st__os_close(r->at.directory);
+        return cannot_open(failed, r->sink->name, error);
+    }
+    r->only_new = options && (options->flags & ST_SINK_NEW) != 0;
+    st__output_init(&r->output, r->fd, 0, r->sink);
+    if (!r->fresh)
+        failed = st__os_copy_attributes(r->at.directory, r->at.name, r->fd, context);
+    if (!failed)
+        return ST_OK;
+    replacement_end(r);
+    if (failed == ENOMEM)
+        return st__fail_nomem(error, sizeof *r);
+    return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
+                          "%s: its access rights cannot be handed on", r->sink->name);
+}
+
+static st_status replace_open(const char *path, const st__os_info *seen,
+                              const st_sink_options *options, st_sink **out, st_error *error)
+{
+    st_context *context = options ? options->context : NULL;
+    bool there = false;
+    replacement *r = st__alloc_zeroed(context, 1, sizeof *r);
+    if (!r)
+        return st__fail_nomem(error, sizeof *r);
+    r->fd = -1;
+    st_status status = st__sink_wrap(&replace_vtable, r, path, options, &r->sink, error);
+    if (status != ST_OK) {
+        st__free(context, r, sizeof *r);
+        return status;
+    }
+    int failed = place_check(path, seen, &r->at, &there);
+    r->fresh = !there;
+    status = failed ? cannot_open(failed, r->sink->name, error) : new_file_open(r, options, error);
+    if (status != ST_OK) {
+        st_sink_release(r->sink);
+        return status;
+    }
+    r->sink->copy = replace_copy;
+    *out = r->sink;
+    return ST_OK;
+}
+
+static st_status stream_open(const char *path, const char *name, const st_sink_options *options,
+                             st_sink **out, st_error *error)
+{
+    int fd = -1;
+    st__os_info info;
+    int failed = st__os_open_stream(path, &fd);
+    if (failed)
+        return cannot_open(failed, name, error);
+    failed = st__os_info_fd(fd, &info);
+    if (!failed && info.kind == ST__OS_REGULAR) /* it was a pipe a moment ago */
+        failed = ESTALE;
+    st_status status = failed ? cannot_open(failed, name, error)
+                              : st__sink_stream(fd, info.kind, path, options, out, error);
+    if (status != ST_OK)
+        st__os_close(fd);
+    return status;
+}
+
+st_status st_sink_open(const char *path, const st_sink_options *options, st_sink **out,
+                       st_error *error)
+{
+    ST_TRY(st__sink_options_check(options, error));
+    const char *name = options && options->name ? options->name : path;
+    st__os_info info;
+    if (options && (options->flags & ST_SINK_NEW) &&
+        st__os_info_at(ST__OS_HERE, path, false, &info) == 0)
+        return cannot_open(EEXIST, name, error);
+    int failed = st__os_info_at(ST__OS_HERE, path, true, &info);
+    if (failed == ENOENT)
+        return replace_open(path, NULL, options, out, error);
+    if (failed)
+        return cannot_open(failed, name, error);
+    switch (info.kind) {
+    case ST__OS_REGULAR: return replace_open(path, &info, options, out, error);
+    case ST__OS_FIFO:
+    case ST__OS_CHARACTER: return stream_open(path, name, options, out, error);
+    case ST__OS_DIRECTORY: return cannot_open(EISDIR, name, error);
+    default:
+        return st__fail(error, ST_ERR_NOT_REGULAR, ST_NO_OFFSET,
+                        "%s: is %s, and cannot be replaced by a file", name,
+                        st__kind_text(info.kind));
+    }
+}

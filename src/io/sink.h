@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sinks, as io/ and file/ see them. */
+#ifndef ST_IO_SINK_H
+#define ST_IO_SINK_H
+
+#include "base/ref.h"
+#include "io/source.h"
+
+/* A stretch of a source. */
+typedef struct st__stretch {
+    st_source *source;
+    uint64_t from;
+    uint64_t size;
+} st__stretch;
+
+struct st_sink {
+    st__ref ref;
+    st_context *context;
+    st_sink_vtable vtable;
+    /* Moves bytes out of a source without their passing through this process. `*done` is how many were
+     * moved, 0 where that cannot be done for these two: the caller reads and writes the rest. NULL: never. */
+    st_status (*copy)(void *self, uint64_t offset, const st__stretch *stretch, uint64_t *done,
+                      st_error *error);
+    void *self;
+    bool foreign;
+    bool begun;
+    uint32_t durability; /* ST_DURABLE_… */
+    char *name;
+    size_t name_size;
+};
+
+/* Wraps a vtable without judging it; `name` is used where the options say none. `self` is the sink's own
+ * from then on, on success. */
+st_status st__sink_wrap(const st_sink_vtable *vtable, void *self, const char *name,
+                        const st_sink_options *options, st_sink **out, st_error *error);
+
+/* ST_ERR_ARGUMENT for options of unknown durability or flags, or reserved words set; NULL is fine. */
+st_status st__sink_options_check(const st_sink_options *options, st_error *error);
+
+/* The calls of the vtable, with an error's message made where a foreign sink gave none. `begin` is
+ * ST_ERR_ARGUMENT the second time. */
+st_status st__sink_begin(st_sink *sink, uint64_t size, st_error *error);
+st_status st__sink_write(st_sink *sink, uint64_t offset, const st_bytes *pieces, size_t count,
+                         st_error *error);
+st_status st__sink_copy(st_sink *sink, uint64_t offset, const st__stretch *stretch, uint64_t *done,
+                        st_error *error);
+st_status st__sink_finish(st_sink *sink, st_error *error);
+
+static inline bool st__sink_is_sequential(const st_sink *sink)
+{
+    return (sink->vtable.flags & ST_SINK_SEQUENTIAL) != 0;
+}
+
+/* A sink over a stream's descriptor, which is taken over on success. */
+st_status st__sink_stream(int fd, int kind, const char *name, const st_sink_options *options,
+                          st_sink **out, st_error *error);
+
+#endif
