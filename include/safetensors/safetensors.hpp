@@ -8,6 +8,13 @@
  *         std::cout << safetensors::name(tensor) << '\n';
  *     std::vector<std::byte> bytes = file.read(file.at("weight"), "0, :8");
  *
+ *     safetensors::writer writer;
+ *     std::size_t w = writer.add("w", ST_F32, {2, 3});
+ *     safetensors::sink sink("new.safetensors");
+ *     writer.begin(sink);
+ *     writer.write(w, memory, 24);
+ *     writer.finish();
+ *
  * The C types are used as they are: what this header lacks is called in C on `get()`.
  */
 #ifndef SAFETENSORS_SAFETENSORS_HPP
@@ -79,6 +86,7 @@ using context_ptr = std::unique_ptr<st_context, releaser<st_context_release>>;
 using buffer_ptr = std::unique_ptr<st_buffer, releaser<st_buffer_release>>;
 using header_ptr = std::unique_ptr<st_header, releaser<st_header_release>>;
 using source_ptr = std::unique_ptr<st_source, releaser<st_source_release>>;
+using sink_ptr = std::unique_ptr<st_sink, releaser<st_sink_release>>;
 
 /** A part of a tensor: see st_region. */
 class region
@@ -295,6 +303,160 @@ class file
 
   private:
     std::unique_ptr<st_file, releaser<st_file_close>> file_;
+};
+
+/** Where a file is written: see st_sink. What a writer did not finish leaves nothing behind. Movable. */
+class sink
+{
+  public:
+    explicit sink(const std::string &path, const st_sink_options *options = nullptr)
+    {
+        st_error what;
+        st_sink *opened = nullptr;
+        check(st_sink_open(path.c_str(), options, &opened, &what), what);
+        sink_.reset(opened);
+    }
+
+    /** Uses a duplicate of a descriptor: see st_sink_open_fd. */
+    explicit sink(int descriptor, const st_sink_options *options = nullptr)
+    {
+        st_error what;
+        st_sink *opened = nullptr;
+        check(st_sink_open_fd(descriptor, options, &opened, &what), what);
+        sink_.reset(opened);
+    }
+
+    sink(void *memory, std::size_t size, const st_sink_options *options = nullptr)
+    {
+        st_error what;
+        st_sink *opened = nullptr;
+        check(st_sink_open_memory(memory, size, options, &opened, &what), what);
+        sink_.reset(opened);
+    }
+
+    /** Wraps a sink of the caller's own, which on failure stays the caller's. */
+    sink(const st_sink_vtable &vtable, void *self, const st_sink_options *options = nullptr)
+    {
+        st_error what;
+        st_sink *opened = nullptr;
+        check(st_sink_new(&vtable, self, options, &opened, &what), what);
+        sink_.reset(opened);
+    }
+
+    st_sink *get() const noexcept
+    {
+        return sink_.get();
+    }
+
+  private:
+    sink_ptr sink_;
+};
+
+/** A file being written: see st_writer. Movable. */
+class writer
+{
+  public:
+    explicit writer(const st_writer_options *options = nullptr)
+    {
+        st_error what;
+        st_writer *made = nullptr;
+        check(st_writer_new(options, &made, &what), what);
+        writer_.reset(made);
+    }
+
+    st_writer *get() const noexcept
+    {
+        return writer_.get();
+    }
+
+    std::size_t add(const st_tensor &tensor)
+    {
+        st_error what;
+        std::size_t index = 0;
+        check(st_writer_add(get(), &tensor, &index, &what), what);
+        return index;
+    }
+
+    std::size_t add(std::string_view name, st_dtype dtype, const std::vector<std::uint64_t> &shape)
+    {
+        st_tensor tensor{};
+        tensor.name = name.data();
+        tensor.name_len = static_cast<std::uint32_t>(name.size());
+        tensor.dtype = dtype;
+        tensor.shape = shape.data();
+        tensor.ndim = static_cast<std::uint32_t>(shape.size());
+        return add(tensor);
+    }
+
+    /** Makes a dtype for a code that is unknown: see st_writer_add_dtype. */
+    st_dtype add_dtype(std::string_view code)
+    {
+        st_error what;
+        st_dtype dtype = 0;
+        check(st_writer_add_dtype(get(), code.data(), code.size(), &dtype, &what), what);
+        return dtype;
+    }
+
+    void add_metadata(std::string_view key, std::string_view value)
+    {
+        st_error what;
+        st_metadata entry{key.data(), static_cast<std::uint32_t>(key.size()),
+                          static_cast<std::uint32_t>(value.size()), value.data()};
+        check(st_writer_add_metadata(get(), &entry, &what), what);
+    }
+
+    /** Gives the number of tensors added. */
+    std::size_t size() const noexcept
+    {
+        return st_writer_count(get());
+    }
+
+    const st_tensor &operator[](std::size_t index) const
+    {
+        return *st_writer_at(get(), index);
+    }
+
+    /** Lays the file out and gives its size in bytes. */
+    std::uint64_t file_size()
+    {
+        st_error what;
+        std::uint64_t bytes = 0;
+        check(st_writer_size(get(), &bytes, &what), what);
+        return bytes;
+    }
+
+    void begin(const sink &to)
+    {
+        st_error what;
+        check(st_writer_begin(get(), to.get(), &what), what);
+    }
+
+    void write(std::size_t index, const void *data, std::size_t size, std::uint64_t offset = 0)
+    {
+        st_error what;
+        check(st_writer_write(get(), index, offset, data, size, &what), what);
+    }
+
+    void write(std::size_t index, const st_array &array)
+    {
+        st_error what;
+        check(st_writer_write_array(get(), index, &array, &what), what);
+    }
+
+    void copy_from(const file &from, const std::vector<st_copy> &copies)
+    {
+        st_error what;
+        check(st_writer_copy_from(get(), from.get(), copies.data(), copies.size(), &what), what);
+    }
+
+    void finish()
+    {
+        st_error what;
+        check(st_writer_finish(get(), &what), what);
+    }
+
+  private:
+    std::unique_ptr<st_writer, releaser<st_writer_free>> writer_;
 };
 
 } // namespace safetensors

@@ -156,6 +156,55 @@ FIELD(st_check_summary, header_size, 48);
 FIELD(st_check_summary, data_size, 56);
 FIELD(st_check_summary, reserved, 64);
 
+SIZE(st_progress, 16);
+FIELD(st_progress, fn, 0);
+FIELD(st_progress, ctx, 8);
+
+SIZE(st_sink_options, 88);
+FIELD(st_sink_options, durability, 0);
+FIELD(st_sink_options, flags, 4);
+FIELD(st_sink_options, context, 8);
+FIELD(st_sink_options, name, 16);
+FIELD(st_sink_options, reserved, 24);
+
+SIZE(st_bytes, 16);
+FIELD(st_bytes, data, 0);
+FIELD(st_bytes, size, 8);
+
+SIZE(st_sink_vtable, 48);
+FIELD(st_sink_vtable, size, 0);
+FIELD(st_sink_vtable, flags, 8);
+FIELD(st_sink_vtable, reserved, 12);
+FIELD(st_sink_vtable, begin, 16);
+FIELD(st_sink_vtable, write, 24);
+FIELD(st_sink_vtable, finish, 32);
+FIELD(st_sink_vtable, free, 40);
+
+SIZE(st_writer_options, 112);
+FIELD(st_writer_options, order, 0);
+FIELD(st_writer_options, alignment, 4);
+FIELD(st_writer_options, reserve, 8);
+FIELD(st_writer_options, max_header_size, 16);
+FIELD(st_writer_options, context, 24);
+FIELD(st_writer_options, progress, 32);
+FIELD(st_writer_options, reserved, 48);
+
+SIZE(st_copy, 24);
+FIELD(st_copy, index, 0);
+FIELD(st_copy, tensor, 8);
+FIELD(st_copy, region, 16);
+
+SIZE(st_array, 80);
+FIELD(st_array, data, 0);
+FIELD(st_array, shape, 8);
+FIELD(st_array, strides, 16);
+FIELD(st_array, ndim, 24);
+FIELD(st_array, dtype, 28);
+FIELD(st_array, buffer, 32);
+FIELD(st_array, device, 40);
+FIELD(st_array, reserved0, 44);
+FIELD(st_array, reserved, 48);
+
 #endif
 
 /* Zero is the good default of every struct of options. */

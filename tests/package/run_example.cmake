@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-# Runs PROGRAM, through LAUNCHER (comma-separated) if there is one, on SAMPLE, and compares what it
-# prints with the file EXPECTED.
+# Runs PROGRAM, through LAUNCHER (comma-separated) if there is one, on a copy of SAMPLE, and compares what
+# it prints with the file EXPECTED.
 string(REPLACE "," ";" LAUNCHER "${LAUNCHER}")
-execute_process(COMMAND ${LAUNCHER} ${PROGRAM} ${SAMPLE} OUTPUT_VARIABLE printed RESULT_VARIABLE status)
+set(copy ${PROGRAM}.safetensors)
+file(COPY_FILE ${SAMPLE} ${copy})
+execute_process(COMMAND ${LAUNCHER} ${PROGRAM} ${copy} OUTPUT_VARIABLE printed RESULT_VARIABLE status)
 if(status)
   message(FATAL_ERROR "exit status ${status}")
 endif()

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Writing tensors' bytes: from any thread, in any order, each once. */
+#include "file/writer.h"
+#include "base/context.h"
+#include "base/error.h"
+#include "io/transfer.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* -------------------------------------------------------------------------------- messages */
+
+static const st_tensor *tensor_at_offset(const st_writer *writer, uint64_t offset)
+{
+    if (offset == ST_NO_OFFSET || offset < writer->header_size)
+        return NULL;
+    offset -= writer->header_size;
+    for (size_t i = 0; i < writer->count; i++)
+        if (offset >= writer->tensors[i].begin && offset < writer->tensors[i].end)
+            return &writer->tensors[i];
+    return NULL;
+}
+
+st_status st__writer_locate(const st_writer *writer, const st_tensor *tensor, st_status status,
+                            st_error *error)
+{
+    if (status == ST_OK || !error)
+        return status;
+    char said[sizeof error->message];
+    const char *name = st__writer_name(writer), *rest = said;
+    size_t name_len = strlen(name);
+    memcpy(said, error->message, sizeof said);
+    if (strncmp(said, name, name_len) == 0 && said[name_len] == ':' && said[name_len + 1] == ' ')
+        rest = said + name_len + 2;
+    if (!tensor)
+        tensor = tensor_at_offset(writer, error->offset);
+    int32_t sys_errno = error->sys_errno;
+    if (!tensor || strncmp(rest, "tensor ", 7) == 0)
+        (void)st__fail(error, status, error->offset, "%s: %s", name, rest);
+    else
+        (void)st__fail(error, status, error->offset, "%s: tensor %s: %s", name,
+                       st__quote(tensor->name, tensor->name_len).text, rest);
+    error->sys_errno = sys_errno;
+    return status;
+}
+
+/* --------------------------------------------------------------------- entering and leaving */
+
+static st_status state_check(const st_writer *writer, st_error *error)
+{
+    if (writer->state == ST__WRITER_ADDING)
+        return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
+                        "%s: nothing can be written before st_writer_begin",
+                        st__writer_name(writer));
+    if (writer->state == ST__WRITER_FINISHED)
+        return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET, "%s: the file is finished",
+                        st__writer_name(writer));
+    if (writer->failure.status != ST_OK && error)
+        *error = writer->failure;
+    return writer->failure.status;
+}
+
+st_status st__writer_enter(st_writer *writer, st_error *error)
+{
+    st__lock_take(&writer->lock);
+    st_status status = state_check(writer, error);
+    if (status == ST_OK)
+        writer->in_flight++;
+    st__lock_drop(&writer->lock);
+    return status;
+}
+
+st_status st__writer_leave(st_writer *writer, st_status status, const st_error *said,
+                           st_error *error)
+{
+    st__lock_take(&writer->lock);
+    writer->in_flight--;
+    st__lock_drop(&writer->lock);
+    if (status != ST_OK && error)
+        *error = *said;
+    return status;
+}
+
+st_status st__writer_claim(st_writer *writer, uint64_t begin, uint64_t size, st_error *error)
+{
+    uint64_t at = 0;
+    if (size == 0)
+        return ST_OK;
+    st__lock_take(&writer->lock);
+    st_status status = st__ranges_add(&writer->written, begin, begin + size, &at);
+    st__lock_drop(&writer->lock);
+    if (status == ST_ERR_NOMEM)
+        return st__fail(error, status, ST_NO_OFFSET,
+                        "%s: out of memory for the list of what is written",
+                        st__writer_name(writer));
+    if (status == ST_OK)
+        return ST_OK;
+    const st_tensor *tensor = tensor_at_offset(writer, writer->header_size + at);
+    return st__fail(error, status, writer->header_size + at,
+                    "%s: tensor %s: its byte %" PRIu64 " was written before",
+                    st__writer_name(writer), st__quote(tensor->name, tensor->name_len).text,
+                    at - tensor->begin);
+}
+
+/* ----------------------------------------------------------------------------- whole calls */
+
+static st_status tensor_check(const st_writer *writer, size_t index, st_error *error)
+{
+    if (index < writer->count)
+        return ST_OK;
+    return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
+                    "%s: there is no tensor %zu; %zu were added", st__writer_name(writer), index,
+                    writer->count);
+}
+
+static st_status bytes_write(st_writer *writer, size_t index, uint64_t offset, st_bytes bytes,
+                             st_error *error)
+{
+    ST_TRY(tensor_check(writer, index, error));
+    const st_tensor *tensor = &writer->tensors[index];
+    uint64_t size = st_tensor_size(tensor);
+    if (offset > size || bytes.size > size - offset)
+        return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
+                        "%s: tensor %s: %zu bytes from its byte %" PRIu64
+                        " on reach past its %" PRIu64,
+                        st__writer_name(writer), st__quote(tensor->name, tensor->name_len).text,
+                        bytes.size, offset, size);
+    uint64_t begin = tensor->begin + offset;
+    ST_TRY(st__writer_claim(writer, begin, bytes.size, error));
+    return st__writer_put(writer, writer->header_size + begin, bytes.data, bytes.size, error);
+}
+
+st_status st_writer_write(st_writer *writer, size_t index, uint64_t offset, const void *data,
+                          size_t size, st_error *error)
+{
+    st_error said = {.status = ST_OK};
+    ST_TRY(st__writer_enter(writer, error));
+    st_status status = bytes_write(writer, index, offset, (st_bytes){data, size}, &said);
+    return st__writer_leave(writer, status, &said, error);
+}
+
+static st_status array_check(const st_tensor *tensor, const st_array *array, st_error *error)
+{
+    uint32_t d = 0;
+    if (array->device != 0)
+        return st__fail(error, ST_ERR_UNSUPPORTED, ST_NO_OFFSET,
+                        "the array lies on device %" PRId32 "; copy it to the host's memory first",
+                        array->device);
+    if (tensor->dtype >= ST_DTYPE_UNKNOWN)
+        return st__fail(error, ST_ERR_UNSUPPORTED, ST_NO_OFFSET,
+                        "its dtype is unknown; write its bytes with st_writer_write");
+    if (array->dtype != tensor->dtype) {
+        const char *code = st_dtype_code(array->dtype);
+        return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
+                        "the array's dtype is %s, and %s was added", code ? code : "unknown",
+                        st_dtype_code(tensor->dtype));
+    }
+    if (array->ndim != tensor->ndim)
+        return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
+                        "the array has %" PRIu32 " dimensions, and %" PRIu32 " were added",
+                        array->ndim, tensor->ndim);
+    while (d < tensor->ndim && array->shape[d] == tensor->shape[d])
+        d++;
+    if (d < tensor->ndim)
+        return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
+                        "the array's dimension %" PRIu32 " has %" PRIu64 " elements, and %" PRIu64
+                        " were added",
+                        d, array->shape[d], tensor->shape[d]);
+    return ST_OK;
+}
+
+/* Where the next block goes. */
+typedef struct array_place {
+    st_writer *writer;
+    uint64_t offset;
+} array_place;
+
+static st_status array_block(void *ctx, const void *data, size_t size, st_error *error)
+{
+    array_place *place = ctx;
+    uint64_t offset = place->offset;
+    place->offset += size;
+    return st__writer_put(place->writer, offset, data, size, error);
+}
+
+static st_status runs_write(st_writer *writer, const st_tensor *tensor, const st__runs *runs,
+                            const unsigned char *lowest, st_error *error)
+{
+    array_place place = {writer, writer->header_size + tensor->begin};
+    st__transfer transfer = {
+        .runs = runs, .memory = lowest, .context = writer->context, .latency = ST_LATENCY_MEMORY};
+    ST_TRY(st__writer_claim(writer, tensor->begin, runs->size, error));
+    if (runs->size && runs->piece == runs->size)
+        return array_block(&place, lowest + (size_t)runs->offset, (size_t)runs->size, error);
+    st_status status = st__transfer_blocks(&transfer, st__context_threads(writer->context),
+                                           array_block, &place, error);
+    return status == ST_OK ? ST_OK : st__writer_spoil(writer, status, error);
+}
+
+static st_status array_write(st_writer *writer, size_t index, const st_array *array,
+                             st_error *error)
+{
+    st__runs runs;
+    uint64_t below = 0;
+    ST_TRY(tensor_check(writer, index, error));
+    const st_tensor *tensor = &writer->tensors[index];
+    st_status status = array_check(tensor, array, error);
+    if (status == ST_OK)
+        status = st__runs_init_array(&runs, writer->context, array, &below, error);
+    if (status == ST_OK) {
+        const unsigned char *data = array->data;
+        status = runs_write(writer, tensor, &runs, runs.size ? data - (size_t)below : data, error);
+        st__runs_release(&runs);
+    }
+    return st__writer_locate(writer, tensor, status, error);
+}
+
+st_status st_writer_write_array(st_writer *writer, size_t index, const st_array *array,
+                                st_error *error)
+{
+    st_error said = {.status = ST_OK};
+    ST_TRY(st__writer_enter(writer, error));
+    st_status status = array_write(writer, index, array, &said);
+    return st__writer_leave(writer, status, &said, error);
+}
