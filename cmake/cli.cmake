@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-# The safetensors program: public headers only, linked statically.
+# The safetensors program: public headers only, linked statically. All but main.c is a library of its
+# own, for the tests in C.
 
 file(GLOB cli_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cli/*.c)
+list(REMOVE_ITEM cli_sources ${PROJECT_SOURCE_DIR}/cli/main.c)
 if(cli_sources)
-  add_executable(safetensors_cli ${cli_sources})
+  add_library(st_cli STATIC ${cli_sources})
+  target_include_directories(st_cli PUBLIC ${PROJECT_SOURCE_DIR}/cli)
+  target_link_libraries(st_cli PRIVATE st_warnings st_system PUBLIC m)
+  foreach(component IN LISTS ST_COMPONENTS)
+    target_link_libraries(st_cli PUBLIC ${component}_static)
+  endforeach()
+  add_executable(safetensors_cli ${PROJECT_SOURCE_DIR}/cli/main.c)
   set_target_properties(safetensors_cli PROPERTIES
     OUTPUT_NAME safetensors
     RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
-  target_link_libraries(safetensors_cli PRIVATE st_warnings st_system m)
-  foreach(component IN LISTS ST_COMPONENTS)
-    target_link_libraries(safetensors_cli PRIVATE ${component}_static)
-  endforeach()
+  target_link_libraries(safetensors_cli PRIVATE st_warnings st_system st_cli)
 endif()

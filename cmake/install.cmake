@@ -9,7 +9,7 @@ cmake_path(SET pc_dir NORMALIZE "/${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 file(RELATIVE_PATH pc_prefix "${pc_dir}" "/")
 
 foreach(component IN LISTS ST_COMPONENTS)
-  foreach(property HEADERS REQUIRES OUTPUT)
+  foreach(property HEADERS REQUIRES OUTPUT PKGS)
     get_property(component_${property} GLOBAL PROPERTY ST_${component}_${property})
   endforeach()
 
@@ -32,6 +32,7 @@ foreach(component IN LISTS ST_COMPONENTS)
     list(APPEND pc_requires ${required_output})
   endforeach()
   list(JOIN pc_requires ", " pc_requires)
+  list(JOIN component_PKGS ", " pc_private)
   configure_file(${PROJECT_SOURCE_DIR}/cmake/safetensors.pc.in
                  ${PROJECT_BINARY_DIR}/${pc_name}.pc @ONLY)
   install(FILES ${PROJECT_BINARY_DIR}/${pc_name}.pc

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# st_library(<component> <output> FOLDERS <src folder>... HEADERS <public header>... [REQUIRES <component>...])
+# st_library(<component> <output> FOLDERS <src folder>... HEADERS <public header>... [REQUIRES <component>...]
+#            [USES <target to compile with>...] [LINKS <foreign target>...] [PKGS <its pkg-config module>...])
 #
 # Makes safetensors::<component>_static and, with ST_SHARED, safetensors::<component>_shared from one
 # set of position-independent objects. What the shared one exports stands in
@@ -50,7 +51,7 @@ function(st_show_private component)
 endfunction()
 
 function(st_library component output)
-  cmake_parse_arguments(arg "" "" "FOLDERS;HEADERS;REQUIRES" ${ARGN})
+  cmake_parse_arguments(arg "" "" "FOLDERS;HEADERS;REQUIRES;USES;LINKS;PKGS" ${ARGN})
   list(TRANSFORM arg_FOLDERS REPLACE "(.+)" "${PROJECT_SOURCE_DIR}/src/\\1/*.c" OUTPUT_VARIABLE globs)
   file(GLOB sources CONFIGURE_DEPENDS ${globs})
   if(NOT sources)
@@ -64,7 +65,7 @@ function(st_library component output)
     POSITION_INDEPENDENT_CODE ON)
   target_include_directories(${objects} PRIVATE
     ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/include)
-  target_link_libraries(${objects} PRIVATE st_warnings st_system)
+  target_link_libraries(${objects} PRIVATE st_warnings st_system ${arg_USES})
   st_show_private(${component} ${sources})
 
   set(kinds static)
@@ -88,6 +89,7 @@ function(st_library component output)
     foreach(required IN LISTS arg_REQUIRES)
       target_link_libraries(${target} PUBLIC safetensors::${required}_${kind})
     endforeach()
+    target_link_libraries(${target} PRIVATE ${arg_LINKS})
   endforeach()
   target_link_libraries(${component}_static PUBLIC Threads::Threads)
   if(ST_SHARED)
@@ -111,5 +113,6 @@ function(st_library component output)
   set_property(GLOBAL PROPERTY ST_${component}_HEADERS ${arg_HEADERS})
   set_property(GLOBAL PROPERTY ST_${component}_REQUIRES ${arg_REQUIRES})
   set_property(GLOBAL PROPERTY ST_${component}_OUTPUT ${output})
+  set_property(GLOBAL PROPERTY ST_${component}_PKGS ${arg_PKGS})
   set(ST_COMPONENTS ${ST_COMPONENTS} ${component} PARENT_SCOPE)
 endfunction()

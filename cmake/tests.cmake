@@ -24,6 +24,7 @@ set(test_environment
   ST_BINARY=${PROJECT_BINARY_DIR}/safetensors
   ST_LIBRARY=${PROJECT_BINARY_DIR}/lib/libsafetensors.so
   ST_ORACLE_PYTHON=${oracle_python}
+  ST_OPENSSL=$<BOOL:${ST_OPENSSL}>
   PYTHONDONTWRITEBYTECODE=1
   ASAN_OPTIONS=detect_stack_use_after_return=1:allocator_may_return_null=1
   UBSAN_OPTIONS=print_stacktrace=1
@@ -44,6 +45,7 @@ file(GLOB support_sources CONFIGURE_DEPENDS ${tests}/support/*.c)
 add_library(test_support STATIC ${support_sources})
 target_include_directories(test_support PUBLIC ${PROJECT_SOURCE_DIR}/src ${tests})
 target_include_directories(test_support SYSTEM PUBLIC ${CMOCKA_INCLUDE_DIR})
+target_compile_definitions(test_support PUBLIC ST_OPENSSL=$<BOOL:${ST_OPENSSL}>)
 foreach(component IN LISTS ST_COMPONENTS)
   target_link_libraries(test_support PUBLIC ${component}_static)
 endforeach()
@@ -59,12 +61,18 @@ foreach(source IN LISTS c_tests)
   cmake_path(GET source STEM stem)
   cmake_path(GET source PARENT_PATH folder)
   cmake_path(GET folder FILENAME folder)
+  if(folder STREQUAL "cli" AND NOT TARGET st_cli)
+    continue()
+  endif()
   string(REGEX REPLACE "^test_" "" stem ${stem})
   set(target test_${folder}_${stem})
   add_executable(${target} ${source})
   set_target_properties(${target} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   target_link_libraries(${target} PRIVATE st_warnings st_system test_support)
+  if(folder STREQUAL "cli")
+    target_link_libraries(${target} PRIVATE st_cli)
+  endif()
   set(labels c)
   if(stem MATCHES "thread|transfer")
     list(APPEND labels threads)

@@ -4,10 +4,16 @@
  *
  * st_check reads a file's header the way st_file_open does, by the same parser, but goes on
  * after each deviation and reports all of them, so that a damaged file is described whole.
+ * st_stats_read counts and measures the values of a tensor. st_hashes_read computes digests of a file and
+ * of its tensors, and a manifest keeps them, to verify files by later.
+ *
+ * The calls that read tensors use as many threads as their file's context allows, memory within its
+ * budget, and give the same results however many threads there are.
  */
 #ifndef SAFETENSORS_INSPECT_H
 #define SAFETENSORS_INSPECT_H
 
+#include <safetensors/json.h>
 #include <safetensors/safetensors.h>
 
 #ifdef __cplusplus
@@ -73,6 +79,233 @@ typedef struct st_check_summary {
 ST_API ST_WARN_UNUSED st_status st_check(st_source *source, const st_open_options *options,
                                          st_finding_fn finding, void *ctx, st_check_summary *out,
                                          st_error *error);
+
+/* --------------------------------------------------------------------------------- stats */
+
+/** What to compute beyond the counts and moments. Zero-initialise; NULL means the same. */
+typedef struct st_stats_options {
+    const double *quantiles; /**< probabilities, 0 to 1; `quantile_count` of them, at most 1024 */
+    uint32_t quantile_count;
+    uint32_t bin_count; /**< of the histogram, at most 65536; 0: no histogram */
+    double low;         /**< its range; low and high both 0: from min to max */
+    double high;
+    st_progress progress; /**< bytes read; a tensor may have to be read several times */
+    uint64_t reserved[8];
+} st_stats_options;
+
+/**
+ * What a tensor's values are. Each element counts as the number it stands for: a BOOL as 0 or 1, a sub-byte
+ * element as what it decodes to, a C64 as its absolute value (NaN if a part is NaN, else infinite if a part is).
+ *
+ * min, max, mean, std, quantiles, and histogram are of the finite values. Minimum, maximum, and quantiles are exact.
+ * The moments are computed in double, block by block in the tensor's order.
+ */
+typedef struct st_stats {
+    st_dtype dtype;
+    uint32_t reserved0;
+    uint64_t count; /**< elements */
+    uint64_t finite;
+    uint64_t nan;
+    uint64_t positive_infinity;
+    uint64_t negative_infinity;
+    uint64_t zeros;     /**< both signs */
+    uint64_t negatives; /**< below zero, negative infinity included */
+    st_value min;       /**< kind 0 where nothing is finite; of a C64: ST_KIND_FLOAT */
+    st_value max;
+    double mean; /**< NaN where nothing is finite */
+    double std;  /**< of the population: the mean square's root, divided by `finite` */
+    /** One per probability asked for: between the two nearest order statistics, interpolated linearly, as
+     *  numpy.quantile does; NaN where nothing is finite. */
+    const double *quantiles;
+    const uint64_t *
+        bins; /**< [low, high) in equal parts, the last one with `high` in it; as numpy.histogram */
+    uint32_t quantile_count;
+    uint32_t bin_count;
+    double low; /**< the histogram's range */
+    double high;
+    uint64_t below; /**< finite values outside of it */
+    uint64_t above;
+    void *memory; /**< the library's own, as is all below */
+    size_t memory_size;
+    st_context *context;
+    uint64_t reserved[4];
+} st_stats;
+
+/**
+ * Reads a tensor, or the part of it that `region` describes, and computes its statistics. Dtypes of up to
+ * 16 bits are read once, and so are small tensors. Quantiles of wider ones take another reading, of 64-bit
+ * ones up to three, and more where many are asked for and the context's memory is small; a histogram whose
+ * range is to be found takes one, the same.
+ * @return ST_OK, and `out` is to be given back with st_stats_release; ST_ERR_DTYPE_UNKNOWN; ST_ERR_ARGUMENT;
+ *         as st_file_read; ST_ERR_STOPPED by the progress callback.
+ */
+ST_API ST_WARN_UNUSED st_status st_stats_read(const st_file *file, const st_tensor *tensor,
+                                              const st_region *region,
+                                              const st_stats_options *options, st_stats *out,
+                                              st_error *error);
+/** Frees what st_stats_read made; a zeroed one is fine. */
+ST_API void st_stats_release(st_stats *stats);
+
+/* ---------------------------------------------------------------------------------- hash */
+
+/**
+ * The algorithms. X(NAME, number, name, bytes of a digest). SHA-256 is FIPS 180-4's, and what the hub calls a
+ * file's `sha256`; XXH3 and XXH128 are the 64 and 128 bits wide XXH3 with seed 0, in their canonical
+ * (big-endian) form, as `xxhsum -H3` and `-H2` print: fast, but no protection against forgery.
+ */
+#define ST_HASH_MAP(X)              \
+ X(ST_HASH_SHA256, 1, "sha256", 32) \
+ X(ST_HASH_XXH3, 2, "xxh3", 8)      \
+ X(ST_HASH_XXH128, 3, "xxh128", 16)
+
+typedef int32_t st_hash;
+
+#define ST_HASH_ENUM(name, number, text, bytes) name = number,
+enum { ST_HASH_MAP(ST_HASH_ENUM) };
+#undef ST_HASH_ENUM
+
+/** Finds an algorithm by its name; 0 if there is none. */
+ST_API st_hash st_hash_find(const char *name, size_t name_len);
+/** Gives the name, terminated; NULL for a number that is no algorithm. */
+ST_API const char *st_hash_name(st_hash hash);
+
+/** A digest; `size` 0: none. */
+typedef struct st_digest {
+    uint32_t size;
+    unsigned char bytes[36]; /**< zero behind `size` */
+} st_digest;
+
+/** Prints a digest in small hexadecimal digits. @return the length of the text, which is terminated; 0 if it does not fit. */
+ST_API size_t st_digest_format(const st_digest *digest, char *text, size_t size);
+
+enum {
+    ST_HASH_FILE = 1,   /**< all bytes of the file */
+    ST_HASH_DATA = 2,   /**< the data section */
+    ST_HASH_TENSORS = 4 /**< each tensor's bytes */
+};
+
+/** What to hash. Zero-initialise. */
+typedef struct st_hash_options {
+    st_hash hash;   /**< 0: ST_HASH_SHA256 */
+    uint32_t parts; /**< ST_HASH_FILE | ...; 0: ST_HASH_FILE */
+    st_progress progress;
+    uint64_t reserved[8];
+} st_hash_options;
+
+/** The digests of one file. */
+typedef struct st_hashes {
+    st_hash hash;
+    uint32_t parts;
+    st_digest file;
+    st_digest data;
+    const st_digest *tensors; /**< by the index of st_header_at; NULL unless asked for */
+    size_t count;
+    void *memory; /**< the library's own, as is all below */
+    size_t memory_size;
+    st_context *context;
+    uint64_t reserved[4];
+} st_hashes;
+
+/**
+ * Hashes a file. Parts are hashed side by side, each by one thread while others read ahead.
+ * @return ST_OK, and `out` is to be given back with st_hashes_release; ST_ERR_UNSUPPORTED for SHA-256 in a
+ *         build without libcrypto; as st_file_read; ST_ERR_STOPPED by the progress callback.
+ */
+ST_API ST_WARN_UNUSED st_status st_hashes_read(const st_file *file, const st_hash_options *options,
+                                               st_hashes *out, st_error *error);
+/** Frees what st_hashes_read made; a zeroed one is fine. */
+ST_API void st_hashes_release(st_hashes *hashes);
+
+/* ------------------------------------------------------------------------------ manifest */
+
+/** What files were, to verify them by: sizes, dtypes, shapes, digests. docs/manifest.md describes its JSON. */
+typedef struct st_manifest st_manifest;
+
+/** One file of a manifest. Borrowed from it. */
+typedef struct st_manifest_file {
+    const char *name; /**< terminated; relative to where the manifest lies */
+    size_t name_len;
+    uint64_t size;
+    uint32_t parts; /**< ST_HASH_…: which digests there are */
+    uint32_t reserved0;
+    st_digest file;
+    st_digest data;
+    size_t tensor_count;
+    uint64_t reserved[4];
+} st_manifest_file;
+
+/** Starts an empty manifest. */
+ST_API ST_WARN_UNUSED st_status st_manifest_new(st_context *context, st_hash hash,
+                                                st_manifest **out, st_error *error);
+ST_API void st_manifest_free(st_manifest *manifest);
+/**
+ * Adds a file with its digests.
+ * @return ST_OK; ST_ERR_NOMEM; ST_ERR_ARGUMENT for another algorithm, digests of another file, or a name that
+ *         is there already, empty, longer than 65,535 bytes, or not UTF-8.
+ */
+ST_API ST_WARN_UNUSED st_status st_manifest_add(st_manifest *manifest, const char *name,
+                                                const st_file *file, const st_hashes *hashes,
+                                                st_error *error);
+/**
+ * Parses a manifest's JSON.
+ * @param name  for messages; may be NULL.
+ * @return ST_OK; ST_ERR_NOMEM; ST_ERR_JSON with the offset for text that is no JSON or no manifest.
+ */
+ST_API ST_WARN_UNUSED st_status st_manifest_parse(st_context *context, const char *text, size_t len,
+                                                  const char *name, st_manifest **out,
+                                                  st_error *error);
+/** Writes a manifest as JSON: the same text for the same contents. @return ST_OK; a failure of `write`; ST_ERR_NOMEM. */
+ST_API ST_WARN_UNUSED st_status st_manifest_emit(const st_manifest *manifest,
+                                                 st_json_write_fn write, void *ctx,
+                                                 st_error *error);
+ST_API st_hash st_manifest_hash(const st_manifest *manifest);
+ST_API size_t st_manifest_count(const st_manifest *manifest);
+ST_API const st_manifest_file *st_manifest_at(const st_manifest *manifest, size_t index);
+
+enum {
+    ST_DIFFERENCE_SIZE = 1,    /**< of the file */
+    ST_DIFFERENCE_FILE = 2,    /**< the digest of the whole file */
+    ST_DIFFERENCE_DATA = 3,    /**< the digest of the data section */
+    ST_DIFFERENCE_MISSING = 4, /**< a tensor of the manifest that the file has not */
+    ST_DIFFERENCE_EXTRA = 5,   /**< a tensor of the file that the manifest has not */
+    ST_DIFFERENCE_DTYPE = 6,
+    ST_DIFFERENCE_SHAPE = 7,
+    ST_DIFFERENCE_TENSOR = 8 /**< the digest of a tensor */
+};
+
+/** One difference between a manifest and a file. Valid during the callback. */
+typedef struct st_difference {
+    int32_t kind; /**< ST_DIFFERENCE_… */
+    uint32_t reserved0;
+    const char *name; /**< the tensor's, or NULL */
+    size_t name_len;
+    st_digest
+        expected; /**< the manifest's, and the file's; `size` 0 where it is not about digests */
+    st_digest found;
+    const char *message; /**< one line, terminated */
+    uint64_t reserved[4];
+} st_difference;
+
+/** Receives one difference; false ends the verifying. Called on the caller's thread. */
+typedef bool (*st_difference_fn)(void *ctx, const st_difference *difference);
+
+/** How to verify. Zero-initialise; NULL means the same. */
+typedef struct st_verify_options {
+    st_difference_fn difference; /**< NULL: only count */
+    void *ctx;
+    st_progress progress;
+    uint64_t reserved[8];
+} st_verify_options;
+
+/**
+ * Compares a file with entry `index` of a manifest, hashing what the manifest has digests of.
+ * @param differences  receives how many there are; 0: the file is what it was.
+ * @return ST_OK when the file was looked through, whatever was found; as st_hashes_read; ST_ERR_STOPPED.
+ */
+ST_API ST_WARN_UNUSED st_status st_manifest_verify(const st_manifest *manifest, size_t index,
+                                                   const st_file *file,
+                                                   const st_verify_options *options,
+                                                   uint64_t *differences, st_error *error);
 
 #ifdef __cplusplus
 }

@@ -205,6 +205,91 @@ FIELD(st_array, device, 40);
 FIELD(st_array, reserved0, 44);
 FIELD(st_array, reserved, 48);
 
+SIZE(st_stats_options, 112);
+FIELD(st_stats_options, quantiles, 0);
+FIELD(st_stats_options, quantile_count, 8);
+FIELD(st_stats_options, bin_count, 12);
+FIELD(st_stats_options, low, 16);
+FIELD(st_stats_options, high, 24);
+FIELD(st_stats_options, progress, 32);
+FIELD(st_stats_options, reserved, 48);
+
+SIZE(st_stats, 240);
+FIELD(st_stats, dtype, 0);
+FIELD(st_stats, reserved0, 4);
+FIELD(st_stats, count, 8);
+FIELD(st_stats, finite, 16);
+FIELD(st_stats, nan, 24);
+FIELD(st_stats, positive_infinity, 32);
+FIELD(st_stats, negative_infinity, 40);
+FIELD(st_stats, zeros, 48);
+FIELD(st_stats, negatives, 56);
+FIELD(st_stats, min, 64);
+FIELD(st_stats, max, 88);
+FIELD(st_stats, mean, 112);
+FIELD(st_stats, std, 120);
+FIELD(st_stats, quantiles, 128);
+FIELD(st_stats, bins, 136);
+FIELD(st_stats, quantile_count, 144);
+FIELD(st_stats, bin_count, 148);
+FIELD(st_stats, low, 152);
+FIELD(st_stats, high, 160);
+FIELD(st_stats, below, 168);
+FIELD(st_stats, above, 176);
+FIELD(st_stats, memory, 184);
+FIELD(st_stats, memory_size, 192);
+FIELD(st_stats, context, 200);
+FIELD(st_stats, reserved, 208);
+
+SIZE(st_digest, 40);
+FIELD(st_digest, size, 0);
+FIELD(st_digest, bytes, 4);
+
+SIZE(st_hash_options, 88);
+FIELD(st_hash_options, hash, 0);
+FIELD(st_hash_options, parts, 4);
+FIELD(st_hash_options, progress, 8);
+FIELD(st_hash_options, reserved, 24);
+
+SIZE(st_hashes, 160);
+FIELD(st_hashes, hash, 0);
+FIELD(st_hashes, parts, 4);
+FIELD(st_hashes, file, 8);
+FIELD(st_hashes, data, 48);
+FIELD(st_hashes, tensors, 88);
+FIELD(st_hashes, count, 96);
+FIELD(st_hashes, memory, 104);
+FIELD(st_hashes, memory_size, 112);
+FIELD(st_hashes, context, 120);
+FIELD(st_hashes, reserved, 128);
+
+SIZE(st_manifest_file, 152);
+FIELD(st_manifest_file, name, 0);
+FIELD(st_manifest_file, name_len, 8);
+FIELD(st_manifest_file, size, 16);
+FIELD(st_manifest_file, parts, 24);
+FIELD(st_manifest_file, reserved0, 28);
+FIELD(st_manifest_file, file, 32);
+FIELD(st_manifest_file, data, 72);
+FIELD(st_manifest_file, tensor_count, 112);
+FIELD(st_manifest_file, reserved, 120);
+
+SIZE(st_difference, 144);
+FIELD(st_difference, kind, 0);
+FIELD(st_difference, reserved0, 4);
+FIELD(st_difference, name, 8);
+FIELD(st_difference, name_len, 16);
+FIELD(st_difference, expected, 24);
+FIELD(st_difference, found, 64);
+FIELD(st_difference, message, 104);
+FIELD(st_difference, reserved, 112);
+
+SIZE(st_verify_options, 96);
+FIELD(st_verify_options, difference, 0);
+FIELD(st_verify_options, ctx, 8);
+FIELD(st_verify_options, progress, 16);
+FIELD(st_verify_options, reserved, 32);
+
 #endif
 
 /* Zero is the good default of every struct of options. */

@@ -25,11 +25,12 @@ done
 "$root/bin/safetensors" ls "$sample" >"$work/ls.txt"
 grep -q weight "$work/ls.txt"
 
+digest=$(sha256sum "$sample" | cut -d ' ' -f 1)
 expect() { # name program...
     name=$1
     shift
     printed=$("$@" "$sample")
-    [ "$printed" = "2 tensors, 0 errors" ] || { echo "$name printed: $printed"; exit 1; }
+    [ "$printed" = "2 tensors, 0 errors, $digest" ] || { echo "$name printed: $printed"; exit 1; }
     echo "$name: good"
 }
 

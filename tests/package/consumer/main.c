@@ -10,6 +10,8 @@ int main(int argc, char **argv)
     st_file *file;
     st_error error;
     st_check_summary summary;
+    st_hashes hashes;
+    char digest[80];
     if (argc != 2)
         return 2;
     if (st_file_open(argv[1], NULL, &file, &error) != ST_OK) {
@@ -20,7 +22,14 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", error.message);
         return 1;
     }
-    printf("%u tensors, %u errors\n", (unsigned)st_file_count(file), (unsigned)summary.errors);
+    if (st_hashes_read(file, NULL, &hashes, &error) != ST_OK) {
+        fprintf(stderr, "%s\n", error.message);
+        return 1;
+    }
+    st_digest_format(&hashes.file, digest, sizeof digest);
+    printf("%u tensors, %u errors, %s\n", (unsigned)st_file_count(file), (unsigned)summary.errors,
+           digest);
+    st_hashes_release(&hashes);
     st_file_close(file);
     return 0;
 }

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Statistics of dtypes of 32 and 64 bits: measured by one reading; what quantiles and histogram need of
+ * further ones. Results per block are joined in the blocks' order, so that they are the same whatever the
+ * number of threads. */
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "base/error.h"
+#include "inspect/stats_chunk.h"
+#include "inspect/stats_order.h"
+
+#include <string.h>
+
+typedef struct wide_worker {
+    double values[ST__CHUNK];
+    uint64_t keys[ST__CHUNK];
+    st__measure measure;
+    uint64_t least; /* keys, of integers only: theirs are not those of rounded values */
+    uint64_t most;
+    st__histogram histogram;
+} wide_worker;
+
+typedef struct wide {
+    st__stats_run *run;
+    st__wide kind;
+    uint32_t workers;
+    wide_worker *worker;
+    uint64_t *bin_counts; /* of all workers */
+    st__moments *blocks;
+    size_t block_count;
+    uint64_t *keys; /* of a small tensor, and room to sort them */
+    st__order order;
+    bool measuring; /* the first reading */
+    bool ordering;  /* keys are counted */
+    bool binning;   /* values are put into bins */
+} wide;
+
+/* --------------------------------------------------------------------------------- reading */
+
+static bool wide_integer(const wide *w)
+{
+    return w->run->kind != ST_KIND_FLOAT && w->run->kind != ST_KIND_COMPLEX;
+}
+
+static void keys_range(wide_worker *mine, const uint64_t *keys, size_t count)
+{
+    uint64_t least = mine->least, most = mine->most;
+    for (size_t i = 0; i < count; i++) {
+        least = keys[i] < least ? keys[i] : least;
+        most = keys[i] > most ? keys[i] : most;
+    }
+    mine->least = least;
+    mine->most = most;
+}
+
+static void wide_chunk_keys(wide *w, uint32_t worker, uint64_t first, const unsigned char *data,
+                            size_t count)
+{
+    wide_worker *mine = &w->worker[worker];
+    bool counted = w->ordering && w->measuring &&
+                   st__order_count_tops(&w->order, worker, w->kind, data, count);
+    if (counted && !wide_integer(w))
+        return;
+    st__chunk_keys(w->kind, data, count, mine->keys);
+    if (w->measuring && wide_integer(w))
+        keys_range(mine, mine->keys, count);
+    if (w->keys)
+        memcpy(w->keys + (size_t)first, mine->keys, count * sizeof *w->keys);
+    else if (w->ordering && !counted)
+        st__order_count(&w->order, worker, mine->keys, count);
+}
+
+static void wide_chunk(wide *w, uint32_t worker, const unsigned char *data, size_t count,
+                       st__moments *moments)
+{
+    wide_worker *mine = &w->worker[worker];
+    st__chunk_values(w->kind, data, count, mine->values);
+    if (w->binning)
+        st__histogram_add_all(&mine->histogram, &w->run->bins, mine->values, count);
+    if (w->measuring)
+        st__chunk_measure(mine->values, count, &mine->measure, moments);
+}
+
+static void wide_block(void *ctx, uint32_t worker, uint64_t first, const unsigned char *data,
+                       size_t size)
+{
+    wide *w = ctx;
+    const uint32_t bytes = st__wide_size(w->kind);
+    const size_t count = size / bytes;
+    st__moments moments = {0};
+    for (size_t i = 0; i < count; i += ST__CHUNK) {
+        size_t n = count - i < ST__CHUNK ? count - i : ST__CHUNK;
+        if (w->measuring || w->binning)
+            wide_chunk(w, worker, data + i * bytes, n, &moments);
+        if (w->keys || w->ordering || (w->measuring && wide_integer(w)))
+            wide_chunk_keys(w, worker, first + i, data + i * bytes, n);
+    }
+    if (w->measuring)
+        w->blocks[(size_t)(first / (ST__SCAN_BLOCK / bytes))] = moments;
+}
+
+/* -------------------------------------------------------------------------------- results */
+
+static st_value wide_value(const wide *w, uint64_t key)
+{
+    double value = st__key_value(w->kind, key);
+    st_value result = {.kind = w->run->kind};
+    switch (w->run->kind) {
+    case ST_KIND_INT:
+        result.as.i =
+            w->kind == ST__WIDE_I64 ? (int64_t)(key ^ (uint64_t)INT64_MIN) : (int64_t)value;
+        break;
+    case ST_KIND_UINT: result.as.u = key; break;
+    default: result.kind = ST_KIND_FLOAT; result.as.f[0] = value + 0.0; /* no negative zero */
+    }
+    return result;
+}
+
+/* Joins what the workers and the blocks gave; sets the range of keys. */
+static void wide_measured(wide *w)
+{
+    st_stats *out = w->run->out;
+    st__measure sum;
+    st__moments moments = {0};
+    wide_worker *range = &w->worker[0];
+    st__measure_init(&sum);
+    for (uint32_t i = 0; i < w->workers; i++) {
+        st__measure_add(&sum, &w->worker[i].measure);
+        range->least = w->worker[i].least < range->least ? w->worker[i].least : range->least;
+        range->most = w->worker[i].most > range->most ? w->worker[i].most : range->most;
+    }
+    for (size_t i = 0; i < w->block_count; i++)
+        st__moments_add(&moments, &w->blocks[i]);
+    out->finite = sum.finite;
+    out->nan = sum.nan;
+    out->positive_infinity = sum.positive_infinity;
+    out->negative_infinity = sum.negative_infinity;
+    out->zeros = sum.zeros;
+    out->negatives = sum.negatives;
+    if (!sum.finite)
+        return;
+    out->mean = moments.mean;
+    out->std = st__square_root(moments.squares / (double)moments.count);
+    if (!wide_integer(w)) {
+        range->least = st__key_of(w->kind, sum.min == 0 ? -0.0 : sum.min);
+        range->most = st__key_of(w->kind, sum.max);
+    }
+    out->min = wide_value(w, range->least);
+    out->max = wide_value(w, range->most);
+}
+
+static st_status wide_bins_find(wide *w, st_error *error)
+{
+    st__stats_run *run = w->run;
+    if (!run->options->bin_count || run->bins.count || !run->out->finite)
+        return ST_OK;
+    return st__bins_init(&run->bins, run, st__key_value(w->kind, w->worker[0].least),
+                         st__key_value(w->kind, w->worker[0].most), error);
+}
+
+static void wide_bins_join(wide *w)
+{
+    st__stats_run *run = w->run;
+    for (uint32_t i = 0; i < w->workers; i++) {
+        const st__histogram *h = &w->worker[i].histogram;
+        for (uint32_t bin = 0; bin < run->options->bin_count; bin++)
+            run->bin_counts[bin] += h->counts[bin];
+        run->out->below += h->below;
+        run->out->above += h->above;
+    }
+}
+
+/* Interpolates between two keys. The distance of integers is taken before it is rounded. */
+static double wide_mix(const wide *w, uint64_t first, uint64_t second, double gamma)
+{
+    double low = st__key_value(w->kind, first), high = st__key_value(w->kind, second);
+    if (!wide_integer(w))
+        return st__rank_mix(low, high, gamma);
+    double distance = (double)(second - first);
+    return gamma < 0.5 ? low + distance * gamma : high - distance * (1 - gamma);
+}
+
+/* ------------------------------------------------------------------------------ small tensors */
+
+/* All keys are there: sorted, those that count lie between the least and the most. */
+static st_status wide_small_finish(wide *w, st_error *error)
+{
+    st__stats_run *run = w->run;
+    const size_t count = (size_t)run->count, finite = (size_t)run->out->finite;
+    size_t from = 0;
+    st__keys_sort(w->keys, w->keys + count, count, st__wide_key_size(w->kind));
+    while (from + finite < count && w->keys[from] < w->worker[0].least)
+        from++;
+    const uint64_t *keys = w->keys + from;
+    for (uint32_t i = 0; i < run->options->quantile_count; i++) {
+        st__rank rank = st__rank_of(finite, run->options->quantiles[i]);
+        run->quantiles[i] = wide_mix(w, keys[rank.first], keys[rank.second], rank.gamma);
+    }
+    if (!run->options->bin_count || run->bins.count)
+        return ST_OK;
+    ST_TRY(wide_bins_find(w, error));
+    for (size_t i = 0; i < finite; i++)
+        st__histogram_add(&w->worker[0].histogram, &run->bins, st__key_value(w->kind, keys[i]), 1);
+    return ST_OK;
+}
+
+/* ------------------------------------------------------------------------------- all others */
+
+/* Sets how much all readings deliver, when so many are still to come. */
+static void wide_plan(wide *w, uint32_t readings)
+{
+    st__stats_run *run = w->run;
+    run->total =
+        atomic_load_explicit(&run->done, memory_order_relaxed) + readings * run->reading->runs.size;
+}
+
+static void wide_quantiles(wide *w)
+{
+    st__stats_run *run = w->run;
+    for (uint32_t i = 0; i < run->options->quantile_count; i++) {
+        st__rank rank = st__rank_of(run->out->finite, run->options->quantiles[i]);
+        run->quantiles[i] = wide_mix(w, st__order_key(&w->order, rank.first),
+                                     st__order_key(&w->order, rank.second), rank.gamma);
+    }
+}
+
+/* The further readings. */
+static st_status wide_go_on(wide *w, const st__stats_pass *pass, st_error *error)
+{
+    st__stats_run *run = w->run;
+    w->binning = run->options->bin_count && !run->bins.count;
+    ST_TRY(wide_bins_find(w, error));
+    if (w->ordering)
+        ST_TRY(st__order_start(&w->order, w->worker[0].least, w->worker[0].most, error));
+    for (;;) {
+        uint32_t readings = w->ordering ? st__order_readings(&w->order) : 0;
+        w->ordering = readings > 0;
+        readings = readings ? readings : w->binning;
+        wide_plan(w, readings);
+        if (!readings)
+            return ST_OK;
+        ST_TRY(st__stats_scan(run, pass, error));
+        w->binning = false;
+        if (w->ordering)
+            ST_TRY(st__order_go_on(&w->order, error));
+    }
+}
+
+/* --------------------------------------------------------------------------------- request */
+
+static st_status wide_init(wide *w, st_error *error)
+{
+    st__stats_run *run = w->run;
+    const uint64_t size = run->reading->runs.size;
+    const st_stats_options *o = run->options;
+    const bool small = run->count <= ST__STATS_SMALL;
+    w->measuring = true;
+    w->binning = run->bins.count != 0;
+    w->ordering = o->quantile_count && !small;
+    const bool sorting = small && (o->quantile_count || (o->bin_count && !w->binning));
+    const size_t bins = o->bin_count, order_size = w->ordering ? sizeof(uint32_t) << 16 : 0;
+    w->workers =
+        st__stats_workers(run, sizeof *w->worker + bins * sizeof *w->bin_counts + order_size);
+    if (!st__u64_to_size(size / ST__SCAN_BLOCK + 1, &w->block_count))
+        return st__fail_nomem(error, size);
+    w->worker = st__alloc(run->context, w->workers * sizeof *w->worker);
+    w->blocks = st__alloc_zeroed(run->context, w->block_count, sizeof *w->blocks);
+    w->bin_counts = st__alloc_zeroed(run->context, w->workers * bins, sizeof *w->bin_counts);
+    if (sorting)
+        w->keys = st__alloc(run->context, 2 * (size_t)run->count * sizeof *w->keys);
+    if (!w->worker || !w->blocks || !w->bin_counts || (sorting && !w->keys))
+        return st__fail_nomem(error, w->workers * sizeof *w->worker);
+    for (uint32_t i = 0; i < w->workers; i++) {
+        st__measure_init(&w->worker[i].measure);
+        w->worker[i].least = UINT64_MAX;
+        w->worker[i].most = 0;
+        w->worker[i].histogram = (st__histogram){.counts = w->bin_counts + i * bins};
+    }
+    if (w->ordering)
+        return st__order_init(&w->order, run, st__wide_key_size(w->kind) * 8, w->workers, error);
+    return ST_OK;
+}
+
+static void wide_release(wide *w)
+{
+    st__stats_run *run = w->run;
+    st__free(run->context, w->worker, w->workers * sizeof *w->worker);
+    st__free(run->context, w->blocks, w->block_count * sizeof *w->blocks);
+    st__free(run->context, w->bin_counts,
+             w->workers * (size_t)run->options->bin_count * sizeof *w->bin_counts);
+    st__free(run->context, w->keys, 2 * (size_t)run->count * sizeof *w->keys);
+    st__order_release(&w->order);
+}
+
+static st_status wide_run(wide *w, st_error *error)
+{
+    st__stats_run *run = w->run;
+    const st_stats_options *o = run->options;
+    const st__stats_pass pass = {wide_block, w};
+    uint32_t more = o->bin_count && !run->bins.count;
+    if (o->quantile_count)
+        more = st__wide_key_size(w->kind) == 4 ? 1 : 3;
+    wide_plan(w, 1 + (w->keys ? 0 : more));
+    ST_TRY(st__stats_scan(run, &pass, error));
+    wide_measured(w);
+    w->measuring = false;
+    w->binning = false;
+    if (run->out->finite && w->keys)
+        ST_TRY(wide_small_finish(w, error));
+    if (run->out->finite && !w->keys)
+        ST_TRY(wide_go_on(w, &pass, error));
+    if (run->out->finite && !w->keys)
+        wide_quantiles(w);
+    wide_bins_join(w);
+    return ST_OK;
+}
+
+st_status st__stats_wide(st__stats_run *run, st_error *error)
+{
+    wide w = {.run = run, .kind = st__wide_of(run->kind, run->bits)};
+    st_status status = wide_init(&w, error);
+    if (status == ST_OK)
+        status = wide_run(&w, error);
+    wide_release(&w);
+    return status;
+}
