@@ -8,6 +8,9 @@
 extern const struct verb verb_ls;
 extern const struct verb verb_show;
 extern const struct verb verb_check;
+extern const struct verb verb_stats;
+extern const struct verb verb_hash;
+extern const struct verb verb_copy;
 extern const struct verb verb_meta_get;
 extern const struct verb verb_meta_export;
 extern const struct verb verb_help;

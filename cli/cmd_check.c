@@ -68,15 +68,6 @@ static void severity_print(struct out *out, int32_t severity)
 
 /* ------------------------------------------------------------------------------ findings */
 
-/* Prints a message of the library's, in which names are escaped already. */
-static void message_print(struct out *out, const char *message)
-{
-    unsigned flags = out->text_flags;
-    out->text_flags |= TEXT_KEEP_BACKSLASH;
-    out_escaped(out, message, strlen(message));
-    out->text_flags = flags;
-}
-
 /* FILE:OFFSET: SEVERITY: MESSAGE [RULE], as compilers print. */
 static void finding_print(const struct check *check, const st_finding *finding)
 {
@@ -87,7 +78,7 @@ static void finding_print(const struct check *check, const st_finding *finding)
     out_text(out, ": ");
     severity_print(out, finding->severity);
     out_text(out, ": ");
-    message_print(out, finding->message);
+    out_message(out, finding->message);
     out_style(out, STYLE_DIM);
     out_print(out, " [%s]", finding->rule->id);
     out_style(out, STYLE_PLAIN);

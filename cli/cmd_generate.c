@@ -88,7 +88,8 @@ const struct verb verb_generate = {
     .name = "generate",
     .brief = "Write the manual pages or a shell's completion",
     .about = "Writes the manual pages, or the completion for a shell, into a folder under the "
-             "names they go by; without one prints the program's own page, or the completion.",
+             "names they go by; without one prints the program's own page, or the completion. The "
+             "pages bear the day of SOURCE_DATE_EPOCH, or today.",
     .args = (const struct arg[]){{ARG_WORD, "man|bash|zsh|fish", 0, kind_choices},
                                  {ARG_DIRECTORY, "FOLDER", ARG_OPTIONAL, NULL},
                                  {0}},

@@ -8,17 +8,13 @@
 #include "input.h"
 #include "json.h"
 #include "listing.h"
-#include "memory.h"
 #include "opt.h"
 
 enum { LAYOUT_AUTO, LAYOUT_FLAT, LAYOUT_TREE, LAYOUT_TOTALS };
 enum { SORT_NOT_SAID = -1, SORT_OFFSET, SORT_NAME, SORT_SIZE, SORT_DTYPE };
 
 struct ls_options {
-    struct common common;
-    struct opt_list globs;
-    struct opt_list regexes;
-    struct opt_list dtypes;
+    struct filtered filtered;
     int layout;
     int sort;
     bool exact;
@@ -27,13 +23,6 @@ struct ls_options {
 static const char *const sort_choices[] = {"offset", "name", "size", "dtype", NULL};
 
 static const struct opt ls_options[] = {
-    {OPT_LIST, 'g', "glob", offsetof(struct ls_options, globs), .arg = "PATTERN",
-     .help = "List tensors whose names match a shell pattern, whose * matches dots too. May be "
-             "given again, and with --regex: a tensor needs to match one."},
-    {OPT_LIST, 'r', "regex", offsetof(struct ls_options, regexes), .arg = "PATTERN",
-     .help = "List tensors in whose names an extended regular expression is found."},
-    {OPT_LIST, 'd', "dtype", offsetof(struct ls_options, dtypes), .arg = "DTYPE",
-     .help = "List tensors of this dtype. May be given again."},
     {OPT_SET, 'l', "flat", offsetof(struct ls_options, layout), .value = LAYOUT_FLAT,
      .help = "Print one line per tensor: dtype, shape, size in bytes, offset in the file, name. "
              "The default when the output is no terminal; there, tabs stand between."},
@@ -73,28 +62,12 @@ static int dtype_compare(const void *a, const void *b)
 static st_status tensors_pick(struct listing *listing, const struct filter *filter, int sort,
                               st_error *error)
 {
-    const st_header *header = listing->header;
-    size_t count = st_header_count(header);
-    uint32_t *order = NULL;
-    if (sort == SORT_NAME) {
-        order = memory_new(count, sizeof *order);
-        st_status status = st_header_sort(header, order, error);
-        if (status != ST_OK) {
-            free(order);
-            return status;
-        }
-    }
-    listing->tensors = memory_new(count, sizeof *listing->tensors);
-    for (size_t i = 0; i < count; i++) {
-        const st_tensor *tensor = st_header_at(header, order ? order[i] : i);
-        if (filter_passes(filter, header, tensor))
-            listing->tensors[listing->count++] = tensor;
-    }
-    free(order);
-    if (sort == SORT_SIZE || sort == SORT_DTYPE)
+    st_status status = filter_pick(filter, listing->header, sort == SORT_NAME, &listing->tensors,
+                                   &listing->count, error);
+    if (status == ST_OK && (sort == SORT_SIZE || sort == SORT_DTYPE))
         qsort(listing->tensors, listing->count, sizeof *listing->tensors,
               sort == SORT_SIZE ? size_compare : dtype_compare);
-    return ST_OK;
+    return status;
 }
 
 /* --------------------------------------------------------------------------- printing */
@@ -106,20 +79,6 @@ static void json_totals(struct json *json, const struct totals *totals)
     json_u64(json, "bytes", totals->bytes);
 }
 
-static void json_tensor(struct json *json, const st_header *header, const st_tensor *tensor)
-{
-    size_t code_len;
-    const char *code = st_header_dtype_code(header, tensor->dtype, &code_len);
-    st_json_emit_object_begin(json->emitter);
-    json_string(json, "name", tensor->name, tensor->name_len);
-    json_string(json, "dtype", code, code_len);
-    json_shape(json, "shape", tensor->shape, tensor->ndim);
-    json_u64(json, "elements", st_tensor_count(tensor));
-    json_u64(json, "bytes", st_tensor_size(tensor));
-    json_u64(json, "offset", st_header_data_offset(header) + tensor->begin);
-    st_json_emit_object_end(json->emitter);
-}
-
 static void json_listing(struct json *json, const struct listing *listing)
 {
     const st_header *header = listing->header;
@@ -128,8 +87,11 @@ static void json_listing(struct json *json, const struct listing *listing)
     json_u64(json, "metadata", st_header_metadata_count(header));
     json_key(json, "tensors");
     st_json_emit_array_begin(json->emitter);
-    for (size_t i = 0; i < listing->count; i++)
+    for (size_t i = 0; i < listing->count; i++) {
+        st_json_emit_object_begin(json->emitter);
         json_tensor(json, header, listing->tensors[i]);
+        st_json_emit_object_end(json->emitter);
+    }
     st_json_emit_array_end(json->emitter);
 
     struct totals all;
@@ -195,7 +157,7 @@ struct ls {
 static st_status file_list(const struct ls *ls, const char *path, bool first, st_error *error)
 {
     st_file *file;
-    st_status status = input_open_file(path, &ls->options->common, &file, error);
+    st_status status = input_open_file(path, &ls->options->filtered.common, &file, error);
     if (status != ST_OK)
         return status;
     struct listing listing = {.file = path, .header = st_file_header(file)};
@@ -235,11 +197,11 @@ static int ls_main(const struct ls_options *options, const struct filter *filter
 {
     struct out out;
     struct json json;
-    out_open(&out, options->common.color);
+    out_open(&out, options->filtered.common.color);
     struct ls ls = {.options = options, .filter = filter, .out = &out};
     ls.layout = layout_choose(options, &out);
     ls.several = args->count > 1;
-    if (options->common.json) {
+    if (options->filtered.common.json) {
         ls.json = &json;
         json_open_files(&json, &out);
     }
@@ -253,17 +215,16 @@ static int ls_run(const struct verb *verb, int argc, char **argv)
 {
     struct ls_options options = {.sort = SORT_NOT_SAID};
     struct args args;
-    struct filter filter = {&options.globs, &options.regexes, &options.dtypes, NULL};
+    struct filter filter;
     int code = opt_parse(verb, argc, argv, &options, &args);
-    if (code == OPT_GO && !filter_init(&filter, verb, &options.common))
+    if (code == OPT_GO &&
+        !filter_init(&filter, &options.filtered.filter, verb, &options.filtered.common))
         code = EXIT_USAGE;
     if (code == OPT_GO) {
         code = ls_main(&options, &filter, &args);
         filter_release(&filter);
     }
-    free(options.globs.at);
-    free(options.regexes.at);
-    free(options.dtypes.at);
+    filter_options_release(&options.filtered.filter);
     free(args.at);
     return code;
 }
@@ -292,5 +253,6 @@ const struct verb verb_ls = {
             {0},
         },
     .reads_files = true,
+    .picks_tensors = true,
     .run = ls_run,
 };

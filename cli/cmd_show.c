@@ -9,11 +9,10 @@
 #include "hex.h"
 #include "input.h"
 #include "json.h"
-#include "listing.h"
 #include "memory.h"
-#include "nearest.h"
 #include "opt.h"
 #include "print.h"
+#include "request.h"
 #include "text.h"
 #include "values.h"
 
@@ -57,61 +56,6 @@ struct show {
     struct out *out;
     struct json *json; /* NULL: text */
 };
-
-/* One tensor asked for. */
-struct request {
-    const st_tensor *tensor;
-    const char *index; /* between the brackets; NULL: the whole tensor */
-    size_t index_len;
-    st_region region;
-};
-
-/* ------------------------------------------------------------------------- finding */
-
-/* Finds a name as it is, or as ls prints it, with escapes. */
-static const st_tensor *name_find(const st_file *file, const char *name, size_t len)
-{
-    const st_tensor *tensor = st_file_find(file, name, len);
-    if (tensor || !memchr(name, '\\', len))
-        return tensor;
-    char *plain = memory_new(len + 1, 1);
-    memcpy(plain, name, len);
-    tensor = st_file_find(file, plain, text_unescape(plain, len));
-    free(plain);
-    return tensor;
-}
-
-static bool request_find(const struct show *show, const char *word, struct request *request)
-{
-    size_t len = strlen(word);
-    const char *slice = show->options->slice;
-    *request = (struct request){.index = slice, .index_len = slice ? strlen(slice) : 0};
-    request->tensor = name_find(show->file, word, len);
-    const char *bracket = strrchr(word, '[');
-    if (request->tensor || !bracket || word[len - 1] != ']')
-        return request->tensor != NULL;
-    request->index = bracket + 1;
-    request->index_len = (size_t)(word + len - 1 - request->index);
-    request->tensor = name_find(show->file, word, (size_t)(bracket - word));
-    return request->tensor != NULL;
-}
-
-static void request_complain(const struct show *show, const char *word)
-{
-    char hint[600];
-    size_t len = strlen(word);
-    const char *bracket = len && word[len - 1] == ']' ? strrchr(word, '[') : NULL;
-    if (bracket && bracket > word)
-        len = (size_t)(bracket - word);
-    struct nearest nearest;
-    nearest_init(&nearest, word, len);
-    for (size_t i = 0; i < st_file_count(show->file); i++) {
-        const st_tensor *tensor = st_file_at(show->file, i);
-        nearest_offer(&nearest, tensor->name, tensor->name_len);
-    }
-    nearest_print(&nearest, hint, sizeof hint);
-    complain("%s: no tensor %s%s", show->path, text_quote(word, strlen(word)).text, hint);
-}
 
 /* ---------------------------------------------------------------------------- bytes */
 
@@ -211,59 +155,6 @@ static st_status values_show(const struct show *show, const struct request *requ
     return cut ? summary_print(&values, &print, edge, error) : all_print(&values, &print, error);
 }
 
-/* -------------------------------------------------------------------------------- facts */
-
-/* Gives the largest power of two that divides the offset. */
-static uint64_t alignment_of(uint64_t offset)
-{
-    return offset & (0 - offset);
-}
-
-static void fact_begin(struct out *out, const char *name)
-{
-    out_style(out, STYLE_DIM);
-    out_print(out, "  %-9s ", name);
-    out_style(out, STYLE_PLAIN);
-}
-
-static void fact_number(struct out *out, const char *name, uint64_t number)
-{
-    fact_begin(out, name);
-    out_print(out, "%" PRIu64 "\n", number);
-}
-
-static void facts_print(const struct show *show, const struct request *request)
-{
-    struct out *out = show->out;
-    const st_tensor *tensor = request->tensor;
-    const st_region *region = &request->region;
-    uint64_t offset = st_file_offset(show->file, tensor);
-    size_t code_len;
-    const char *code = st_header_dtype_code(st_file_header(show->file), tensor->dtype, &code_len);
-    out_style(out, STYLE_HEAD);
-    out_escaped(out, tensor->name, tensor->name_len);
-    out_style(out, STYLE_PLAIN);
-    out_text(out, "\n");
-    fact_begin(out, "dtype");
-    out_escaped(out, code, code_len);
-    out_text(out, "\n");
-    fact_begin(out, "shape");
-    listing_print_shape(out, tensor->shape, tensor->ndim);
-    out_text(out, "\n");
-    fact_number(out, "elements", st_tensor_count(tensor));
-    fact_number(out, "bytes", st_tensor_size(tensor));
-    fact_begin(out, "offset");
-    out_print(out, "%" PRIu64 ", a multiple of %" PRIu64 "\n", offset, alignment_of(offset));
-    if (!request->index)
-        return;
-    fact_begin(out, "slice");
-    out_text(out, "[");
-    out_escaped(out, request->index, request->index_len);
-    out_text(out, "] of shape ");
-    listing_print_shape(out, region->shape, region->out_ndim);
-    out_print(out, ", %" PRIu64 " elements, %" PRIu64 " bytes\n", region->count, region->size);
-}
-
 /* --------------------------------------------------------------------------------- JSON */
 
 static void json_value(void *ctx, const st_value *value)
@@ -304,29 +195,7 @@ static st_status json_values(const struct show *show, const struct request *requ
 
 static st_status json_show(const struct show *show, const struct request *request, st_error *error)
 {
-    struct json *json = show->json;
-    const st_tensor *tensor = request->tensor;
-    uint64_t offset = st_file_offset(show->file, tensor);
-    size_t code_len;
-    const char *code = st_header_dtype_code(st_file_header(show->file), tensor->dtype, &code_len);
-    json_string(json, "name", tensor->name, tensor->name_len);
-    json_string(json, "dtype", code, code_len);
-    json_shape(json, "shape", tensor->shape, tensor->ndim);
-    json_u64(json, "elements", st_tensor_count(tensor));
-    json_u64(json, "bytes", st_tensor_size(tensor));
-    json_u64(json, "offset", offset);
-    json_u64(json, "alignment", alignment_of(offset));
-    json_key(json, "slice");
-    if (request->index) {
-        st_json_emit_object_begin(json->emitter);
-        json_string(json, "index", request->index, request->index_len);
-        json_shape(json, "shape", request->region.shape, request->region.out_ndim);
-        json_u64(json, "elements", request->region.count);
-        json_u64(json, "bytes", request->region.size);
-        st_json_emit_object_end(json->emitter);
-    } else {
-        st_json_emit_null(json->emitter);
-    }
+    request_json(request, show->file, show->json);
     return json_values(show, request, error);
 }
 
@@ -342,7 +211,7 @@ static st_status request_show(const struct show *show, const struct request *req
     if (form == FORM_HEX || form == FORM_RAW)
         return bytes_show(show, request, error);
     if (form == FORM_ARRAY)
-        facts_print(show, request);
+        request_print(request, show->file, show->out);
     if (known)
         return values_show(show, request, error);
     complain("%s: tensor %s: its dtype is unknown, so that it has no values to print; --hex and "
@@ -352,25 +221,18 @@ static st_status request_show(const struct show *show, const struct request *req
     return ST_OK;
 }
 
-static st_status region_make(const struct request *request, st_region *out, st_error *error)
-{
-    if (!request->index)
-        return st_region_init(out, NULL, request->tensor, NULL, 0, error);
-    return st_region_parse(out, NULL, request->tensor, request->index, request->index_len, error);
-}
-
 static void word_show(const struct show *show, const char *word, bool first)
 {
     st_error error;
     struct request request;
-    if (!request_find(show, word, &request)) {
-        request_complain(show, word);
+    if (!request_find(&request, show->file, word, show->options->slice)) {
+        request_complain(show->file, show->path, word);
         out_worst(show->out, EXIT_USAGE);
         return;
     }
     if (!first && !show->json && show->options->form == FORM_ARRAY)
         out_text(show->out, "\n");
-    st_status status = region_make(&request, &request.region, &error);
+    st_status status = request_resolve(&request, &error);
     if (status != ST_OK) {
         complain("%s: %s", show->path, error.message);
         out_worst(show->out, exit_of(status));

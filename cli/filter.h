@@ -8,18 +8,42 @@
 
 #include "verb.h"
 
-/* A tensor passes if any pattern matches its name, and its dtype is any of those given; where none
- * are given, all do. */
+/* A tensor passes if any glob or regex matches its name, no exclude does, and its dtype is any of
+ * those given; where none of a kind are given, that kind lets all pass. */
+struct filter_options {
+    struct opt_list globs;    /* fnmatch's; "*" matches dots too */
+    struct opt_list regexes;  /* POSIX extended, found anywhere in the name */
+    struct opt_list excludes; /* as globs */
+    struct opt_list dtypes;   /* codes, in either case */
+};
+
+/* What the options of a verb with `picks_tensors` begin with. */
+struct filtered {
+    struct common common;
+    struct filter_options filter;
+};
+
+/* The rows that such a verb has besides its own. */
+extern const struct opt filter_rows[];
+
 struct filter {
-    const struct opt_list *globs;   /* fnmatch's; "*" matches dots too */
-    const struct opt_list *regexes; /* POSIX extended, found anywhere in the name */
-    const struct opt_list *dtypes;  /* codes, in either case */
+    const struct filter_options *options;
     regex_t *compiled;
 };
 
 /* Gives false, having complained, for a pattern or a dtype that is none. */
-bool filter_init(struct filter *filter, const struct verb *verb, const struct common *common);
+bool filter_init(struct filter *filter, const struct filter_options *options,
+                 const struct verb *verb, const struct common *common);
 void filter_release(struct filter *filter);
-bool filter_passes(const struct filter *filter, const st_header *header, const st_tensor *tensor);
+/* Frees what the parser put into the options. */
+void filter_options_release(struct filter_options *options);
+
+/* Tells whether there is nothing to pick by. */
+bool filter_is_empty(const struct filter *filter);
+
+/* Gives the tensors that pass, `*count` of them, ordered by offset or by name, to be freed with
+ * free(). */
+st_status filter_pick(const struct filter *filter, const st_header *header, bool by_name,
+                      const st_tensor ***out, size_t *count, st_error *error);
 
 #endif

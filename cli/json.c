@@ -144,6 +144,28 @@ void json_shape(struct json *json, const char *key, const uint64_t *shape, size_
     st_json_emit_array_end(json->emitter);
 }
 
+void json_tensor(struct json *json, const st_header *header, const st_tensor *tensor)
+{
+    size_t code_len;
+    const char *code = st_header_dtype_code(header, tensor->dtype, &code_len);
+    json_string(json, "name", tensor->name, tensor->name_len);
+    json_string(json, "dtype", code, code_len);
+    json_shape(json, "shape", tensor->shape, tensor->ndim);
+    json_u64(json, "elements", st_tensor_count(tensor));
+    json_u64(json, "bytes", st_tensor_size(tensor));
+    json_u64(json, "offset", st_header_data_offset(header) + tensor->begin);
+}
+
+void json_digest(struct json *json, const char *key, const st_digest *digest)
+{
+    char text[80];
+    json_key(json, key);
+    if (digest->size)
+        st_json_emit_string(json->emitter, text, st_digest_format(digest, text, sizeof text));
+    else
+        st_json_emit_null(json->emitter);
+}
+
 void json_open_file(struct json *json, const char *path)
 {
     st_json_emit_object_begin(json->emitter);

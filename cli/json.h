@@ -3,7 +3,7 @@
 #ifndef CLI_JSON_H
 #define CLI_JSON_H
 
-#include <safetensors/json.h>
+#include <safetensors/inspect.h>
 
 #include "out.h"
 
@@ -27,6 +27,10 @@ void json_bool(struct json *json, const char *key, bool value);
 /* Writes a number; those that JSON has none for as "nan", "inf", "-inf". */
 void json_double(struct json *json, double value);
 void json_shape(struct json *json, const char *key, const uint64_t *shape, size_t ndim);
+/* Writes what a header says of a tensor, as members: name, dtype, shape, sizes, offset. */
+void json_tensor(struct json *json, const st_header *header, const st_tensor *tensor);
+/* Writes a digest in hexadecimal, or null where there is none. */
+void json_digest(struct json *json, const char *key, const st_digest *digest);
 /* Begins and ends the document of every verb: {"files":[ … ]}, indented on a terminal. */
 void json_open_files(struct json *json, struct out *out);
 void json_close_files(struct json *json);

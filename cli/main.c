@@ -14,8 +14,8 @@
 #include "text.h"
 
 static const struct verb *const verbs[] = {
-    &verb_ls,          &verb_show, &verb_check,    &verb_meta_get,
-    &verb_meta_export, &verb_help, &verb_generate, NULL,
+    &verb_ls,       &verb_show,        &verb_check, &verb_stats,    &verb_hash, &verb_copy,
+    &verb_meta_get, &verb_meta_export, &verb_help,  &verb_generate, NULL,
 };
 
 struct main_options {
@@ -31,14 +31,16 @@ static const struct opt main_options[] = {
 
 const struct verb verb_main = {
     .name = "",
-    .brief = "look into safetensors files, and check them",
+    .brief = "look into safetensors files, check them, and copy them",
     .about =
-        "Lists, shows, and checks the tensors of safetensors files. A FILE named - is standard "
-        "input. Text from a file is printed with control, invisible, and reordering characters "
+        "Lists, shows, measures, checks, and copies the tensors of safetensors files. A FILE named "
+        "- is standard input. Text from a file is printed with control, invisible, and reordering "
+        "characters "
         "escaped.\n\n"
-        "The exit code is 0 when all is well, 1 when a file breaks the rules of the format, 2 "
-        "for wrong usage (a tensor or a key that is not there included), and 3 when something "
-        "cannot be read or written. Of several files the highest counts.",
+        "The exit code is 0 when all is well, 1 when a file breaks the rules of the format or "
+        "differs from what it should be, 2 for wrong usage (a tensor or a key that is not there "
+        "included), and 3 when something cannot be read or written. Of several files the highest "
+        "counts. Ctrl-C during long work leaves nothing half done, and the exit code 130.",
     .args = (const struct arg[]){{ARG_VERB, "VERB", ARG_OPTIONAL | ARG_MANY, NULL}, {0}},
     .options = main_options,
 };

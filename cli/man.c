@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "man.h"
 
+#include <safetensors/json.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "opt.h"
-
-/* Of the release, not of the build: the same source makes the same pages. */
-#define MAN_DATE "November 23, 2026"
 
 /* Columns after which a line of the source is broken; escapes may add a few. */
 #define MEASURE 70
@@ -73,13 +73,30 @@ void man_name(const struct verb *verb, char *name, size_t size)
             *at = '-';
 }
 
+/* Writes the day of SOURCE_DATE_EPOCH, so that a package can be built the same again, else today. */
+static void date_write(struct out *out)
+{
+    static const char *const months[] = {"January",   "February", "March",    "April",
+                                         "May",       "June",     "July",     "August",
+                                         "September", "October",  "November", "December"};
+    const char *epoch = getenv("SOURCE_DATE_EPOCH");
+    uint64_t seconds;
+    time_t when = time(NULL);
+    struct tm day;
+    if (epoch && st_json_parse_u64(epoch, strlen(epoch), &seconds) && seconds <= INT32_MAX)
+        when = (time_t)seconds;
+    gmtime_r(&when, &day);
+    out_print(out, ".Dd %s %d, %d\n", months[day.tm_mon], day.tm_mday, day.tm_year + 1900);
+}
+
 static void title_write(struct out *out, const struct verb *verb)
 {
     char name[64], title[64];
     man_name(verb, name, sizeof name);
     for (size_t i = 0; i < sizeof title; i++)
         title[i] = name[i] >= 'a' && name[i] <= 'z' ? (char)(name[i] - 'a' + 'A') : name[i];
-    out_print(out, ".Dd %s\n.Dt %s 1\n.Os\n.Sh NAME\n.Nm %s\n.Nd ", MAN_DATE, title, name);
+    date_write(out);
+    out_print(out, ".Dt %s 1\n.Os\n.Sh NAME\n.Nm %s\n.Nd ", title, name);
     char first = verb->brief[0];
     out_print(out, "%c", first >= 'A' && first <= 'Z' ? first - 'A' + 'a' : first);
     roff_text(out, verb->brief + 1, false);
@@ -173,7 +190,7 @@ void man_write(struct out *out, const struct verb *verb)
     if (verb == &verb_main)
         environment_write(out);
     out_text(out, ".Sh EXIT STATUS\n"
-                  "0 when all is well, 1 when a file breaks the rules of the format,\n"
+                  "0 when all is well, 1 when a file breaks the rules of the format or differs,\n"
                   "2 for wrong usage, 3 when something cannot be read or written.\n");
     examples_write(out, verb);
     if (verb != &verb_main)

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "filter.h"
 #include "help.h"
 #include "memory.h"
 #include "nearest.h"
@@ -37,6 +38,7 @@ const struct opt *opt_at(const struct verb *verb, size_t index)
 {
     const struct opt *const tables[] = {
         verb->options,
+        verb->picks_tensors ? filter_rows : NULL,
         verb->reads_files ? common_options : NULL,
         help_options,
     };
@@ -132,6 +134,11 @@ static int opt_store(const struct verb *verb, const struct opt *opt, void *value
             return OPT_GO;
         return usage_error(verb, "--%s takes a whole number, not %s", opt->name,
                            text_quote(value, strlen(value)).text);
+    case OPT_SIZE:
+        if (text_read_bytes(value, field))
+            return OPT_GO;
+        return usage_error(verb, "--%s takes a number of bytes, as 4096, 16K or 2MiB, not %s",
+                           opt->name, text_quote(value, strlen(value)).text);
     case OPT_LIST: {
         struct opt_list *list = field;
         list->at = memory_grow(list->at, &list->room, list->count + 1, sizeof *list->at);

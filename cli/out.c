@@ -4,7 +4,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include "memory.h"
+#include "progress.h"
 #include "term.h"
 #include "text.h"
 
@@ -12,7 +16,17 @@ int exit_of(st_status status)
 {
     if (status == ST_OK)
         return EXIT_GOOD;
+    if (status == ST_ERR_STOPPED && progress_signal())
+        return 128 + progress_signal(); /* what a shell makes of a program that a signal ended */
     return status < 20 ? EXIT_UNREADABLE : status < 60 ? EXIT_BAD : EXIT_USAGE;
+}
+
+st_status io_error(const char *path, st_error *error)
+{
+    int reason = errno;
+    *error = (st_error){.status = ST_ERR_IO, .sys_errno = reason, .offset = ST_NO_OFFSET};
+    snprintf(error->message, sizeof error->message, "%.300s: %s", path, strerror(reason));
+    return ST_ERR_IO;
 }
 
 void complain(const char *format, ...)
@@ -38,6 +52,8 @@ void complain(const char *format, ...)
 static void out_fail(struct out *out)
 {
     int reason = errno;
+    if (out->temporary)
+        unlink(out->temporary);
     if (reason == EPIPE)
         _Exit(out->exit_code);
     complain("%s: %s", out->name, reason ? strerror(reason) : "write failed");
@@ -65,13 +81,71 @@ bool out_create(struct out *out, const char *path)
     return out->stream != NULL;
 }
 
+/* Opens a new file beside `path`. Gives NULL with the errno; `*name` is to be freed. */
+static FILE *temporary_open(const char *path, char **name)
+{
+    static const char suffix[] = ".XXXXXX";
+    size_t len = strlen(path);
+    *name = memory_new(len + sizeof suffix, 1);
+    memcpy(*name, path, len);
+    memcpy(*name + len, suffix, sizeof suffix);
+    int fd = mkstemp(*name);
+    if (fd < 0)
+        return NULL;
+    mode_t mask = umask(0);
+    umask(mask);
+    FILE *stream = fchmod(fd, 0666 & ~mask) == 0 ? fdopen(fd, "wb") : NULL;
+    if (!stream) {
+        int reason = errno;
+        close(fd);
+        unlink(*name);
+        errno = reason;
+    }
+    return stream;
+}
+
+static void out_forget(struct out *out)
+{
+    free(out->temporary);
+    free(out->target);
+    out->temporary = out->target = NULL;
+}
+
+bool out_replace(struct out *out, const char *path)
+{
+    struct stat there;
+    if (stat(path, &there) == 0 && !S_ISREG(there.st_mode))
+        return out_create(out, path);
+    *out = (struct out){.name = path, .width = 80, .utf8 = true};
+    /* A link stays, and what it leads to is replaced. */
+    char *resolved = realpath(path, NULL);
+    out->target = resolved ? resolved : strdup(path);
+    out->stream = out->target ? temporary_open(out->target, &out->temporary) : NULL;
+    if (out->stream)
+        return true;
+    complain("%s: %s", path, strerror(errno));
+    out_forget(out);
+    return false;
+}
+
 int out_close(struct out *out)
 {
     errno = 0;
     bool failed = ferror(out->stream) != 0;
     if (fclose(out->stream) != 0 || failed)
         out_fail(out);
+    if (out->temporary && rename(out->temporary, out->target) != 0)
+        out_fail(out);
+    out_forget(out);
     return out->exit_code;
+}
+
+void out_discard(struct out *out)
+{
+    fclose(out->stream);
+    if (out->temporary)
+        unlink(out->temporary);
+    out_forget(out);
 }
 
 void out_worst(struct out *out, int code)
@@ -122,6 +196,14 @@ void out_escaped(struct out *out, const char *text, size_t len)
             out_write(out, piece.text, piece.len);
         }
     }
+}
+
+void out_message(struct out *out, const char *message)
+{
+    unsigned flags = out->text_flags;
+    out->text_flags |= TEXT_KEEP_BACKSLASH;
+    out_escaped(out, message, strlen(message));
+    out->text_flags = flags;
 }
 
 void out_style(struct out *out, enum style style)

@@ -27,6 +27,9 @@ enum {
 /* Gives the exit code that a library status means. */
 int exit_of(st_status status);
 
+/* Fills an error from errno, as the library does for a file. Gives ST_ERR_IO. */
+st_status io_error(const char *path, st_error *error);
+
 /* Prints "safetensors: MESSAGE" to standard error, controls escaped. */
 void complain(const char *format, ...) CLI_PRINTF(1, 2);
 
@@ -53,14 +56,21 @@ struct out {
     unsigned text_flags; /* for text_escape */
     size_t width;        /* columns */
     int exit_code;       /* the worst so far */
+    char *temporary;     /* what takes the place of `target` at the end, or NULL */
+    char *target;
 };
 
 /* Starts on standard output; `color` is COLOR_…. */
 void out_open(struct out *out, int color);
 /* Starts on a new or emptied file. Gives false, having complained, if it cannot be made. */
 bool out_create(struct out *out, const char *path);
+/* The same, but the file takes its place only when out_close ends it: until then, and after any failure,
+ * what was there stays. What is no regular file is written to as it is. */
+bool out_replace(struct out *out, const char *path);
 /* Ends the stream; gives the exit code. */
 int out_close(struct out *out);
+/* Ends the stream without its file: what out_replace was to replace stays. */
+void out_discard(struct out *out);
 /* Raises the exit code to at least `code`. */
 void out_worst(struct out *out, int code);
 
@@ -70,6 +80,8 @@ void out_print(struct out *out, const char *format, ...) CLI_PRINTF(2, 3);
 void out_blanks(struct out *out, size_t count);
 /* Writes text that came from a file, escaped. */
 void out_escaped(struct out *out, const char *text, size_t len);
+/* Writes a message of the library's, in which names are escaped already. */
+void out_message(struct out *out, const char *message);
 /* Switches the colour, where there are colours. */
 void out_style(struct out *out, enum style style);
 

@@ -2,8 +2,10 @@
 #include "text.h"
 
 #include <inttypes.h>
+#include <safetensors/json.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <wchar.h>
 
 size_t text_decode(const char *text, size_t len, uint32_t *out)
@@ -220,6 +222,32 @@ struct text_short text_bytes(uint64_t bytes)
 {
     static const char *const units[] = {" B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB", NULL};
     return number_shorten(bytes, 1024, units);
+}
+
+bool text_read_bytes(const char *text, uint64_t *out)
+{
+    static const char units[] = "KMGT";
+    size_t digits = strspn(text, "0123456789");
+    const char *unit = text + digits;
+    uint64_t number, factor = 1, base = 1024;
+    if (!st_json_parse_u64(text, digits, &number))
+        return false;
+    const char *found = *unit ? strchr(units, *unit & ~0x20) : NULL;
+    if (found) {
+        unit++;
+        if (strcasecmp(unit, "B") == 0)
+            base = 1000;
+        else if (strcasecmp(unit, "iB") != 0 && *unit)
+            return false;
+        for (const char *at = units; at <= found; at++)
+            factor *= base;
+    } else if (*unit && strcasecmp(unit, "B") != 0) {
+        return false;
+    }
+    if (number > UINT64_MAX / factor)
+        return false;
+    *out = number * factor;
+    return true;
 }
 
 struct text_short text_count(uint64_t count)

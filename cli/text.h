@@ -57,6 +57,9 @@ struct text_short {
 
 /* Gives "86.7 MiB". */
 struct text_short text_bytes(uint64_t bytes);
+/* Reads a whole number and a unit: K, M, G, T, or KiB and so on for powers of 1024, KB and so on for
+ * those of 1000, B or nothing for bytes, in either case. False for anything else, or too much. */
+bool text_read_bytes(const char *text, uint64_t *out);
 /* Gives "22.7M". */
 struct text_short text_count(uint64_t count);
 

@@ -17,6 +17,7 @@ enum opt_kind {
     OPT_TEXT,   /* const char * */
     OPT_FILE,   /* const char *: a path */
     OPT_NUMBER, /* uint64_t */
+    OPT_SIZE,   /* uint64_t: bytes, with a unit or none */
     OPT_CHOICE, /* int: index into `choices` */
     OPT_LIST    /* struct opt_list: may be given again */
 };
@@ -69,8 +70,9 @@ struct verb {
     const struct arg *args;
     const struct opt *options;
     const struct example *examples;
-    bool reads_files; /* takes the options that all such verbs have */
-    bool hidden;      /* from help */
+    bool reads_files;   /* takes the options that all such verbs have */
+    bool picks_tensors; /* takes the options of filter.h */
+    bool hidden;        /* from help */
     int (*run)(const struct verb *verb, int argc, char **argv);
 };
 

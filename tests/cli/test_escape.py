@@ -39,7 +39,10 @@ def test_flat(cli, nasty):
 @pytest.mark.parametrize("words", [["ls", "FILE"], ["ls", "--flat", "FILE"], ["check", "FILE"],
                                    ["meta", "get", "FILE"], ["meta", "export", "FILE"],
                                    ["ls", "--json", "FILE"], ["check", "--json", "FILE"],
-                                   ["meta", "get", "--all", "FILE"]])
+                                   ["meta", "get", "--all", "FILE"], ["stats", "FILE"],
+                                   ["stats", "-H", "FILE"], ["stats", "--json", "FILE"],
+                                   ["hash", "-a", "xxh3", "-t", "FILE"],
+                                   ["hash", "-a", "xxh3", "-t", "--json", "FILE"]])
 @pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
 def test_terminal(terminal, nasty, words, locale):
     done = terminal(*[str(nasty) if word == "FILE" else word for word in words],
@@ -57,7 +60,8 @@ def test_one_value_on_a_terminal(terminal, make):
 
 
 def test_json_keeps_the_names(cli, nasty):
-    for words in (["ls"], ["check"], ["meta", "get"], ["meta", "export"]):
+    for words in (["ls"], ["check"], ["stats"], ["hash", "-a", "xxh3", "-t"], ["meta", "get"],
+                  ["meta", "export"]):
         done = cli(*words, "--json", nasty)
         assert not CONTROL.search(done.out)
     assert [each["name"] for each in cli("ls", "--json", nasty).json["files"][0]["tensors"]] == \

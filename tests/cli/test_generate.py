@@ -10,7 +10,9 @@ import pytest
 from program import binary, environment
 
 PAGES = ["safetensors.1", "safetensors-ls.1", "safetensors-show.1", "safetensors-check.1",
+         "safetensors-stats.1", "safetensors-hash.1", "safetensors-copy.1",
          "safetensors-meta-get.1", "safetensors-meta-export.1", "safetensors-help.1"]
+DAY = {"SOURCE_DATE_EPOCH": "1700000000"}
 FILES = {"bash": "safetensors", "zsh": "_safetensors", "fish": "safetensors.fish"}
 
 
@@ -21,7 +23,7 @@ def needs(program):
 @pytest.fixture
 def generated(cli, tmp_path):
     for kind in ("man", *FILES):
-        done = cli("generate", kind, tmp_path)
+        done = cli("generate", kind, tmp_path, env=DAY)
         assert (done.code, done.out, done.err) == (0, "", "")
     return tmp_path
 
@@ -29,8 +31,18 @@ def generated(cli, tmp_path):
 def test_files(cli, generated):
     assert sorted(os.listdir(generated)) == sorted([*PAGES, *FILES.values()])
     for kind, name in FILES.items():
-        assert cli("generate", kind).raw == (generated / name).read_bytes()
-    assert cli("generate", "man").raw == (generated / "safetensors.1").read_bytes()
+        assert cli("generate", kind, env=DAY).raw == (generated / name).read_bytes()
+    assert cli("generate", "man", env=DAY).raw == (generated / "safetensors.1").read_bytes()
+
+
+@pytest.mark.parametrize("epoch, day", [
+    ("0", "January 1, 1970"), ("1709251199", "February 29, 2024"),
+    ("1709251200", "March 1, 2024")])
+def test_day_of_the_pages(cli, tmp_path, epoch, day):
+    """So that a package can be built the same again."""
+    assert cli("generate", "man", tmp_path, env={"SOURCE_DATE_EPOCH": epoch}).code == 0
+    for page in PAGES:
+        assert (tmp_path / page).read_text().splitlines()[0] == f".Dd {day}"
 
 
 def test_no_folder(cli, tmp_path):
@@ -56,9 +68,10 @@ def test_pages_say_what_help_says(cli, generated, page):
                            text=True, timeout=60).stdout
     shown = re.sub(".\b", "", shown)
     text = cli("help", *verb).out
-    options = re.findall(r"^ +(?:-\w, )?(--[\w-]+)", text, re.M)
+    options = re.findall(r"^ {2,6}(?:-\w, )?(--[\w-]+)", text, re.M)
     assert "--help" in options
-    assert re.findall(r"^     (?:-\w, )?(--[\w-]+)", shown, re.M) == options
+    listed = shown.split("\nOPTIONS\n")[1]
+    assert re.findall(r"^     (?:-\w, )?(--[\w-]+)", listed, re.M) == options
     about = text.split("\n\n")[1].split()
     assert " ".join(about[:4]) in " ".join(shown.split())
 
@@ -73,7 +86,7 @@ def test_shells_can_read_them(generated, shell):
 
 
 CASES = [
-    ([""], {"ls", "show", "check", "meta", "help"}),
+    ([""], {"ls", "show", "check", "stats", "hash", "copy", "meta", "help"}),
     (["m"], {"meta"}),
     (["meta", ""], {"get", "export"}),
     (["ls", "--s"], {"--sort"}),
@@ -84,7 +97,12 @@ CASES = [
     (["show", "FILE", "b"], {"b.weight"}),
     (["show", "FILE", "a", "b"], {"b.weight"}),
     (["meta", "get", "FILE", ""], {"format"}),
-    (["help", "s"], {"show"}),
+    (["help", "s"], {"show", "stats"}),
+    (["stats", "FILE", "b"], {"b.weight"}),
+    (["hash", "--algorithm", "x"], {"xxh3", "xxh128"}),
+    (["hash", "--ver"], {"--verify"}),
+    (["copy", "-o", "f"], {"file"}),
+    (["copy", "--exc"], {"--exclude"}),
     (["generate", ""], {"man", "bash", "zsh", "fish"}),
 ]
 
@@ -92,7 +110,8 @@ CASES = [
 @needs("bash")
 @pytest.mark.parametrize("words, expected", [
     *CASES, (["ls", "--sort", "=", "s"], {"size"}), (["ls", "-g", "x", "--tr"], {"--tree"}),
-    (["ls", "--", "--t"], set()), (["meta", "export", "-o", "NEAR"], {"FILE"})])
+    (["ls", "--", "--t"], set()), (["meta", "export", "-o", "NEAR"], {"FILE"}),
+    (["hash", "-c", "NEAR"], {"FILE"}), (["copy", "FILE", "NEAR"], {"FILE"})])
 def test_bash_completes(generated, small, words, expected):
     """Calls the function as the shell does."""
     names = {"FILE": str(small), "NEAR": str(small)[:-3]}

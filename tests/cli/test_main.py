@@ -8,7 +8,7 @@ import pytest
 
 from program import binary, environment
 
-VERBS = ["ls", "show", "check", "meta get", "meta export"]
+VERBS = ["ls", "show", "check", "stats", "hash", "copy", "meta get", "meta export"]
 SOURCES = os.path.join(os.path.dirname(__file__), "..", "..", "cli")
 
 
@@ -86,8 +86,10 @@ def test_help_lists_every_option(cli, verb):
     done = cli(*verb.split(), "--help")
     assert (done.code, done.err) == (0, "")
     assert done.lines[0].startswith(f"usage: safetensors {verb} [OPTION]... ")
-    shown = set(re.findall(r"^ +(?:-\w, )?--([\w-]+)", done.out, re.M))
+    shown = set(re.findall(r"^ {2,6}(?:-\w, )?--([\w-]+)", done.out, re.M))
     common = {"help", "json", "color", "upstream", "unknown-dtypes"}
+    if verb in ("ls", "stats", "copy"):
+        common |= {"glob", "regex", "exclude", "dtype"}
     assert table_options(verb)
     assert shown >= table_options(verb) | common
     assert all(len(line) <= 80 for line in done.lines)
@@ -134,7 +136,7 @@ def test_exit_code_is_the_highest(cli, make, tmp_path, small):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_what_cannot_be_read(cli, verb, tmp_path):
-    tail = ["t"] if verb == "show" else []
+    tail = {"show": ["t"], "copy": [tmp_path / "out"]}.get(verb, [])
     for path in (tmp_path / "absent", tmp_path):
         done = cli(*verb.split(), path, *tail)
         assert (done.code, done.out) == (3, "")
@@ -142,7 +144,9 @@ def test_what_cannot_be_read(cli, verb, tmp_path):
 
 
 @pytest.mark.parametrize("words", [["ls", "-"], ["show", "-", "a"], ["check", "-"],
-                                   ["meta", "get", "-"], ["meta", "export", "-"]])
+                                   ["meta", "get", "-"], ["meta", "export", "-"], ["stats", "-"],
+                                   ["stats", "-", "a"], ["hash", "-a", "xxh3", "-"],
+                                   ["hash", "-a", "xxh3", "-t", "-"]])
 def test_standard_input(cli, words, small):
     named = cli(*[str(small) if word == "-" else word for word in words])
     piped = cli(*words, stdin=small.read_bytes())
@@ -176,6 +180,8 @@ def test_standard_input_has_nowhere_to_go(cli, small):
 @pytest.mark.parametrize("words", [
     ["ls", "FILE"], ["ls", "--json", "FILE"], ["show", "FILE", "a"], ["check", "FILE"],
     ["show", "--raw", "FILE", "a"], ["meta", "get", "FILE"], ["meta", "export", "FILE"],
+    ["stats", "FILE"], ["stats", "FILE", "-H", "a"], ["hash", "-a", "xxh3", "FILE"],
+    ["hash", "-a", "xxh3", "-t", "FILE"], ["hash", "-a", "xxh3", "-m", "-", "FILE"],
     ["meta", "export", "FILE", "-o", "/dev/full"], ["--help"], ["--version"],
     ["generate", "bash"], ["check", "--rules"]])
 def test_full_disk(cli, words, small):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the README's examples as they stand: the C program is built and run, and each command of the
+"""Runs the README's examples as they stand: the C programs are built and run, and each command of the
 console session must print what the README shows.
 
     readme.py SOURCE_DIR BUILD_DIR
@@ -13,7 +13,9 @@ import subprocess
 import sys
 import tempfile
 
-EXPECTED_FROM_C = ["steps I64", "w F32", "0", "1", "3", "4"]
+# What the C programs print, and the file that the second one writes.
+EXPECTED_FROM_C = [["steps I64", "w F32", "0", "1", "3", "4"], []]
+WRITTEN_HEADER = b'{"__metadata__":{"format":"pt"},"w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}'
 
 
 def model():
@@ -28,10 +30,10 @@ def model():
     return struct.pack("<Q", len(text)) + text + struct.pack("<2q6f", 10, 20, *range(6))
 
 
-def block(readme, language):
+def blocks(readme, language, count):
     found = re.findall(rf"^```{language}\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
-    assert len(found) == 1, f"{len(found)} {language} blocks in the README"
-    return found[0]
+    assert len(found) == count, f"{len(found)} {language} blocks in the README"
+    return found
 
 
 def session(text):
@@ -53,19 +55,24 @@ def main(source, build):
         with open(os.path.join(place, "model.safetensors"), "wb") as file:
             file.write(model())
         program = os.path.join(place, "example.c")
-        with open(program, "w", encoding="utf-8") as file:
-            file.write(block(readme, "c"))
         compiler = os.environ.get("CC", "cc").split()
-        subprocess.run(
-            [*compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", "-I", os.path.join(source, "include"), program,
-             os.path.join(build, "lib", "libsafetensors.a"), "-pthread", "-o", "example"],
-            cwd=place, check=True)
-        output = subprocess.run(["./example", "model.safetensors"], cwd=place, check=True, capture_output=True,
-                                text=True).stdout
-        if output.splitlines() != EXPECTED_FROM_C:
-            failures.append(f"the C example printed {output!r}")
+        for text, expected in zip(blocks(readme, "c", len(EXPECTED_FROM_C)), EXPECTED_FROM_C):
+            with open(program, "w", encoding="utf-8") as file:
+                file.write(text)
+            subprocess.run(
+                [*compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", "-I", os.path.join(source, "include"), program,
+                 os.path.join(build, "lib", "libsafetensors.a"), "-pthread", "-o", "example"],
+                cwd=place, check=True)
+            output = subprocess.run(["./example", "model.safetensors"], cwd=place, check=True, capture_output=True,
+                                    text=True).stdout
+            if output.splitlines() != expected:
+                failures.append(f"a C example printed {output!r}")
+        with open(os.path.join(place, "new.safetensors"), "rb") as file:
+            written = file.read()
+        if written[8:].rstrip() != WRITTEN_HEADER + written[-24:] or written[-24:] != struct.pack("<6f", *range(6)):
+            failures.append(f"the C example wrote {written!r}")
         environment = dict(os.environ, PATH=build + os.pathsep + os.environ["PATH"])
-        for command, expected in session(block(readme, "console")):
+        for command, expected in session(blocks(readme, "console", 1)[0]):
             ran = subprocess.run(["bash", "-c", command], cwd=place, env=environment, capture_output=True, text=True)
             if ran.returncode != 0 or ran.stdout.splitlines() != expected:
                 failures.append(f"{command}\n  printed  {ran.stdout!r} {ran.stderr!r}\n  expected {expected!r}")

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* safetensors hash: digests of files and tensors, and manifests of them. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cmd.h"
+#include "input.h"
+#include "json.h"
+#include "opt.h"
+#include "place.h"
+#include "progress.h"
+#include "verify.h"
+
+#define ALGORITHM_NOT_SAID (-1)
+
+struct hash_options {
+    struct common common;
+    int algorithm;
+    bool data;
+    bool tensors;
+    const char *manifest;
+    const char *verify;
+};
+
+static const char *const algorithm_choices[] = {"sha256", "xxh3", "xxh128", NULL};
+
+static const struct opt hash_options[] = {
+    {OPT_CHOICE, 'a', "algorithm", offsetof(struct hash_options, algorithm), .arg = "NAME",
+     .choices = algorithm_choices,
+     .help = "Compute sha256 (the default), or the faster xxh3 (64 bits) or xxh128, which "
+             "tell accidents but no forgery."},
+    {OPT_FLAG, 'd', "data", offsetof(struct hash_options, data),
+     .help = "Hash what follows the header: the same for files that differ in metadata only."},
+    {OPT_FLAG, 't', "tensors", offsetof(struct hash_options, tensors),
+     .help = "Print one line per tensor: the digest of its bytes, and its name."},
+    {OPT_FILE, 'm', "manifest", offsetof(struct hash_options, manifest), .arg = "OUT",
+     .help = "Write a manifest of the files instead: sizes, dtypes, shapes, and the digests of the "
+             "files and of each tensor, with --data of the data too. The files' names in it are "
+             "relative to where it lies."},
+    {OPT_FILE, 'c', "verify", offsetof(struct hash_options, verify), .arg = "MANIFEST",
+     .help = "Compare the files named in a manifest, or each FILE with what is there of its name, "
+             "and print what differs. Without FILE, names that lead out of the manifest's "
+             "folder are refused."},
+    {0},
+};
+
+/* What hash does with each file. */
+struct hash {
+    const struct hash_options *options;
+    const char *path;
+    struct out *out;
+    struct json *json;     /* NULL: text */
+    st_manifest *manifest; /* NULL: none is made */
+    char *folder;          /* where it will lie */
+    st_hash algorithm;
+    uint32_t parts;
+    bool several;
+};
+
+/* ------------------------------------------------------------------------------ printing */
+
+static void digest_print(struct out *out, const st_digest *digest, const char *name, size_t len)
+{
+    char text[80];
+    st_digest_format(digest, text, sizeof text);
+    out_print(out, "%s  ", text);
+    out_escaped(out, name, len);
+    out_text(out, "\n");
+}
+
+static void hashes_print(const struct hash *hash, const st_header *header, const st_hashes *hashes)
+{
+    struct out *out = hash->out;
+    if (hashes->parts & ST_HASH_FILE)
+        digest_print(out, &hashes->file, hash->path, strlen(hash->path));
+    if (hashes->parts & ST_HASH_DATA)
+        digest_print(out, &hashes->data, hash->path, strlen(hash->path));
+    if (!(hashes->parts & ST_HASH_TENSORS))
+        return;
+    if (hash->several) {
+        out_style(out, STYLE_HEAD);
+        out_escaped(out, hash->path, strlen(hash->path));
+        out_style(out, STYLE_PLAIN);
+        out_text(out, ":\n");
+    }
+    for (size_t i = 0; i < hashes->count; i++) {
+        const st_tensor *tensor = st_header_at(header, i);
+        digest_print(out, &hashes->tensors[i], tensor->name, tensor->name_len);
+    }
+}
+
+static void hashes_json(struct json *json, const st_header *header, const st_hashes *hashes)
+{
+    json_text(json, "algorithm", st_hash_name(hashes->hash));
+    if (hashes->parts & ST_HASH_FILE)
+        json_digest(json, "digest", &hashes->file);
+    if (hashes->parts & ST_HASH_DATA)
+        json_digest(json, "data_digest", &hashes->data);
+    if (!(hashes->parts & ST_HASH_TENSORS))
+        return;
+    json_key(json, "tensors");
+    st_json_emit_array_begin(json->emitter);
+    for (size_t i = 0; i < hashes->count; i++) {
+        const st_tensor *tensor = st_header_at(header, i);
+        st_json_emit_object_begin(json->emitter);
+        json_string(json, "name", tensor->name, tensor->name_len);
+        json_digest(json, "digest", &hashes->tensors[i]);
+        st_json_emit_object_end(json->emitter);
+    }
+    st_json_emit_array_end(json->emitter);
+}
+
+/* -------------------------------------------------------------------------- the manifest */
+
+/* Starts the manifest, having seen that there is a folder for it: this is not to turn out after hours of
+ * hashing. */
+static st_status manifest_start(struct hash *hash, st_error *error)
+{
+    const char *path = hash->options->manifest;
+    hash->folder = place_folder(path);
+    if (strcmp(path, "-") != 0 && access(hash->folder, W_OK | X_OK) != 0)
+        return io_error(hash->folder, error);
+    return st_manifest_new(NULL, hash->algorithm, &hash->manifest, error);
+}
+
+static st_status manifest_add(const struct hash *hash, const st_file *file, const st_hashes *hashes,
+                              st_error *error)
+{
+    char *name = place_relative(hash->folder, hash->path);
+    if (!name)
+        return io_error(hash->path, error);
+    st_status status = st_manifest_add(hash->manifest, name, file, hashes, error);
+    free(name);
+    return status;
+}
+
+static st_status manifest_text(void *ctx, const char *text, size_t len, st_error *error)
+{
+    (void)error;
+    out_write(ctx, text, len);
+    return ST_OK;
+}
+
+/* Writes the manifest, if everything is in it that was asked for. */
+static void manifest_write(struct hash *hash)
+{
+    st_error error;
+    struct out file;
+    const char *path = hash->options->manifest;
+    bool piped = strcmp(path, "-") == 0;
+    struct out *out = piped ? hash->out : &file;
+    if (hash->out->exit_code != EXIT_GOOD) {
+        complain("%s: not written, for not all files could be hashed", path);
+        return;
+    }
+    if (!piped && !out_replace(out, path)) {
+        out_worst(hash->out, EXIT_UNREADABLE);
+        return;
+    }
+    if (st_manifest_emit(hash->manifest, manifest_text, out, &error) != ST_OK) {
+        complain("%s: %s", path, error.message);
+        out_worst(hash->out, EXIT_UNREADABLE);
+        if (!piped)
+            out_discard(out);
+        return;
+    }
+    out_text(out, "\n");
+    if (!piped)
+        out_close(out);
+}
+
+/* -------------------------------------------------------------------------------- the verb */
+
+static st_status file_read(const struct hash *hash, const st_file *file, st_hashes *hashes,
+                           st_error *error)
+{
+    struct progress progress;
+    progress_start(&progress, st_file_size(file));
+    progress_part(&progress, st_file_size(file));
+    st_hash_options options = {
+        .hash = hash->algorithm, .parts = hash->parts, .progress = progress_callback(&progress)};
+    st_status status = st_hashes_read(file, &options, hashes, error);
+    progress_end(&progress);
+    return status;
+}
+
+static st_status file_hash(const struct hash *hash, st_error *error)
+{
+    st_file *file;
+    st_hashes hashes = {0};
+    st_status status = input_open_file(hash->path, &hash->options->common, &file, error);
+    if (status != ST_OK)
+        return status;
+    status = file_read(hash, file, &hashes, error);
+    if (status == ST_OK && hash->manifest)
+        status = manifest_add(hash, file, &hashes, error);
+    if (status == ST_OK && hash->json)
+        hashes_json(hash->json, st_file_header(file), &hashes);
+    else if (status == ST_OK && !hash->manifest)
+        hashes_print(hash, st_file_header(file), &hashes);
+    st_hashes_release(&hashes);
+    st_file_close(file);
+    return status;
+}
+
+static void files_hash(struct hash *hash, const struct args *args)
+{
+    for (size_t i = 0; i < args->count && !progress_signal(); i++) {
+        st_error error;
+        hash->path = args->at[i];
+        if (hash->json)
+            json_open_file(hash->json, hash->path);
+        if (file_hash(hash, &error) != ST_OK)
+            file_fail(hash->out, hash->json, &error);
+        if (hash->json)
+            st_json_emit_object_end(hash->json->emitter);
+    }
+}
+
+static uint32_t parts_choose(const struct hash_options *options)
+{
+    uint32_t parts = 0;
+    if (options->manifest)
+        parts = ST_HASH_FILE | ST_HASH_TENSORS;
+    if (options->data)
+        parts |= ST_HASH_DATA;
+    if (options->tensors)
+        parts |= ST_HASH_TENSORS;
+    return parts ? parts : ST_HASH_FILE;
+}
+
+static int hash_main(const struct hash_options *options, const struct args *args)
+{
+    st_error error;
+    struct out out;
+    struct json json;
+    int index = options->algorithm == ALGORITHM_NOT_SAID ? 0 : options->algorithm;
+    const char *name = algorithm_choices[index];
+    struct hash hash = {.options = options, .out = &out};
+    hash.algorithm = st_hash_find(name, strlen(name));
+    hash.parts = parts_choose(options);
+    hash.several = args->count > 1;
+    out_open(&out, options->common.color);
+    if (options->manifest && manifest_start(&hash, &error) != ST_OK) {
+        complain("%s", error.message);
+        out_worst(&out, EXIT_UNREADABLE);
+        free(hash.folder);
+        return out_close(&out);
+    }
+    if (options->common.json) {
+        hash.json = &json;
+        json_open_files(&json, &out);
+    }
+    files_hash(&hash, args);
+    if (hash.json)
+        json_close_files(&json);
+    if (hash.manifest)
+        manifest_write(&hash);
+    st_manifest_free(hash.manifest);
+    free(hash.folder);
+    return out_close(&out);
+}
+
+/* Gives OPT_GO, or the exit code. */
+static int usage_check(const struct verb *verb, const struct hash_options *options,
+                       const struct args *args)
+{
+    bool piped = options->manifest && strcmp(options->manifest, "-") == 0;
+    if (options->verify && (options->manifest || options->data || options->tensors ||
+                            options->algorithm != ALGORITHM_NOT_SAID))
+        return usage_error(verb, "--verify computes what is in the manifest: leave --algorithm, "
+                                 "--data, --tensors and --manifest out");
+    if (piped && options->common.json)
+        return usage_error(verb, "--manifest - and --json would both write to standard output");
+    if (!options->verify && args->count == 0)
+        return usage_error(verb, "FILE is missing");
+    for (size_t i = 0; i < args->count && options->manifest; i++)
+        if (strcmp(args->at[i], "-") == 0)
+            return usage_error(verb, "standard input has no name to stand in a manifest");
+    return OPT_GO;
+}
+
+static int hash_run(const struct verb *verb, int argc, char **argv)
+{
+    struct hash_options options = {.algorithm = ALGORITHM_NOT_SAID};
+    struct args args;
+    int code = opt_parse(verb, argc, argv, &options, &args);
+    if (code == OPT_GO)
+        code = usage_check(verb, &options, &args);
+    if (code == OPT_GO && options.verify)
+        code = verify_files(&options.common, options.verify, &args);
+    else if (code == OPT_GO)
+        code = hash_main(&options, &args);
+    free(args.at);
+    return code;
+}
+
+const struct verb verb_hash = {
+    .name = "hash",
+    .brief = "Compute digests of files and tensors, and verify by them",
+    .about =
+        "Prints the SHA-256 of each file, as sha256sum does: it is what model hubs show. The "
+        "digest of a tensor is that of its bytes as they lie in the file, and stays the same when "
+        "a file is written anew with another layout or other metadata.\n\n"
+        "A manifest keeps the digests of files and of their tensors, so that --verify can tell "
+        "later which tensors of which files have changed: FILE: OK, or a line per difference. "
+        "The exit code is 1 if anything differs.",
+    .args = (const struct arg[]){{ARG_FILE, "FILE", ARG_OPTIONAL | ARG_MANY, NULL}, {0}},
+    .options = hash_options,
+    .examples =
+        (const struct example[]){
+            {"safetensors hash *.safetensors > SHA256SUMS", "What sha256sum -c takes."},
+            {"safetensors hash --manifest manifest.json *.safetensors",
+             "Keep what these files are."},
+            {"safetensors hash --verify manifest.json", "Are they still the same?"},
+            {"safetensors hash -t -a xxh3 model.safetensors | sort | uniq -w 16 -D",
+             "Tensors that hold the same bytes."},
+            {0},
+        },
+    .reads_files = true,
+    .run = hash_run,
+};

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How far a long job has come, on standard error where that is a terminal, and its end by Ctrl-C: while a
+ * progress runs, SIGINT and SIGTERM make the library stop and clean up, rather than kill the program. A
+ * second one kills it.
+ */
+#ifndef CLI_PROGRESS_H
+#define CLI_PROGRESS_H
+
+#include <safetensors/safetensors.h>
+#include <stdio.h>
+
+struct progress {
+    FILE *stream; /* NULL: draw nothing */
+    bool utf8;
+    size_t width;            /* columns; 0: as many as the terminal has */
+    uint64_t (*clock)(void); /* nanoseconds */
+    uint64_t delay;          /* nanoseconds until the first drawing */
+    uint64_t total;          /* bytes of the whole job */
+    uint64_t before;         /* bytes of the parts that are done */
+    uint64_t part;           /* bytes of the part at hand */
+    uint64_t start;
+    uint64_t drawn_at;
+    size_t drawn; /* columns that stand on the terminal */
+};
+
+/* Starts on standard error, to draw from the second second on. */
+void progress_start(struct progress *progress, uint64_t total);
+/* Ends it: the terminal is as it was, and so are the signals. */
+void progress_end(struct progress *progress);
+
+/* Begins the next part of the job, of so many bytes of its total. */
+void progress_part(struct progress *progress, uint64_t size);
+/* Gives what the library is to call during a part. */
+st_progress progress_callback(struct progress *progress);
+/* Takes the bar off the terminal, so that something else can be printed. */
+void progress_hide(struct progress *progress);
+
+/* Gives the signal that asked to stop, or 0. */
+int progress_signal(void);
+
+#endif

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Long work: the bar on a terminal, and its end by a signal. A copy into a pipe that nobody reads takes
+as long as the test wants."""
+import array
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
+
+import pytest
+
+from program import binary, environment
+
+SIZE = 16 << 20
+
+
+@pytest.fixture
+def large(make):
+    return make({"w": ("U8", [SIZE], bytes(range(256)) * (SIZE // 256))})
+
+
+class Pipe:
+    """A FIFO with a program that writes into it."""
+
+    def __init__(self, path, words, **options):
+        os.mkfifo(path)
+        self.fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        self.process = subprocess.Popen([binary(), *map(os.fspath, words)], env=environment(),
+                                        stdin=subprocess.DEVNULL, **options)
+
+    def wait_until_full(self):
+        """Returns when the writer waits for a reader."""
+        room = fcntl.fcntl(self.fd, fcntl.F_GETPIPE_SZ)
+        held = array.array("i", [0])
+        while held[0] < room:
+            assert self.process.poll() is None
+            time.sleep(0.001)
+            fcntl.ioctl(self.fd, termios.FIONREAD, held)
+
+    def drain(self):
+        os.set_blocking(self.fd, True)
+        got = b""
+        while block := os.read(self.fd, 1 << 20):
+            got += block
+        os.close(self.fd)
+        return got
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_stop_a_copy(large, tmp_path, number):
+    pipe = Pipe(tmp_path / "fifo", ["copy", large, tmp_path / "fifo"], stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE)
+    pipe.wait_until_full()
+    pipe.process.send_signal(number)
+    assert len(pipe.drain()) < SIZE
+    out, err = pipe.process.communicate(timeout=60)
+    assert pipe.process.returncode == 128 + number
+    assert out == b"" and len(err.splitlines()) == 1
+    assert err.startswith(b"safetensors: ")
+
+
+def test_signals_leave_a_whole_document(large, tmp_path):
+    pipe = Pipe(tmp_path / "fifo", ["copy", "--json", large, tmp_path / "fifo"],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipe.wait_until_full()
+    pipe.process.send_signal(signal.SIGINT)
+    pipe.drain()
+    out, _ = pipe.process.communicate(timeout=60)
+    assert pipe.process.returncode == 130
+    assert json.loads(out)["files"][0]["error"]["status"] == "ST_ERR_STOPPED"
+
+
+def test_second_signal_kills(large, tmp_path):
+    pipe = Pipe(tmp_path / "fifo", ["copy", large, tmp_path / "fifo"], stderr=subprocess.PIPE)
+    pipe.wait_until_full()
+    pipe.process.send_signal(signal.SIGINT)
+    pipe.process.send_signal(signal.SIGINT)
+    while pipe.process.poll() is None:
+        pipe.process.send_signal(signal.SIGINT)
+        time.sleep(0.001)
+    os.close(pipe.fd)
+    pipe.process.stderr.close()
+    assert pipe.process.returncode == -signal.SIGINT
+
+
+def terminal_of(columns):
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    return ours, theirs
+
+
+def screen_of(fd):
+    """Reads what a terminal got, until its last writer closes it."""
+    shown = b""
+    while select.select([fd], [], [], 60)[0]:
+        try:
+            block = os.read(fd, 65536)
+        except OSError:
+            break
+        if not block:
+            break
+        shown += block
+    os.close(fd)
+    return shown.decode()
+
+
+def test_bar(large, tmp_path):
+    """It is drawn once a second has passed, which the test waits for, and is gone at the end."""
+    ours, theirs = terminal_of(80)
+    pipe = Pipe(tmp_path / "fifo", ["copy", large, tmp_path / "fifo"], stderr=theirs)
+    os.close(theirs)
+    pipe.wait_until_full()
+    time.sleep(1.1)
+    assert len(pipe.drain()) > SIZE
+    shown = screen_of(ours)
+    assert pipe.process.wait() == 0
+    first = shown.split("\r")[1]
+    assert re.match(r" *\d+%  [█▉▊▋▌▍▎▏░]{10,30}  [\d.]+ [KM]iB of 16\.0 MiB  [\d.]+ [KM]?i?B/s",
+                    first)
+    assert len(first) < 80
+    assert re.search(r"\r +\r$", shown)
+    assert "\n" not in shown and "\x1b" not in shown
+
+
+def test_no_bar_in_a_file(large, tmp_path):
+    with open(tmp_path / "err", "wb") as err:
+        pipe = Pipe(tmp_path / "fifo", ["copy", large, tmp_path / "fifo"], stderr=err)
+        pipe.wait_until_full()
+        time.sleep(1.1)
+        pipe.drain()
+        assert pipe.process.wait() == 0
+    assert (tmp_path / "err").read_bytes() == b""
