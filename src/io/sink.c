@@ -88,20 +88,6 @@ const char *st_sink_name(const st_sink *sink)
     return sink->name;
 }
 
-/* As for sources: a caller's own sink may fail without saying why. */
-static st_status sink_settle(const st_sink *sink, st_status status, const st_error *said,
-                             st_error *error)
-{
-    if (status == ST_OK || !error)
-        return status;
-    if (said->status == status && said->message[0]) {
-        *error = *said;
-        error->message[sizeof error->message - 1] = '\0';
-        return status;
-    }
-    return st__fail(error, status, ST_NO_OFFSET, "%s: %s", sink->name, st_status_text(status));
-}
-
 st_status st__sink_begin(st_sink *sink, uint64_t size, st_error *error)
 {
     if (sink->begun)
@@ -113,7 +99,8 @@ st_status st__sink_begin(st_sink *sink, uint64_t size, st_error *error)
     if (!sink->foreign)
         return sink->vtable.begin(sink->self, size, error);
     st_error said = {.status = ST_OK};
-    return sink_settle(sink, sink->vtable.begin(sink->self, size, &said), &said, error);
+    return st__foreign_settle(sink->name, sink->vtable.begin(sink->self, size, &said), &said,
+                              error);
 }
 
 st_status st__sink_write(st_sink *sink, uint64_t offset, const st_bytes *pieces, size_t count,
@@ -123,7 +110,7 @@ st_status st__sink_write(st_sink *sink, uint64_t offset, const st_bytes *pieces,
         return sink->vtable.write(sink->self, offset, pieces, count, error);
     st_error said = {.status = ST_OK};
     st_status status = sink->vtable.write(sink->self, offset, pieces, count, &said);
-    return sink_settle(sink, status, &said, error);
+    return st__foreign_settle(sink->name, status, &said, error);
 }
 
 st_status st__sink_copy(st_sink *sink, uint64_t offset, const st__stretch *stretch, uint64_t *done,
@@ -143,5 +130,5 @@ st_status st__sink_finish(st_sink *sink, st_error *error)
     if (!sink->foreign)
         return sink->vtable.finish(sink->self, error);
     st_error said = {.status = ST_OK};
-    return sink_settle(sink, sink->vtable.finish(sink->self, &said), &said, error);
+    return st__foreign_settle(sink->name, sink->vtable.finish(sink->self, &said), &said, error);
 }

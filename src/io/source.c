@@ -89,9 +89,8 @@ const char *st_source_name(const st_source *source)
     return source->name;
 }
 
-/* A caller's own source may fail without saying why, and must not be taken at an earlier error's word. */
-static st_status foreign_settle(const st_source *source, st_status status, const st_error *said,
-                                st_error *error)
+st_status st__foreign_settle(const char *name, st_status status, const st_error *said,
+                             st_error *error)
 {
     if (status == ST_OK || !error)
         return status;
@@ -100,7 +99,7 @@ static st_status foreign_settle(const st_source *source, st_status status, const
         error->message[sizeof error->message - 1] = '\0';
         return status;
     }
-    return st__fail(error, status, ST_NO_OFFSET, "%s: %s", source->name, st_status_text(status));
+    return st__fail(error, status, ST_NO_OFFSET, "%s: %s", name, st_status_text(status));
 }
 
 st_status st_source_query(st_source *source, st_source_info *out, st_error *error)
@@ -111,7 +110,7 @@ st_status st_source_query(st_source *source, st_source_info *out, st_error *erro
     st_error *hears = source->foreign ? &said : error;
     st_status status = source->vtable.info(source->self, &info, hears);
     if (source->foreign)
-        status = foreign_settle(source, status, &said, error);
+        status = st__foreign_settle(source->name, status, &said, error);
     if (status == ST_OK)
         *out = info;
     return status;
@@ -124,7 +123,7 @@ st_status st__source_readv(st_source *source, uint64_t offset, const st_segment 
         return source->vtable.read(source->self, offset, segments, count, error);
     st_error said = {.status = ST_OK};
     st_status status = source->vtable.read(source->self, offset, segments, count, &said);
-    return foreign_settle(source, status, &said, error);
+    return st__foreign_settle(source->name, status, &said, error);
 }
 
 st_status st_source_read(st_source *source, uint64_t offset, void *dst, size_t size,
@@ -148,5 +147,5 @@ st_status st__source_map(st_source *source, uint32_t mode, st_buffer **out, st_e
     st_status status = source->vtable.map(source->self, mode, source->context, &buffer, &said);
     if (status == ST_OK)
         *out = buffer;
-    return foreign_settle(source, status, &said, error);
+    return st__foreign_settle(source->name, status, &said, error);
 }

@@ -39,6 +39,11 @@ st_status st__source_map(st_source *source, uint32_t mode, st_buffer **out, st_e
  * become "?". `to` has room for len + 1 bytes. */
 void st__name_copy(char *to, const char *name, size_t len);
 
+/* What a caller's own source or sink said of its failure, or, where that was nothing, or an error from
+ * before, what the status says. */
+st_status st__foreign_settle(const char *name, st_status status, const st_error *said,
+                             st_error *error);
+
 /* "a directory", "a pipe", ... */
 const char *st__kind_text(int kind);
 
