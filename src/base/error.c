@@ -124,6 +124,28 @@ st_status st__fail_nomem(st_error *error, uint64_t size)
     return st__fail(error, ST_ERR_NOMEM, ST_NO_OFFSET, "out of memory: %" PRIu64 " bytes", size);
 }
 
+st_status st__error_locate(st_error *error, st_status status, const char *file_name,
+                           const st_tensor *tensor)
+{
+    if (status == ST_OK || !error)
+        return status;
+    char said[sizeof error->message];
+    const char *rest = said;
+    size_t name_len = strlen(file_name);
+    memcpy(said, error->message, sizeof said);
+    if (strncmp(said, file_name, name_len) == 0 && said[name_len] == ':' &&
+        said[name_len + 1] == ' ')
+        rest = said + name_len + 2;
+    int32_t sys_errno = error->sys_errno;
+    if (!tensor || strncmp(rest, "tensor ", 7) == 0)
+        (void)st__fail(error, status, error->offset, "%s: %s", file_name, rest);
+    else
+        (void)st__fail(error, status, error->offset, "%s: tensor %s: %s", file_name,
+                       st__quote(tensor->name, tensor->name_len).text, rest);
+    error->sys_errno = sys_errno;
+    return status;
+}
+
 bool st__char_hidden(uint32_t c)
 {
     return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0xad || c == 0x61c || c == 0x180e ||

@@ -33,6 +33,11 @@ st_status st__fail_errno(st_error *error, st_status status, int sys_errno, uint6
 /* ST_ERR_NOMEM for `size` bytes. */
 st_status st__fail_nomem(st_error *error, uint64_t size) ST__COLD;
 
+/* Makes the message of an error from below, whose status is `status`, begin with the file and, unless it is
+ * NULL or the message has one, the tensor; what stands there already is not said twice. Gives `status`. */
+st_status st__error_locate(st_error *error, st_status status, const char *file_name,
+                           const st_tensor *tensor);
+
 /* An untrusted string as it may be printed: quoted, with controls, bidirectional overrides, quotes and
  * backslashes escaped, invalid UTF-8 as \xNN, and the middle cut out where it is long. Use
  * it inside one expression: st__quote(name, len).text */

@@ -11,26 +11,9 @@
 /* -------------------------------------------------------------------------------- messages */
 
 /* Makes an error from below say which tensor of which file it is about. */
-static st_status error_locate(const st__reading *reading, st_status status, st_error *error)
+static st_status reading_locate(const st__reading *reading, st_status status, st_error *error)
 {
-    if (status == ST_OK || !error)
-        return status;
-    const char *name = reading->file->source->name;
-    char said[sizeof error->message];
-    memcpy(said, error->message, sizeof said);
-    size_t name_len = strlen(name);
-    const char *rest = said;
-    if (strncmp(said, name, name_len) == 0 && said[name_len] == ':' && said[name_len + 1] == ' ')
-        rest = said + name_len + 2;
-    int32_t sys_errno = error->sys_errno;
-    const st_tensor *tensor = reading->tensor;
-    if (!tensor || strncmp(rest, "tensor ", 7) == 0)
-        (void)st__fail(error, status, error->offset, "%s: %s", name, rest);
-    else
-        (void)st__fail(error, status, error->offset, "%s: tensor %s: %s", name,
-                       st__quote(tensor->name, tensor->name_len).text, rest);
-    error->sys_errno = sys_errno;
-    return status;
+    return st__error_locate(error, status, reading->file->source->name, reading->tensor);
 }
 
 /* A consumer's own failures pass through as they are, but for one without a message. */
@@ -119,7 +102,7 @@ st_status st__reading_open(st__reading *reading, const st_file *file, const st_t
     reading->file = file;
     reading->tensor = tensor;
     st_status status = reading_plan(reading, tensor, region, st_file_offset(file, tensor), error);
-    return error_locate(reading, status, error);
+    return reading_locate(reading, status, error);
 }
 
 st_status st__reading_open_range(st__reading *reading, const st_file *file, uint64_t offset,
@@ -137,14 +120,14 @@ st_status st__reading_open_range(st__reading *reading, const st_file *file, uint
     reading->range = (st_tensor){
         .name = "", .shape = reading->range_shape, .ndim = 1, .dtype = ST_U8, .end = size};
     st_status status = reading_plan(reading, &reading->range, NULL, offset, error);
-    return error_locate(reading, status, error);
+    return reading_locate(reading, status, error);
 }
 
 /* -------------------------------------------------------------------------------- delivering */
 
 st_status st__reading_read(st__reading *reading, void *dst, st_error *error)
 {
-    return error_locate(reading, st__transfer_read(&reading->transfer, dst, error), error);
+    return reading_locate(reading, st__transfer_read(&reading->transfer, dst, error), error);
 }
 
 typedef struct block_consumer {
@@ -170,7 +153,7 @@ st_status st__reading_blocks(st__reading *reading, uint32_t threads, st_block_fn
     block_consumer consumer = {block, ctx, false};
     st_status status =
         st__transfer_blocks(&reading->transfer, threads, consumer_block, &consumer, error);
-    return consumer.stopped ? status : error_locate(reading, status, error);
+    return consumer.stopped ? status : reading_locate(reading, status, error);
 }
 
 uint32_t st__reading_workers(const st__reading *reading)
@@ -193,7 +176,7 @@ st_status st__reading_scan(st__reading *reading, const st__consumer *consumer, s
     const st__consumer scanner = {scanner_block, &taker};
     bool stopped;
     st_status status = st__transfer_scan(&reading->transfer, &scanner, &stopped, error);
-    return stopped ? status : error_locate(reading, status, error);
+    return stopped ? status : reading_locate(reading, status, error);
 }
 
 st_status st__reading_close(st__reading *reading, st_status status, st_error *error)
@@ -206,7 +189,7 @@ st_status st__reading_close(st__reading *reading, st_status status, st_error *er
             status =
                 st__fail(error, ST_ERR_CHANGED, ST_NO_OFFSET,
                          "%s: it was changed while it was read; read it again", file->source->name);
-        (void)error_locate(reading, status, error);
+        (void)reading_locate(reading, status, error);
     }
     st__runs_release(&reading->runs);
     return status;

@@ -6,6 +6,7 @@
 #include "base/context.h"
 #include "base/error.h"
 #include "format/header_emit.h"
+#include "format/json_escape.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -220,26 +221,15 @@ st_status st_writer_add(st_writer *writer, const st_tensor *tensor, size_t *inde
     return ST_OK;
 }
 
-static bool is_utf8(const char *text, size_t len)
-{
-    uint32_t c;
-    for (size_t i = 0; i < len;) {
-        size_t n = st__utf8_decode((const unsigned char *)text + i, len - i, &c);
-        if (!n)
-            return false;
-        i += n;
-    }
-    return true;
-}
-
 st_status st_writer_add_dtype(st_writer *writer, const char *code, size_t code_len, st_dtype *out,
                               st_error *error)
 {
+    uint64_t quoted;
     ST_TRY(adding_check(writer, "st_writer_add_dtype", error));
-    const char *fault = st_dtype_find(code, code_len) ? "is known: use its dtype"
-                        : code_len == 0               ? "is empty"
-                        : !is_utf8(code, code_len)    ? "is not UTF-8"
-                                                      : NULL;
+    const char *fault = st_dtype_find(code, code_len)                    ? "is known: use its dtype"
+                        : code_len == 0                                  ? "is empty"
+                        : !st__json_quoted_size(code, code_len, &quoted) ? "is not UTF-8"
+                                                                         : NULL;
     if (fault)
         return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET, "%s: the dtype code %s %s",
                         st__writer_name(writer), st__quote(code, code_len).text, fault);

@@ -24,24 +24,9 @@ static const st_tensor *tensor_at_offset(const st_writer *writer, uint64_t offse
 st_status st__writer_locate(const st_writer *writer, const st_tensor *tensor, st_status status,
                             st_error *error)
 {
-    if (status == ST_OK || !error)
-        return status;
-    char said[sizeof error->message];
-    const char *name = st__writer_name(writer), *rest = said;
-    size_t name_len = strlen(name);
-    memcpy(said, error->message, sizeof said);
-    if (strncmp(said, name, name_len) == 0 && said[name_len] == ':' && said[name_len + 1] == ' ')
-        rest = said + name_len + 2;
-    if (!tensor)
+    if (status != ST_OK && error && !tensor)
         tensor = tensor_at_offset(writer, error->offset);
-    int32_t sys_errno = error->sys_errno;
-    if (!tensor || strncmp(rest, "tensor ", 7) == 0)
-        (void)st__fail(error, status, error->offset, "%s: %s", name, rest);
-    else
-        (void)st__fail(error, status, error->offset, "%s: tensor %s: %s", name,
-                       st__quote(tensor->name, tensor->name_len).text, rest);
-    error->sys_errno = sys_errno;
-    return status;
+    return st__error_locate(error, status, st__writer_name(writer), tensor);
 }
 
 /* --------------------------------------------------------------------- entering and leaving */

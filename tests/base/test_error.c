@@ -40,6 +40,28 @@ static void test_errno_text_is_appended(void **state)
     assert_string_equal(error.message, "model: No such file or directory");
 }
 
+static void test_file_and_tensor_are_said_once(void **state)
+{
+    (void)state;
+    const st_tensor tensor = {.name = "w\n", .name_len = 2};
+    st_error error;
+    (void)st__fail_errno(&error, ST_ERR_IO, EIO, 7, "a.st: bad");
+    assert_int_equal(st__error_locate(&error, ST_ERR_IO, "a.st", &tensor), ST_ERR_IO);
+    char first[sizeof error.message];
+    memcpy(first, error.message, sizeof first);
+    assert_non_null(strstr(first, "a.st: tensor \"w\\n\": bad: "));
+    assert_int_equal(error.sys_errno, EIO);
+    assert_int_equal(error.offset, 7);
+    assert_int_equal(st__error_locate(&error, ST_ERR_IO, "a.st", &tensor), ST_ERR_IO);
+    assert_string_equal(error.message, first);
+    (void)st__fail(&error, ST_ERR_NOMEM, ST_NO_OFFSET, "none left");
+    (void)st__error_locate(&error, ST_ERR_NOMEM, "a.st", NULL);
+    assert_string_equal(error.message, "a.st: none left");
+    assert_int_equal(st__error_locate(&error, ST_OK, "b.st", NULL), ST_OK);
+    assert_string_equal(error.message, "a.st: none left");
+    assert_int_equal(st__error_locate(NULL, ST_ERR_IO, "a.st", NULL), ST_ERR_IO);
+}
+
 static void test_quoting(void **state)
 {
     (void)state;
@@ -129,6 +151,7 @@ int main(void)
         cmocka_unit_test(test_null_error_is_fine),
         cmocka_unit_test(test_long_messages_are_cut_between_characters),
         cmocka_unit_test(test_errno_text_is_appended),
+        cmocka_unit_test(test_file_and_tensor_are_said_once),
         cmocka_unit_test(test_quoting),
         cmocka_unit_test(test_every_status_has_name_and_text),
         cmocka_unit_test(test_utf8_decoding),
