@@ -1,11 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#if !defined(_GNU_SOURCE)
-# define _GNU_SOURCE /* preadv, getrandom */
-#endif
-#if !defined(_FILE_OFFSET_BITS)
-# define _FILE_OFFSET_BITS 64
-#endif
-#include "io/os.h"
+#include "io/os_system.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,12 +12,6 @@
 #include <unistd.h>
 #if defined(__linux__)
 # include <sys/random.h>
-#endif
-
-#if defined(ST_FAULTS)
-# define OS_CALL(name) st__os_calls.name
-#else
-# define OS_CALL(name) name
 #endif
 
 int st__os_open(const char *path, int *out)

@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Who may do what with a file, handed on to the one that will replace it. */
-#if !defined(_GNU_SOURCE)
-# define _GNU_SOURCE
-#endif
-#if !defined(_FILE_OFFSET_BITS)
-# define _FILE_OFFSET_BITS 64
-#endif
-#include "io/os.h"
+#include "io/os_system.h"
 #include "base/alloc.h"
 
 #include <errno.h>
@@ -16,12 +10,6 @@
 #include <unistd.h>
 #if defined(__linux__)
 # include <sys/xattr.h>
-#endif
-
-#if defined(ST_FAULTS)
-# define OS_CALL(name) st__os_calls.name
-#else
-# define OS_CALL(name) name
 #endif
 
 #if defined(__linux__)

@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The half of the door that writes. */
-#if !defined(_GNU_SOURCE)
-# define _GNU_SOURCE /* pwritev, O_TMPFILE, fallocate, renameat2, copy_file_range */
-#endif
-#if !defined(_FILE_OFFSET_BITS)
-# define _FILE_OFFSET_BITS 64
-#endif
-#include "io/os.h"
+#include "io/os_system.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -23,12 +17,6 @@
 # include <linux/fs.h>
 # include <sys/ioctl.h>
 # include <sys/vfs.h>
-#endif
-
-#if defined(ST_FAULTS)
-# define OS_CALL(name) st__os_calls.name
-#else
-# define OS_CALL(name) name
 #endif
 
 #if !defined(O_PATH)

@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 
 typedef struct fd_sink {
     st__output output;
@@ -111,11 +110,7 @@ st_status st_sink_open_fd(int fd, const st_sink_options *options, st_sink **out,
     ST_TRY(st__sink_options_check(options, error));
     char name[32];
     int copy = -1;
-    (void)snprintf(name, sizeof name, "<descriptor %d>", fd);
-    int failed = st__os_duplicate(fd, &copy);
-    if (failed)
-        return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s: cannot be duplicated",
-                              options && options->name ? options->name : name);
+    ST_TRY(st__descriptor_duplicate(fd, options ? options->name : NULL, name, &copy, error));
     st_status status = sink_over(copy, name, options, out, error);
     if (status != ST_OK)
         st__os_close(copy);

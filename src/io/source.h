@@ -44,6 +44,11 @@ void st__name_copy(char *to, const char *name, size_t len);
 st_status st__foreign_settle(const char *name, st_status status, const st_error *said,
                              st_error *error);
 
+/* Duplicates a caller's descriptor. `name` receives what stands for it in messages where the caller says no
+ * name (`shown` NULL). ST_ERR_IO with the errno. */
+st_status st__descriptor_duplicate(int fd, const char *shown, char name[32], int *out,
+                                   st_error *error);
+
 /* "a directory", "a pipe", ... */
 const char *st__kind_text(int kind);
 

@@ -167,17 +167,24 @@ st_status st_source_open(const char *path, const st_open_options *options, st_so
     return status;
 }
 
+st_status st__descriptor_duplicate(int fd, const char *shown, char name[32], int *out,
+                                   st_error *error)
+{
+    (void)snprintf(name, 32, "<descriptor %d>", fd);
+    int failed = st__os_duplicate(fd, out);
+    if (failed)
+        return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s: cannot be duplicated",
+                              shown ? shown : name);
+    return ST_OK;
+}
+
 st_status st_source_open_fd(int fd, const st_open_options *options, st_source **out,
                             st_error *error)
 {
     ST_TRY(st__options_check(options, error));
     char name[32];
     int copy = -1;
-    (void)snprintf(name, sizeof name, "<descriptor %d>", fd);
-    int failed = st__os_duplicate(fd, &copy);
-    if (failed)
-        return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s: cannot be duplicated",
-                              options && options->name ? options->name : name);
+    ST_TRY(st__descriptor_duplicate(fd, options ? options->name : NULL, name, &copy, error));
     st_status status = source_over(copy, name, options, out, error);
     if (status != ST_OK)
         st__os_close(copy);
