@@ -2,20 +2,13 @@
 /* Takes the input as a file. Under every flag, opening it from memory, opening it from a source and
  * checking it must agree, and a header that is accepted must keep what docs/format.md promises. Then
  * the same again with so much put in front of the text that the reader's window ends inside it. */
+#include "target.h"
+
 #include <safetensors/inspect.h>
 
 #include "format/rule.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 /* ---------------------------------------------------------------------------------- source */
 

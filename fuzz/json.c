@@ -1,39 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads the input as JSON. What is accepted is emitted again and read again, and gives the same
  * tokens. */
+#include "output.h"
+
 #include <safetensors/json.h>
 
-#include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void require(bool holds)
-{
-    if (!holds)
-        abort();
-}
-
-/* Emitted text. */
-typedef struct output {
-    char *text;
-    size_t len, room;
-} output;
-
-static st_status output_write(void *ctx, const char *text, size_t len, st_error *error)
-{
-    output *out = ctx;
-    (void)error;
-    if (out->room - out->len < len) {
-        out->room = (out->len + len) * 2;
-        out->text = realloc(out->text, out->room);
-        require(out->text != NULL);
-    }
-    memcpy(out->text + out->len, text, len);
-    out->len += len;
-    return ST_OK;
-}
 
 static st_json_reader *reader_open(const char *text, size_t len)
 {

@@ -1,22 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reads the input as a tensor's shape and an index of it, or as lists of slices. A region that is taken
  * lies within its tensor, counts right, and gives the same bytes whole, in parts and from the middle. */
+#include "target.h"
+
 #include "format/region.h"
 
-#include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define DIMS      5u
 #define LISTS     3u
 #define WALK_MOST 65536u
-
-static void require(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 /* The input, byte by byte; zeros behind its end. */
 typedef struct input {

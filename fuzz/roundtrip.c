@@ -2,21 +2,14 @@
 /* Reads the input as a file. One that is accepted is written anew, in canonical order and in the file's own,
  * piece by piece and as a copy: it then holds the same tensors and metadata, and written once more it is
  * the same to the byte. */
+#include "target.h"
+
 #include <safetensors/safetensors.h>
 
-#include <stdlib.h>
 #include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* A file larger than this says nothing more and is slow to copy. */
 #define INPUT_MOST ((size_t)1 << 20)
-
-static void require(bool holds)
-{
-    if (!holds)
-        abort();
-}
 
 /* A file in memory. */
 typedef struct image {
