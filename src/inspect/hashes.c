@@ -190,7 +190,7 @@ static void tensor_tasks(hash_run *run, st_digest *digests)
         if (task.count == 0) {
             task.offset = offset;
             task.first = i;
-            task.digests = digests ? digests + i : NULL;
+            task.digests = digests + i;
         }
         task.size += size;
         task.count++;
@@ -200,7 +200,7 @@ static void tensor_tasks(hash_run *run, st_digest *digests)
 }
 
 /* Counts the tasks while `tasks` is NULL, and fills it in afterwards. */
-static void tasks_list(hash_run *run, st_hashes *out, st_digest *tensors)
+static void tasks_list(hash_run *run, st_hashes *out)
 {
     const st_file *file = run->file;
     uint64_t offset = st_header_data_offset(st_file_header(file));
@@ -214,7 +214,7 @@ static void tasks_list(hash_run *run, st_hashes *out, st_digest *tensors)
                                    .count = 1,
                                    .digests = &out->data});
     if (out->parts & ST_HASH_TENSORS)
-        tensor_tasks(run, tensors);
+        tensor_tasks(run, out->memory);
 }
 
 static unsigned size_class(uint64_t size)
@@ -283,7 +283,8 @@ static uint32_t threads_divide(hash_run *run)
 static void worker_tasks(hash_worker *w)
 {
     hash_run *run = w->run;
-    /* The caller's thread has the largest one, so that it is there to tell of the progress to the end. */
+    /* The caller's thread has the largest one, so that it is there to tell of the progress to the end;
+     * st__team_share would give it to whoever comes first. */
     size_t i = w->is_caller ? 0 : atomic_fetch_add_explicit(&run->next, 1, memory_order_relaxed);
     while (i < run->count && !atomic_load_explicit(&run->ended, memory_order_relaxed)) {
         st_status status = task_run(w, &run->tasks[run->order[i]], &w->error);
@@ -350,11 +351,26 @@ static st_status run_with(hash_run *run, uint32_t workers, st_error *error)
     return status;
 }
 
-static st_status run_all(hash_run *run, st_hashes *out, st_digest *tensors, st_error *error)
+/* Those of the tensors, which are the result's own memory. */
+static st_status digests_make(const st_file *file, st_hashes *out, st_error *error)
+{
+    out->count = st_file_count(file);
+    if (!st__mul_size(out->count, sizeof *out->tensors, &out->memory_size))
+        return st__fail_nomem(error, UINT64_MAX);
+    out->memory = st__alloc_zeroed(file->context, out->count, sizeof *out->tensors);
+    if (!out->memory)
+        return st__fail_nomem(error, out->memory_size);
+    out->tensors = out->memory;
+    return ST_OK;
+}
+
+static st_status run_all(hash_run *run, st_hashes *out, st_error *error)
 {
     st_context *context = run->file->context;
     size_t task_bytes, order_bytes;
-    tasks_list(run, out, NULL);
+    if (out->parts & ST_HASH_TENSORS)
+        ST_TRY(digests_make(run->file, out, error));
+    tasks_list(run, out);
     if (!st__mul_size(run->count, sizeof *run->tasks, &task_bytes) ||
         !st__mul_size(run->count, sizeof *run->order, &order_bytes))
         return st__fail_nomem(error, UINT64_MAX);
@@ -366,7 +382,7 @@ static st_status run_all(hash_run *run, st_hashes *out, st_digest *tensors, st_e
     if (!run->order) {
         status = st__fail_nomem(error, order_bytes);
     } else {
-        tasks_list(run, out, tensors);
+        tasks_list(run, out);
         tasks_order(run);
         status = run_with(run, threads_divide(run), error);
     }
@@ -400,22 +416,12 @@ st_status st_hashes_read(const st_file *file, const st_hash_options *options, st
 {
     hash_run run = {.file = file};
     st_hashes hashes = {0};
-    st_digest *tensors = NULL;
     ST_TRY(options_take(options, &run, &hashes.parts, error));
     hashes.hash = run.hash;
-    if (hashes.parts & ST_HASH_TENSORS) {
-        hashes.count = st_file_count(file);
-        if (!st__mul_size(hashes.count, sizeof *tensors, &hashes.memory_size))
-            return st__fail_nomem(error, UINT64_MAX);
-        tensors = st__alloc_zeroed(file->context, hashes.count, sizeof *tensors);
-        if (!tensors)
-            return st__fail_nomem(error, hashes.memory_size);
-        hashes.tensors = hashes.memory = tensors;
-    }
-    st_status status = run_all(&run, &hashes, tensors, error);
+    st_status status = run_all(&run, &hashes, error);
     if (status != ST_OK) {
         st__free(file->context, hashes.memory, hashes.memory_size);
-        return status;
+        return st__error_locate(error, status, st_file_name(file), NULL);
     }
     hashes.context = st_context_retain(file->context);
     *out = hashes;

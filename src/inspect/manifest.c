@@ -239,14 +239,14 @@ st_status st_manifest_add(st_manifest *manifest, const char *name, const st_file
                                          .data = hashes->data}};
     entry.name.text = st__manifest_keep(manifest, name, name_len);
     entry.name.len = (uint32_t)name_len;
-    if (!entry.name.text)
-        return st__fail_nomem(error, name_len);
     st_status status = ST_OK;
-    if (hashes->parts & ST_HASH_TENSORS)
+    if (!entry.name.text)
+        status = st__fail_nomem(error, name_len);
+    else if (hashes->parts & ST_HASH_TENSORS)
         status = tensors_keep(manifest, file, hashes, &entry, error);
     if (status == ST_OK)
         status = st__manifest_insert(manifest, &entry, error);
     if (status != ST_OK)
         st__free(manifest->context, entry.tensors, entry.room * sizeof *entry.tensors);
-    return status;
+    return st__error_locate(error, status, st_file_name(file), NULL);
 }

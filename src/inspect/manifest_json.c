@@ -404,12 +404,13 @@ st_status st_manifest_parse(st_context *context, const char *text, size_t len, c
                             st_manifest **out, st_error *error)
 {
     manifest_parse p = {.name = name ? name : "manifest", .error = error};
-    ST_TRY(st_manifest_new(context, ST_HASH_SHA256, &p.manifest, error));
-    st_status status = text_read(&p, text, len);
+    st_status status = st_manifest_new(context, ST_HASH_SHA256, &p.manifest, error);
+    if (status == ST_OK)
+        status = text_read(&p, text, len);
     st__free(context, p.shape, p.shape_room * sizeof *p.shape);
     if (status == ST_OK)
         *out = p.manifest;
     else
         st_manifest_free(p.manifest);
-    return status;
+    return st__error_locate(error, status, p.name, NULL);
 }

@@ -222,5 +222,5 @@ st_status st_manifest_verify(const st_manifest *manifest, size_t index, const st
     st__free(file->context, run.known, in_file * sizeof *run.known);
     if (status == ST_OK)
         *differences = run.count;
-    return status;
+    return st__error_locate(error, status, st_file_name(file), NULL);
 }

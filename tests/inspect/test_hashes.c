@@ -445,15 +445,19 @@ static void test_out_of_memory(void **state)
     st_memory memory = {.data = im.bytes, .size = im.size};
     ST_OOM_LOOP(context, status)
     {
-        st_open_options options = {.context = context, .io = ST_IO_PREAD};
+        st_open_options options = {.context = context, .name = "image", .io = ST_IO_PREAD};
         st_hash_options all = {.hash = built[BUILT - 1], .parts = 7};
         st_hashes hashes;
         st_file *file;
+        st_error error = {.status = ST_OK};
         status = st_file_open_memory(&memory, &options, &file, NULL);
         if (status == ST_OK) {
-            status = st_hashes_read(file, &all, &hashes, NULL);
+            status = st_hashes_read(file, &all, &hashes, &error);
             if (status == ST_OK)
                 st_hashes_release(&hashes);
+            else
+                check_error(CHECK_PLACE("st_hashes_read"), status, &error, ST_ERR_NOMEM,
+                            ST_NO_OFFSET, "image: ");
             st_file_close(file);
         }
     }

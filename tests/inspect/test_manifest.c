@@ -554,6 +554,17 @@ static void large_text(char *text, size_t size)
     snprintf(text + len, size - len, "]}");
 }
 
+/* Memory that is refused is told with the file that it was for, in front and once. */
+static void check_named(st_status status, const st_error *error, const char *named)
+{
+    size_t len = strlen(named);
+    if (status == ST_OK)
+        return;
+    check_error(CHECK_PLACE(named), status, error, ST_ERR_NOMEM, ST_NO_OFFSET, named);
+    assert_memory_equal(error->message, named, len);
+    assert_null(strstr(error->message + len, named));
+}
+
 static void test_out_of_memory(void **state)
 {
     (void)state;
@@ -562,7 +573,9 @@ static void test_out_of_memory(void **state)
     ST_OOM_LOOP(context, status)
     {
         st_manifest *manifest = NULL;
-        status = st_manifest_parse(context, text, strlen(text), "x", &manifest, NULL);
+        st_error error = {.status = ST_OK};
+        status = st_manifest_parse(context, text, strlen(text), "x", &manifest, &error);
+        check_named(status, &error, "x: ");
         if (status == ST_OK)
             assert_int_equal(st_manifest_count(manifest), 6);
         else
@@ -581,7 +594,9 @@ static void test_out_of_memory(void **state)
         status = st_manifest_new(context, ST_HASH_XXH3, &manifest, NULL);
         for (int i = 0; i < 6 && status == ST_OK; i++) {
             char name[2] = {(char)('a' + i), '\0'};
-            status = st_manifest_add(manifest, name, file, &hashes, NULL);
+            st_error error = {.status = ST_OK};
+            status = st_manifest_add(manifest, name, file, &hashes, &error);
+            check_named(status, &error, "image: ");
         }
         if (status == ST_OK) {
             output out = {.len = 0};
@@ -605,10 +620,13 @@ static void test_verify_out_of_luck(void **state)
     ST_OOM_LOOP(context, status)
     {
         st_memory memory = {.data = im.bytes, .size = im.size};
+        st_open_options options = {.context = context, .name = "image"};
+        st_error error = {.status = ST_OK};
         uint64_t differences = 1;
-        status = st_file_open_memory(&memory, &(st_open_options){.context = context}, &file, NULL);
+        status = st_file_open_memory(&memory, &options, &file, NULL);
         if (status == ST_OK) {
-            status = st_manifest_verify(manifest, 0, file, NULL, &differences, NULL);
+            status = st_manifest_verify(manifest, 0, file, NULL, &differences, &error);
+            check_named(status, &error, "image: ");
             assert_int_equal(differences, status == ST_OK ? 0 : 1);
             st_file_close(file);
         }
