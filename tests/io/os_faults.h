@@ -9,6 +9,8 @@
 #include "io/os_write.c"
 #include "io/os_attributes.c"
 
+#include <signal.h>
+
 typedef enum os_fault {
     OS_NONE,
     OS_EIO,    /* the call fails with EIO, or what os_plant_errno says */
@@ -23,6 +25,7 @@ static struct {
     unsigned at; /* the number of the call, from 1; 0: none */
     unsigned calls;
     bool hit;
+    bool kills; /* the process, in the call's place */
     int error;
     const char *last; /* the call that was hit */
 } os_state;
@@ -33,6 +36,7 @@ static void os_plant(os_fault fault, unsigned at)
     os_state.at = at;
     os_state.calls = 0;
     os_state.hit = false;
+    os_state.kills = false;
     os_state.error = EIO;
     os_state.last = "none";
 }
@@ -43,6 +47,12 @@ static inline void os_plant_errno(int error, unsigned at)
     os_state.error = error;
 }
 
+static inline void os_plant_kill(unsigned at)
+{
+    os_plant(OS_NONE, at);
+    os_state.kills = true;
+}
+
 /* Counts a call; true where it shall fail, with errno set. */
 static bool os_fails_in(const char *name)
 {
@@ -50,6 +60,8 @@ static bool os_fails_in(const char *name)
     os_state.hit |= now;
     if (now)
         os_state.last = name;
+    if (now && os_state.kills)
+        raise(SIGKILL);
     if (!now || (os_state.fault != OS_EIO && os_state.fault != OS_EINTR))
         return false;
     errno = os_state.fault == OS_EIO ? os_state.error : EINTR;

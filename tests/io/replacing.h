@@ -7,6 +7,7 @@
 #include "io/scratch_folder.h"
 
 static unsigned char old_bytes[5000], new_bytes[70001];
+static bool unnamed_refused; /* files without names, as by a file system that has none */
 
 static inline int group_make(void **state)
 {
@@ -19,6 +20,7 @@ static inline int group_make(void **state)
 static inline int test_clean(void **state)
 {
     (void)state;
+    unnamed_refused = false;
     os_calls_restore();
     os_plant(OS_NONE, 0);
     return scratch_folder_drop(state) || mkdir(scratch, 0755);
@@ -67,18 +69,41 @@ static inline void check_refused(const check_place *place, const char *path,
     assert_int_equal(count_descriptors(), before);
 }
 
-static inline int no_unnamed(int directory, const char *path, int flags, mode_t mode)
+/* True, with errno set, where the file asked for would have no name and that is refused. */
+static inline bool refuses_open(int flags)
 {
-    if ((flags & O_TMPFILE) == O_TMPFILE) {
+    bool refused = unnamed_refused && (flags & O_TMPFILE) == O_TMPFILE;
+    if (refused)
         errno = EOPNOTSUPP;
-        return -1;
-    }
-    return fault_openat(directory, path, flags, mode);
+    return refused;
+}
+
+static inline int picky_openat(int directory, const char *path, int flags, mode_t mode)
+{
+    return refuses_open(flags) ? -1 : fault_openat(directory, path, flags, mode);
 }
 
 static inline void unnamed_allow(int allow)
 {
-    st__os_calls.openat = allow ? fault_openat : no_unnamed;
+    unnamed_refused = !allow;
+    st__os_calls.openat = picky_openat;
+}
+
+/* Every kind of save that may be cut short: to a path that is free, that is taken and that has to be free, with
+ * each durability, with files without names and without. */
+static inline void check_saves(void (*check)(bool existed, const st_sink_options *options))
+{
+    for (int refused = 0; refused < 2; refused++) {
+        unnamed_refused = refused;
+        for (uint32_t durability = ST_DURABLE_NAME; durability <= ST_DURABLE_NONE; durability++) {
+            st_sink_options options = {.durability = durability};
+            check(false, &options);
+            check(true, &options);
+            options.flags = ST_SINK_NEW;
+            check(false, &options);
+        }
+    }
+    unnamed_refused = false;
 }
 
 #define CLEANED(test) cmocka_unit_test_teardown(test, test_clean)

@@ -51,15 +51,25 @@ static inline void put_file(const char *path, const void *data, size_t size)
     close(fd);
 }
 
+/* Whether exactly these bytes come to the end of a file or stream, all of which is read. */
+static inline bool reads_as(int fd, const void *data, size_t size)
+{
+    unsigned char got[3000];
+    size_t at = 0;
+    bool same = true;
+    for (ssize_t n; (n = read(fd, got, sizeof got)) > 0; at += (size_t)n)
+        same = same && (size_t)n <= size - at &&
+               memcmp(got, (const unsigned char *)data + at, (size_t)n) == 0;
+    return same && at == size;
+}
+
 /* Whether a file is there and holds exactly these bytes. */
 static inline bool file_is(const char *path, const void *data, size_t size)
 {
-    unsigned char *got = malloc(size + 1);
     int fd = open(path, O_RDONLY);
-    bool same = fd >= 0 && read(fd, got, size + 1) == (ssize_t)size && memcmp(got, data, size) == 0;
+    bool same = fd >= 0 && reads_as(fd, data, size);
     if (fd >= 0)
         close(fd);
-    free(got);
     return same;
 }
 

@@ -199,21 +199,16 @@ static void test_out_of_memory(void **state)
     (void)state;
     int fd = open(path, O_RDONLY), lowest = dup(fd);
     close(lowest);
-    ST_OOM_LOOP(context, status)
-    {
-        st_open_options options = {.context = context};
-        st_source *source;
-        status = st_source_open(path, &options, &source, NULL);
-        if (status == ST_OK)
-            st_source_release(source);
-    }
-    ST_OOM_LOOP(context, status)
-    {
-        st_open_options options = {.context = context};
-        st_source *source;
-        status = st_source_open_fd(fd, &options, &source, NULL);
-        if (status == ST_OK)
-            st_source_release(source);
+    for (int by_path = 0; by_path < 2; by_path++) {
+        ST_OOM_LOOP(context, status)
+        {
+            st_open_options options = {.context = context};
+            st_source *source;
+            status = by_path ? st_source_open(path, &options, &source, NULL)
+                             : st_source_open_fd(fd, &options, &source, NULL);
+            if (status == ST_OK)
+                st_source_release(source);
+        }
     }
     /* No descriptor was left behind. */
     assert_int_equal(dup(fd), lowest);

@@ -2,9 +2,13 @@
 /* The engine: whatever the strategy, the threads and the budget, the same bytes arrive. What the runs
  * are is proven by format.region; here they are the oracle. */
 #include "io/transfer_sample.h"
-#include "support/oom.h"
 
-/* ------------------------------------------------------------------------------------- tests */
+static void check_read(const st__transfer *transfer, const sample *s, unsigned char *got)
+{
+    memset(s->got, 0, s->runs.size + 64);
+    CHECK_OK(st__transfer_read(transfer, got, &error));
+    assert_memory_equal(got, s->want, s->runs.size);
+}
 
 /* Every case, by every latency, several thread counts and budgets, and out of memory. */
 static void test_strategies(void **state)
@@ -17,31 +21,25 @@ static void test_strategies(void **state)
         uint64_t memory;
     } budgets[] = {{1, 0}, {4, 0}, {3, 20000}, {1, 1}};
     for (size_t i = 0; i < SLICE_CASES; i++) {
+        const slice_case *c = &slice_cases[i];
         sample s;
-        sample_make(&s, &slice_cases[i], NULL);
+        sample_make(&s, c);
         for (size_t k = 0; k < 16; k++) {
-            plant_source plant = {.bad = {0, 0}};
-            st_source *source = plant_open(&plant);
-            st_context *context = context_of(budgets[k / 4].threads, budgets[k / 4].memory);
-            st__transfer t = transfer_of(source, &s, context);
-            t.latency = latencies[k % 4];
+            trial t;
+            trial_make(&t, &s, context_of(budgets[k / 4].threads, budgets[k / 4].memory));
+            t.transfer.latency = latencies[k % 4];
             /* Every distance between the pages of destination and source. */
             unsigned char *got = s.got + (k * 5) % 64;
-            memset(s.got, 0, s.runs.size + 64);
-            CHECK_OK(st__transfer_read(&t, got, &error));
-            assert_memory_equal(got, s.want, s.runs.size);
-            if (k == 0 && slice_cases[i].most_reads) {
-                print_message("%s: %u reads\n", slice_cases[i].text, (unsigned)plant.reads);
-                assert_in_range(plant.reads, slice_cases[i].least_reads, slice_cases[i].most_reads);
+            check_read(&t.transfer, &s, got);
+            if (k == 0 && c->most_reads) {
+                print_message("%s: %u reads\n", c->text, (unsigned)t.plant.reads);
+                assert_in_range(t.plant.reads, c->least_reads, c->most_reads);
             }
             if (budgets[k / 4].threads == 1)
-                assert_int_equal(plant.most_in_flight, 1);
-            t.memory = data + OFFSET;
-            memset(s.got, 0, s.runs.size + 64);
-            CHECK_OK(st__transfer_read(&t, got, &error));
-            assert_memory_equal(got, s.want, s.runs.size);
-            st_context_release(context);
-            st_source_release(source);
+                assert_int_equal(t.plant.most_in_flight, 1);
+            t.transfer.memory = data + OFFSET;
+            check_read(&t.transfer, &s, got);
+            trial_drop(&t);
         }
         sample_drop(&s);
     }
@@ -52,17 +50,16 @@ static void test_phases(void **state)
 {
     (void)state;
     sample s;
-    sample_make(&s, &slice_cases[0], NULL);
+    sample_make(&s, &slice_cases[0]);
     unsigned char *block = malloc(s.runs.size + 8192);
     for (unsigned ahead = 0; ahead < 20; ahead++) {
-        plant_source plant = {.bad = {0, 0}};
-        st_source *source = plant_open(&plant);
-        st__transfer t = transfer_of(source, &s, NULL);
+        trial t;
+        trial_make(&t, &s, NULL);
         uintptr_t at = ((uintptr_t)block + 4095) / 4096 * 4096;
         unsigned char *got = block + (at - (uintptr_t)block) + (OFFSET + ahead) % 4096;
-        CHECK_OK(st__transfer_read(&t, got, &error));
+        CHECK_OK(st__transfer_read(&t.transfer, got, &error));
         assert_memory_equal(got, s.want, s.runs.size);
-        st_source_release(source);
+        trial_drop(&t);
     }
     free(block);
     sample_drop(&s);
@@ -73,16 +70,13 @@ static void test_parallelism(void **state)
 {
     (void)state;
     sample s;
-    sample_make(&s, &slice_cases[0], NULL);
-    plant_source plant = {.bad = {0, 0}};
-    st_source *source = plant_open(&plant);
-    st_context *context = context_of(4, 0);
-    st__transfer t = transfer_of(source, &s, context);
-    t.parallelism = 1;
-    CHECK_OK(st__transfer_read(&t, s.got, &error));
-    assert_int_equal(plant.most_in_flight, 1);
-    st_context_release(context);
-    st_source_release(source);
+    trial t;
+    sample_make(&s, &slice_cases[0]);
+    trial_make(&t, &s, context_of(4, 0));
+    t.transfer.parallelism = 1;
+    CHECK_OK(st__transfer_read(&t.transfer, s.got, &error));
+    assert_int_equal(t.plant.most_in_flight, 1);
+    trial_drop(&t);
     sample_drop(&s);
 }
 
@@ -93,64 +87,33 @@ static void test_first_failure(void **state)
     static const size_t cases[] = {0, 8};
     for (size_t i = 0; i < 2; i++) {
         sample s;
-        sample_make(&s, &slice_cases[cases[i]], NULL);
+        sample_make(&s, &slice_cases[cases[i]]);
         for (int round = 0; round < 40; round++) {
-            uint64_t low = OFFSET + 100 + (s.tensor.end / 64) * (uint64_t)round / 131072 * 131072;
-            plant_source plant = {.bad = {low, OFFSET + s.tensor.end / 64 * 63 + 100}};
-            st_source *source = plant_open(&plant);
-            st_context *context = context_of(4, 0);
-            st__transfer t = transfer_of(source, &s, context);
-            CHECK_ERR(st__transfer_read(&t, s.got, &error), ST_ERR_IO, low);
-            assert_int_equal(st__transfer_read(&t, s.got, NULL), ST_ERR_IO);
-            st_context_release(context);
-            st_source_release(source);
+            trial t;
+            trial_make(&t, &s, context_of(4, 0));
+            t.plant.bad[0] = OFFSET + 100 + (s.tensor.end / 64) * (uint64_t)round / 131072 * 131072;
+            t.plant.bad[1] = OFFSET + s.tensor.end / 64 * 63 + 100;
+            CHECK_ERR(st__transfer_read(&t.transfer, s.got, &error), ST_ERR_IO, t.plant.bad[0]);
+            assert_int_equal(st__transfer_read(&t.transfer, s.got, NULL), ST_ERR_IO);
+            trial_drop(&t);
         }
         sample_drop(&s);
     }
+}
+
+static st_status run_read(const st__transfer *transfer, const sample *s)
+{
+    st_status status = st__transfer_read(transfer, s->got, NULL);
+    if (status == ST_OK)
+        assert_memory_equal(s->got, s->want, s->runs.size);
+    return status;
 }
 
 static void test_out_of_memory(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < SLICE_CASES; i++) {
-        plant_source plant = {.bad = {0, 0}};
-        st_source *source = plant_open(&plant);
-        ST_OOM_LOOP(context, status)
-        {
-            sample s;
-            sample_make(&s, &slice_cases[i], NULL);
-            st__transfer t = transfer_of(source, &s, context);
-            status = st__transfer_read(&t, s.got, NULL);
-            sample_drop(&s);
-        }
-        st_source_release(source);
-    }
-}
-
-/* The same with threads: which one is refused is chance, not what comes of it. */
-static void test_out_of_memory_together(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < SLICE_CASES; i++) {
-        sample s;
-        sample_make(&s, &slice_cases[i], NULL);
-        plant_source plant = {.bad = {0, 0}};
-        st_source *source = plant_open(&plant);
-        bool refused = true;
-        for (uint64_t n = 1; refused; n++) {
-            tally memory = {.fail_at = n};
-            st_context *context = tally_context(&memory, 4, 0);
-            st__transfer t = transfer_of(source, &s, context);
-            st_status status = st__transfer_read(&t, s.got, NULL);
-            refused = atomic_load(&memory.calls) >= n;
-            assert_int_equal(status, refused ? ST_ERR_NOMEM : ST_OK);
-            assert_int_equal(atomic_load(&memory.out), 0);
-            st_context_release(context);
-        }
-        assert_memory_equal(s.got, s.want, s.runs.size);
-        st_source_release(source);
-        sample_drop(&s);
-    }
+    check_out_of_memory(run_read);
+    check_out_of_memory_together(run_read);
 }
 
 /* Staging stays within the budget, whatever is read. */
@@ -158,18 +121,10 @@ static void test_memory_bound(void **state)
 {
     (void)state;
     for (size_t i = 0; i < SLICE_CASES; i++) {
-        oom_allocator oom = {0};
-        st_context *context = oom_context_new(&oom);
-        plant_source plant = {.bad = {0, 0}};
-        st_source *source = plant_open(&plant);
         sample s;
-        sample_make(&s, &slice_cases[i], NULL);
-        st__transfer t = transfer_of(source, &s, context);
-        CHECK_OK(st__transfer_read(&t, s.got, &error));
-        assert_true(oom.peak <= (1u << 20));
+        sample_make(&s, &slice_cases[i]);
+        assert_true(memory_peak(&s, 1, 0, ST_LATENCY_LOCAL, run_read) <= (1u << 20));
         sample_drop(&s);
-        st_source_release(source);
-        st_context_release(context);
     }
 }
 
@@ -178,8 +133,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_strategies),    cmocka_unit_test(test_phases),
         cmocka_unit_test(test_parallelism),   cmocka_unit_test(test_first_failure),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_out_of_memory_together),
-        cmocka_unit_test(test_memory_bound),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_memory_bound),
     };
     return cmocka_run_group_tests_name("transfer", tests, data_make, data_drop);
 }

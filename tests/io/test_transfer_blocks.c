@@ -2,7 +2,8 @@
 /* Blocks in order: the same bytes on the caller's thread, with and without others reading ahead, and what
  * failures there are is told when their turn comes. */
 #include "io/transfer_sample.h"
-#include "support/oom.h"
+
+#include "base/context.h"
 
 #include <pthread.h>
 
@@ -45,23 +46,20 @@ typedef struct block_budget {
 
 static void check_blocks(const sample *s, const block_budget *b, uint32_t latency, bool mapped)
 {
-    plant_source plant = {.bad = {0, 0}};
-    st_source *source = plant_open(&plant);
-    st_context *context = context_of(b->threads, b->memory);
-    st__transfer t = transfer_of(source, s, context);
-    t.latency = latency;
-    t.memory = mapped ? data + OFFSET : NULL;
+    trial t;
+    trial_make(&t, s, context_of(b->threads, b->memory));
+    t.transfer.latency = latency;
+    t.transfer.memory = mapped ? data + OFFSET : NULL;
     block_log log = log_of(s);
-    CHECK_OK(st__transfer_blocks(&t, b->threads, block_note, &log, &error));
+    CHECK_OK(st__transfer_blocks(&t.transfer, b->threads, block_note, &log, &error));
     assert_int_equal(log.done, s->runs.size);
     if (b->memory >= 48 && !mapped)
         assert_true(log.largest <= b->memory);
     if (b->memory == 0 && latency != ST_LATENCY_NETWORK)
         assert_int_equal(log.calls, (s->runs.size + ST__SCAN_BLOCK - 1) / ST__SCAN_BLOCK);
     if (b->threads == 1 && !mapped)
-        assert_int_equal(plant.most_in_flight, 1);
-    st_context_release(context);
-    st_source_release(source);
+        assert_int_equal(t.plant.most_in_flight, 1);
+    trial_drop(&t);
 }
 
 static void test_blocks(void **state)
@@ -74,7 +72,7 @@ static void test_blocks(void **state)
     };
     for (size_t i = 0; i < SLICE_CASES; i++) {
         sample s;
-        sample_make(&s, &slice_cases[i], NULL);
+        sample_make(&s, &slice_cases[i]);
         for (size_t k = 0; k < sizeof budgets / sizeof *budgets; k++) {
             /* Tiny budgets make many reads: once on the small cases is enough. */
             if (budgets[k].memory > 0 && budgets[k].memory < 100 && s.runs.size > 300000)
@@ -91,19 +89,18 @@ static void test_nothing(void **state)
 {
     (void)state;
     sample s;
-    sample_make(&s, &slice_cases[0], NULL);
-    plant_source plant = {.bad = {0, 0}};
-    st_source *source = plant_open(&plant);
+    trial t;
+    sample_make(&s, &slice_cases[0]);
     s.runs.size = 0;
-    st__transfer t = transfer_of(source, &s, NULL);
+    trial_make(&t, &s, NULL);
     for (int mapped = 0; mapped < 2; mapped++) {
-        t.memory = mapped ? data + OFFSET : NULL;
+        t.transfer.memory = mapped ? data + OFFSET : NULL;
         block_log log = log_of(&s);
-        CHECK_OK(st__transfer_blocks(&t, 4, block_note, &log, &error));
+        CHECK_OK(st__transfer_blocks(&t.transfer, 4, block_note, &log, &error));
         assert_int_equal(log.calls, 0);
     }
-    assert_int_equal(plant.reads, 0);
-    st_source_release(source);
+    assert_int_equal(t.plant.reads, 0);
+    trial_drop(&t);
     sample_drop(&s);
 }
 
@@ -112,17 +109,16 @@ static void test_blocks_parallelism(void **state)
 {
     (void)state;
     sample s;
-    sample_make(&s, &slice_cases[0], NULL);
+    sample_make(&s, &slice_cases[0]);
     for (uint32_t parallelism = 1; parallelism < 4; parallelism++) {
-        plant_source plant = {.bad = {0, 0}};
-        st_source *source = plant_open(&plant);
-        st__transfer t = transfer_of(source, &s, NULL);
-        t.parallelism = parallelism;
+        trial t;
+        trial_make(&t, &s, NULL);
+        t.transfer.parallelism = parallelism;
         block_log log = log_of(&s);
-        CHECK_OK(st__transfer_blocks(&t, 4, block_note, &log, &error));
+        CHECK_OK(st__transfer_blocks(&t.transfer, 4, block_note, &log, &error));
         assert_int_equal(log.done, s.runs.size);
-        assert_in_range(plant.most_in_flight, 1, parallelism);
-        st_source_release(source);
+        assert_in_range(t.plant.most_in_flight, 1, parallelism);
+        trial_drop(&t);
     }
     sample_drop(&s);
 }
@@ -132,21 +128,21 @@ static void test_blocks_stopped(void **state)
 {
     (void)state;
     sample s;
-    sample_make(&s, &slice_cases[0], NULL);
+    sample_make(&s, &slice_cases[0]);
     uint64_t blocks = (s.runs.size + ST__SCAN_BLOCK - 1) / ST__SCAN_BLOCK;
     for (uint64_t n = 1; n <= blocks; n++) {
         for (uint32_t k = 0; k < 3; k++) {
+            trial t;
+            trial_make(&t, &s, NULL);
             /* What cannot be read lies behind. */
-            plant_source plant = {.bad = {OFFSET + n * ST__SCAN_BLOCK + 5, 0}};
-            st_source *source = plant_open(&plant);
-            st__transfer t = transfer_of(source, &s, NULL);
-            t.memory = k == 2 ? data + OFFSET : NULL;
+            t.plant.bad[0] = OFFSET + n * ST__SCAN_BLOCK + 5;
+            t.transfer.memory = k == 2 ? data + OFFSET : NULL;
             block_log log = log_of(&s);
             log.stop_at = n;
-            CHECK_ERR_TEXT(st__transfer_blocks(&t, k ? 4 : 1, block_note, &log, &error),
+            CHECK_ERR_TEXT(st__transfer_blocks(&t.transfer, k ? 4 : 1, block_note, &log, &error),
                            ST_ERR_STOPPED, 0, "enough");
             assert_int_equal(log.calls, n);
-            st_source_release(source);
+            trial_drop(&t);
         }
     }
     sample_drop(&s);
@@ -164,78 +160,51 @@ static uint64_t origin_of(const sample *s, uint64_t at)
 }
 
 /* A block that cannot be read is told when all before it were delivered, whatever is wrong behind it. */
+static void check_unreadable(const sample *s, uint64_t n, uint32_t threads)
+{
+    uint64_t blocks = (s->runs.size + ST__SCAN_BLOCK - 1) / ST__SCAN_BLOCK;
+    trial t;
+    trial_make(&t, s, NULL);
+    t.plant.bad[0] = origin_of(s, n * ST__SCAN_BLOCK);
+    t.plant.bad[1] = n + 1 < blocks ? origin_of(s, (n + 1) * ST__SCAN_BLOCK) : 0;
+    block_log log = log_of(s);
+    CHECK_ERR(st__transfer_blocks(&t.transfer, threads, block_note, &log, &error), ST_ERR_IO,
+              t.plant.bad[0]);
+    assert_int_equal(log.done, n * ST__SCAN_BLOCK);
+    log = log_of(s);
+    assert_int_equal(st__transfer_blocks(&t.transfer, threads, block_note, &log, NULL), ST_ERR_IO);
+    trial_drop(&t);
+}
+
 static void test_blocks_unreadable(void **state)
 {
     (void)state;
     static const size_t cases[] = {0, 2}; /* read into place, and through staging */
     for (size_t i = 0; i < 2; i++) {
         sample s;
-        sample_make(&s, &slice_cases[cases[i]], NULL);
-        uint64_t blocks = (s.runs.size + ST__SCAN_BLOCK - 1) / ST__SCAN_BLOCK;
-        for (uint64_t n = 0; n < blocks; n++) {
-            uint64_t bad = origin_of(&s, n * ST__SCAN_BLOCK);
-            uint64_t worse = n + 1 < blocks ? origin_of(&s, (n + 1) * ST__SCAN_BLOCK) : 0;
-            for (uint32_t threads = 1; threads <= 4; threads++) {
-                plant_source plant = {.bad = {bad, worse}};
-                st_source *source = plant_open(&plant);
-                st__transfer t = transfer_of(source, &s, NULL);
-                block_log log = log_of(&s);
-                CHECK_ERR(st__transfer_blocks(&t, threads, block_note, &log, &error), ST_ERR_IO,
-                          bad);
-                assert_int_equal(log.done, n * ST__SCAN_BLOCK);
-                log = log_of(&s);
-                assert_int_equal(st__transfer_blocks(&t, threads, block_note, &log, NULL),
-                                 ST_ERR_IO);
-                st_source_release(source);
-            }
-        }
+        sample_make(&s, &slice_cases[cases[i]]);
+        for (uint64_t n = 0; n * ST__SCAN_BLOCK < s.runs.size; n++)
+            for (uint32_t threads = 1; threads <= 4; threads++)
+                check_unreadable(&s, n, threads);
         sample_drop(&s);
     }
+}
+
+static st_status run_blocks(const st__transfer *transfer, const sample *s)
+{
+    block_log log = log_of(s);
+    uint32_t threads = st__context_threads(transfer->context);
+    st_status status = st__transfer_blocks(transfer, threads, block_note, &log, NULL);
+    if (status == ST_OK)
+        assert_int_equal(log.done, log.size);
+    return status;
 }
 
 static void test_out_of_memory(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < SLICE_CASES; i++) {
-        plant_source plant = {.bad = {0, 0}};
-        st_source *source = plant_open(&plant);
-        ST_OOM_LOOP(context, status)
-        {
-            sample s;
-            sample_make(&s, &slice_cases[i], NULL);
-            st__transfer t = transfer_of(source, &s, context);
-            block_log log = log_of(&s);
-            status = st__transfer_blocks(&t, 1, block_note, &log, NULL);
-            sample_drop(&s);
-        }
-        st_source_release(source);
-    }
-}
-
-/* The same with threads: which one is refused is chance, not what comes of it. */
-static void test_out_of_memory_ahead(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < SLICE_CASES; i++) {
-        sample s;
-        sample_make(&s, &slice_cases[i], NULL);
-        plant_source plant = {.bad = {0, 0}};
-        st_source *source = plant_open(&plant);
-        bool refused = true;
-        for (uint64_t n = 1; refused; n++) {
-            tally memory = {.fail_at = n};
-            st_context *context = tally_context(&memory, 4, 0);
-            st__transfer t = transfer_of(source, &s, context);
-            block_log log = log_of(&s);
-            st_status status = st__transfer_blocks(&t, 4, block_note, &log, NULL);
-            refused = atomic_load(&memory.calls) >= n;
-            assert_int_equal(status, refused ? ST_ERR_NOMEM : ST_OK);
-            assert_int_equal(atomic_load(&memory.out), 0);
-            st_context_release(context);
-        }
-        st_source_release(source);
-        sample_drop(&s);
-    }
+    check_out_of_memory(run_blocks);
+    check_out_of_memory_together(run_blocks);
 }
 
 /* Blocks and staging stay within the budget, but for what little there must be. */
@@ -244,26 +213,18 @@ static void test_memory_bound(void **state)
     (void)state;
     static const uint64_t budgets[] = {300000, 800000, 1 << 20, 3 << 20, 6 << 20, 64 << 20};
     for (size_t i = 0; i < SLICE_CASES; i++) {
-        for (size_t k = 0; k < 12; k++) {
-            tally memory = {.fail_at = 0};
-            uint64_t budget = budgets[k / 2];
-            st_context *context = tally_context(&memory, 8, budget);
-            plant_source plant = {.bad = {0, 0}};
-            st_source *source = plant_open(&plant);
-            sample s;
-            sample_make(&s, &slice_cases[i], NULL);
-            st__transfer t = transfer_of(source, &s, context);
-            t.latency = k % 2 ? ST_LATENCY_NETWORK : ST_LATENCY_LOCAL;
-            block_log log = log_of(&s);
-            CHECK_OK(st__transfer_blocks(&t, 8, block_note, &log, &error));
-            uint64_t limit = budget < 1000000 ? budget * 3 / 2 : budget;
-            assert_in_range(atomic_load(&memory.peak), 1, limit + 65536);
-            if (budget == 64 << 20 && k % 2 == 0)
-                assert_in_range(atomic_load(&memory.peak), 1, 6 << 20);
-            sample_drop(&s);
-            st_source_release(source);
-            st_context_release(context);
+        sample s;
+        sample_make(&s, &slice_cases[i]);
+        for (size_t k = 0; k < sizeof budgets / sizeof *budgets; k++) {
+            uint64_t budget = budgets[k];
+            uint64_t limit = (budget < 1000000 ? budget * 3 / 2 : budget) + 65536;
+            uint64_t local = memory_peak(&s, 8, budget, ST_LATENCY_LOCAL, run_blocks);
+            assert_in_range(local, 1, limit);
+            assert_in_range(memory_peak(&s, 8, budget, ST_LATENCY_NETWORK, run_blocks), 1, limit);
+            if (budget == 64 << 20)
+                assert_in_range(local, 1, 6 << 20);
         }
+        sample_drop(&s);
     }
 }
 
@@ -276,7 +237,6 @@ int main(void)
         cmocka_unit_test(test_blocks_stopped),
         cmocka_unit_test(test_blocks_unreadable),
         cmocka_unit_test(test_out_of_memory),
-        cmocka_unit_test(test_out_of_memory_ahead),
         cmocka_unit_test(test_memory_bound),
     };
     return cmocka_run_group_tests_name("transfer_blocks", tests, data_make, data_drop);

@@ -2,7 +2,6 @@
 /* Blocks in any order on several threads: each block once, the same blocks whatever the threads, and the
  * failure of the lowest block told. */
 #include "io/transfer_sample.h"
-#include "support/oom.h"
 
 #include <pthread.h>
 
@@ -74,27 +73,38 @@ static void check_seen(const scan_log *log, uint64_t to)
     }
 }
 
+/* A scan of a trial's, whose consumer refuses all from byte `stop_from` on. */
+static st_status scan_all(trial *t, const sample *s, scan_log *log, uint64_t stop_from,
+                          bool *stopped, st_error *error)
+{
+    log_init(log, s, &t->transfer);
+    log->stop_from = stop_from;
+    return st__transfer_scan(&t->transfer, &(st__consumer){scan_note, log}, stopped, error);
+}
+
+/* Everything comes. */
+static void check_scans(trial *t, const sample *s, scan_log *log)
+{
+    bool stopped = true;
+    CHECK_OK(scan_all(t, s, log, UINT64_MAX, &stopped, &error));
+    assert_false(stopped);
+    check_seen(log, s->runs.size);
+}
+
 static void check_scan(const sample *s, uint32_t threads, uint64_t memory, const st__transfer *how)
 {
-    plant_source plant = {.bad = {0, 0}};
-    st_source *source = plant_open(&plant);
-    st_context *context = context_of(threads, memory);
-    st__transfer t = transfer_of(source, s, context);
-    t.latency = how->latency;
-    t.memory = how->memory;
+    trial t;
     scan_log log;
-    log_init(&log, s, &t);
+    trial_make(&t, s, context_of(threads, memory));
+    t.transfer.latency = how->latency;
+    t.transfer.memory = how->memory;
+    check_scans(&t, s, &log);
     assert_in_range(log.workers, 1, threads);
-    bool stopped = true;
-    CHECK_OK(st__transfer_scan(&t, &(st__consumer){scan_note, &log}, &stopped, &error));
-    assert_false(stopped);
-    check_seen(&log, s->runs.size);
-    if (t.memory)
-        assert_int_equal(plant.reads, 0);
-    if (threads == 1 && !t.memory)
-        assert_int_equal(plant.most_in_flight, 1);
-    st_context_release(context);
-    st_source_release(source);
+    if (how->memory)
+        assert_int_equal(t.plant.reads, 0);
+    if (threads == 1 && !how->memory)
+        assert_int_equal(t.plant.most_in_flight, 1);
+    trial_drop(&t);
 }
 
 static void test_scan(void **state)
@@ -106,7 +116,7 @@ static void test_scan(void **state)
                                  {.latency = ST_LATENCY_MEMORY, .memory = data + OFFSET}};
     for (size_t i = 0; i < SLICE_CASES; i++) {
         sample s;
-        sample_make(&s, &slice_cases[i], NULL);
+        sample_make(&s, &slice_cases[i]);
         for (uint32_t threads = 1; threads <= 8; threads++)
             for (size_t k = 0; k < 12; k++)
                 if (budgets[k / 3] == 0 || threads % 3 == 1)
@@ -119,19 +129,14 @@ static void test_scan_nothing(void **state)
 {
     (void)state;
     sample s;
-    sample_make(&s, &slice_cases[0], NULL);
-    plant_source plant = {.bad = {0, 0}};
-    st_source *source = plant_open(&plant);
-    s.runs.size = 0;
-    st__transfer t = transfer_of(source, &s, NULL);
+    trial t;
     scan_log log;
-    log_init(&log, &s, &t);
-    bool stopped = true;
-    CHECK_OK(st__transfer_scan(&t, &(st__consumer){scan_note, &log}, &stopped, &error));
-    assert_false(stopped);
-    check_seen(&log, 0);
-    assert_int_equal(plant.reads, 0);
-    st_source_release(source);
+    sample_make(&s, &slice_cases[0]);
+    s.runs.size = 0;
+    trial_make(&t, &s, NULL);
+    check_scans(&t, &s, &log);
+    assert_int_equal(t.plant.reads, 0);
+    trial_drop(&t);
     sample_drop(&s);
 }
 
@@ -140,23 +145,17 @@ static void test_scan_reads(void **state)
 {
     (void)state;
     sample s;
-    sample_make(&s, &slice_cases[0], NULL);
+    sample_make(&s, &slice_cases[0]);
     for (uint32_t parallelism = 1; parallelism < 4; parallelism++) {
-        plant_source plant = {.bad = {0, 0}};
-        st_source *source = plant_open(&plant);
-        st_context *context = context_of(4, 0);
-        st__transfer t = transfer_of(source, &s, context);
-        t.latency = ST_LATENCY_NETWORK;
-        t.parallelism = parallelism;
+        trial t;
         scan_log log;
-        log_init(&log, &s, &t);
-        bool stopped;
-        CHECK_OK(st__transfer_scan(&t, &(st__consumer){scan_note, &log}, &stopped, &error));
-        check_seen(&log, s.runs.size);
-        assert_in_range(plant.reads, 3, 3);
-        assert_in_range(plant.most_in_flight, 1, parallelism);
-        st_context_release(context);
-        st_source_release(source);
+        trial_make(&t, &s, context_of(4, 0));
+        t.transfer.latency = ST_LATENCY_NETWORK;
+        t.transfer.parallelism = parallelism;
+        check_scans(&t, &s, &log);
+        assert_in_range(t.plant.reads, 3, 3);
+        assert_in_range(t.plant.most_in_flight, 1, parallelism);
+        trial_drop(&t);
     }
     sample_drop(&s);
 }
@@ -177,20 +176,18 @@ static void test_scan_direct(void **state)
 {
     (void)state;
     sample s;
-    sample_make(&s, &slice_cases[0], NULL);
-    plant_source plant = {.bad = {0, 0}};
-    st_source *source = plant_open(&plant);
+    trial t;
     tally memory = {.fail_at = 0};
-    st_context *context = tally_context(&memory, 4, 0);
-    st__transfer t = transfer_of(source, &s, context);
-    t.memory = data + OFFSET;
     atomic_uint faults = 0;
     bool stopped;
-    CHECK_OK(st__transfer_scan(&t, &(st__consumer){address_check, &faults}, &stopped, &error));
+    sample_make(&s, &slice_cases[0]);
+    trial_make(&t, &s, tally_context(&memory, 4, 0));
+    t.transfer.memory = data + OFFSET;
+    CHECK_OK(
+        st__transfer_scan(&t.transfer, &(st__consumer){address_check, &faults}, &stopped, &error));
     assert_int_equal(faults, 0);
     assert_in_range(atomic_load(&memory.peak), 0, ST__SCAN_BLOCK / 4);
-    st_context_release(context);
-    st_source_release(source);
+    trial_drop(&t);
     sample_drop(&s);
 }
 
@@ -200,29 +197,22 @@ static void test_scan_stopped(void **state)
 {
     (void)state;
     sample s;
-    sample_make(&s, &slice_cases[0], NULL);
+    sample_make(&s, &slice_cases[0]);
     for (uint64_t at = 0; at < s.runs.size; at += ST__SCAN_BLOCK) {
         for (uint32_t k = 0; k < 4; k++) {
-            plant_source plant = {.bad = {OFFSET + at + ST__SCAN_BLOCK + 7, 0}};
-            st_source *source = plant_open(&plant);
-            st_context *context = context_of(k == 0 ? 1 : 4, 0);
-            st__transfer t = transfer_of(source, &s, context);
-            t.memory = k == 2 ? data + OFFSET : NULL;
+            trial t;
             scan_log log;
-            log_init(&log, &s, &t);
-            log.stop_from = at;
             bool stopped = false;
-            const st__consumer consumer = {scan_note, &log};
-            CHECK_ERR_TEXT(st__transfer_scan(&t, &consumer, &stopped, &error), ST_ERR_STOPPED, at,
+            trial_make(&t, &s, context_of(k == 0 ? 1 : 4, 0));
+            t.plant.bad[0] = OFFSET + at + ST__SCAN_BLOCK + 7;
+            t.transfer.memory = k == 2 ? data + OFFSET : NULL;
+            CHECK_ERR_TEXT(scan_all(&t, &s, &log, at, &stopped, &error), ST_ERR_STOPPED, at,
                            "refused");
             assert_true(stopped);
             check_seen(&log, at);
             assert_in_range(log.refused, 1, log.workers);
-            log_init(&log, &s, &t);
-            log.stop_from = at;
-            assert_int_equal(st__transfer_scan(&t, &consumer, &stopped, NULL), ST_ERR_STOPPED);
-            st_context_release(context);
-            st_source_release(source);
+            assert_int_equal(scan_all(&t, &s, &log, at, &stopped, NULL), ST_ERR_STOPPED);
+            trial_drop(&t);
         }
     }
     sample_drop(&s);
@@ -233,79 +223,43 @@ static void test_scan_unreadable(void **state)
 {
     (void)state;
     sample s;
-    sample_make(&s, &slice_cases[0], NULL);
+    sample_make(&s, &slice_cases[0]);
     for (uint64_t at = 0; at < s.runs.size; at += ST__SCAN_BLOCK) {
         for (uint32_t threads = 1; threads <= 4; threads++) {
-            uint64_t bad = OFFSET + at + 100;
-            plant_source plant = {.bad = {bad, bad + ST__SCAN_BLOCK}};
-            st_source *source = plant_open(&plant);
-            st_context *context = context_of(threads, 0);
-            st__transfer t = transfer_of(source, &s, context);
+            uint64_t behind = at + ST__SCAN_BLOCK;
+            trial t;
             scan_log log;
-            log_init(&log, &s, &t);
-            log.stop_from = at + ST__SCAN_BLOCK;
             bool stopped = true;
-            const st__consumer consumer = {scan_note, &log};
-            CHECK_ERR(st__transfer_scan(&t, &consumer, &stopped, &error), ST_ERR_IO, bad);
+            trial_make(&t, &s, context_of(threads, 0));
+            t.plant.bad[0] = OFFSET + at + 100;
+            t.plant.bad[1] = OFFSET + behind + 100;
+            CHECK_ERR(scan_all(&t, &s, &log, behind, &stopped, &error), ST_ERR_IO, t.plant.bad[0]);
             assert_false(stopped);
             check_seen(&log, at);
-            st_context_release(context);
-            st_source_release(source);
+            trial_drop(&t);
         }
     }
     sample_drop(&s);
 }
 
+static st_status run_scan(const st__transfer *transfer, const sample *s)
+{
+    scan_log log;
+    bool stopped = true;
+    log_init(&log, s, transfer);
+    st_status status =
+        st__transfer_scan(transfer, &(st__consumer){scan_note, &log}, &stopped, NULL);
+    assert_false(stopped);
+    if (status == ST_OK)
+        check_seen(&log, s->runs.size);
+    return status;
+}
+
 static void test_out_of_memory(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < SLICE_CASES; i++) {
-        plant_source plant = {.bad = {0, 0}};
-        st_source *source = plant_open(&plant);
-        ST_OOM_LOOP(context, status)
-        {
-            sample s;
-            sample_make(&s, &slice_cases[i], NULL);
-            st__transfer t = transfer_of(source, &s, context);
-            scan_log log;
-            log_init(&log, &s, &t);
-            bool stopped = true;
-            status = st__transfer_scan(&t, &(st__consumer){scan_note, &log}, &stopped, NULL);
-            assert_false(stopped);
-            sample_drop(&s);
-        }
-        st_source_release(source);
-    }
-}
-
-/* The same with threads: which one is refused is chance, not what comes of it. */
-static void test_out_of_memory_together(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < SLICE_CASES; i++) {
-        sample s;
-        sample_make(&s, &slice_cases[i], NULL);
-        plant_source plant = {.bad = {0, 0}};
-        st_source *source = plant_open(&plant);
-        bool refused = true;
-        for (uint64_t n = 1; refused; n++) {
-            tally memory = {.fail_at = n};
-            st_context *context = tally_context(&memory, 4, 0);
-            st__transfer t = transfer_of(source, &s, context);
-            scan_log log;
-            log_init(&log, &s, &t);
-            bool stopped = true;
-            st_status status =
-                st__transfer_scan(&t, &(st__consumer){scan_note, &log}, &stopped, NULL);
-            refused = atomic_load(&memory.calls) >= n;
-            assert_int_equal(status, refused ? ST_ERR_NOMEM : ST_OK);
-            assert_false(stopped);
-            assert_int_equal(atomic_load(&memory.out), 0);
-            st_context_release(context);
-        }
-        st_source_release(source);
-        sample_drop(&s);
-    }
+    check_out_of_memory(run_scan);
+    check_out_of_memory_together(run_scan);
 }
 
 /* Blocks and staging stay within the budget, but for the one block that there must be. */
@@ -314,27 +268,16 @@ static void test_memory_bound(void **state)
     (void)state;
     static const uint64_t budgets[] = {1, 800000, 3 << 20, 64 << 20};
     for (size_t i = 0; i < SLICE_CASES; i++) {
+        sample s;
+        sample_make(&s, &slice_cases[i]);
         for (size_t k = 0; k < 8; k++) {
-            tally memory = {.fail_at = 0};
             uint64_t budget = budgets[k / 2];
-            st_context *context = tally_context(&memory, 8, budget);
-            plant_source plant = {.bad = {0, 0}};
-            st_source *source = plant_open(&plant);
-            sample s;
-            sample_make(&s, &slice_cases[i], NULL);
-            st__transfer t = transfer_of(source, &s, context);
-            t.latency = k % 2 ? ST_LATENCY_NETWORK : ST_LATENCY_LOCAL;
-            scan_log log;
-            log_init(&log, &s, &t);
-            bool stopped;
-            CHECK_OK(st__transfer_scan(&t, &(st__consumer){scan_note, &log}, &stopped, &error));
             uint64_t least = ST__SCAN_BLOCK + (budget < 524288 ? budget : 524288);
-            uint64_t limit = budget > least ? budget : least;
-            assert_in_range(atomic_load(&memory.peak), 1, limit + 131072);
-            sample_drop(&s);
-            st_source_release(source);
-            st_context_release(context);
+            uint64_t limit = (budget > least ? budget : least) + 131072;
+            uint32_t latency = k % 2 ? ST_LATENCY_NETWORK : ST_LATENCY_LOCAL;
+            assert_in_range(memory_peak(&s, 8, budget, latency, run_scan), 1, limit);
         }
+        sample_drop(&s);
     }
 }
 
@@ -344,8 +287,7 @@ int main(void)
         cmocka_unit_test(test_scan),          cmocka_unit_test(test_scan_nothing),
         cmocka_unit_test(test_scan_reads),    cmocka_unit_test(test_scan_direct),
         cmocka_unit_test(test_scan_stopped),  cmocka_unit_test(test_scan_unreadable),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_out_of_memory_together),
-        cmocka_unit_test(test_memory_bound),
+        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_memory_bound),
     };
     return cmocka_run_group_tests_name("transfer_scan", tests, data_make, data_drop);
 }

@@ -4,6 +4,7 @@
 #define TESTS_IO_TRANSFER_SAMPLE_H
 
 #include "support/check.h"
+#include "support/oom.h"
 
 #include "io/transfer.h"
 
@@ -135,7 +136,7 @@ typedef struct sample {
     unsigned char *got;
 } sample;
 
-static void sample_make(sample *s, const slice_case *c, st_context *context)
+static void sample_make(sample *s, const slice_case *c)
 {
     uint64_t bits = st_dtype_bits(c->dtype);
     for (uint32_t d = 0; d < c->ndim; d++)
@@ -148,7 +149,7 @@ static void sample_make(sample *s, const slice_case *c, st_context *context)
                             .end = bits / 8};
     assert_true(OFFSET + s->tensor.end <= DATA_SIZE);
     CHECK_OK(st_region_parse(&s->region, NULL, &s->tensor, c->text, strlen(c->text), &error));
-    CHECK_OK(st__runs_init(&s->runs, context, &s->tensor, &s->region, &error));
+    CHECK_OK(st__runs_init(&s->runs, NULL, &s->tensor, &s->region, &error));
     s->want = malloc(s->runs.size + 1);
     s->got = malloc(s->runs.size + 64);
     st__cursor cursor;
@@ -166,15 +167,6 @@ static void sample_drop(sample *s)
     st_region_release(&s->region);
     free(s->want);
     free(s->got);
-}
-
-static st__transfer transfer_of(st_source *source, const sample *s, st_context *context)
-{
-    return (st__transfer){.source = source,
-                          .runs = &s->runs,
-                          .offset = OFFSET,
-                          .context = context,
-                          .latency = ST_LATENCY_LOCAL};
 }
 
 static st_context *context_of(uint32_t threads, uint64_t memory)
@@ -238,6 +230,89 @@ static st_context *tally_context(tally *t, uint32_t threads, uint64_t memory)
     atomic_store(&t->out, 0);
     atomic_store(&t->peak, 0);
     return context;
+}
+
+/* ------------------------------------------------------------------------------------ trials */
+
+/* One transfer to be tried: a sample's, out of a source and with a context of its own. */
+typedef struct trial {
+    plant_source plant;
+    st_source *source;
+    st_context *context;
+    st__transfer transfer;
+} trial;
+
+/* Takes the context over. */
+static void trial_make(trial *t, const sample *s, st_context *context)
+{
+    memset(t, 0, sizeof *t);
+    t->source = plant_open(&t->plant);
+    t->context = context;
+    t->transfer = (st__transfer){.source = t->source,
+                                 .runs = &s->runs,
+                                 .offset = OFFSET,
+                                 .context = context,
+                                 .latency = ST_LATENCY_LOCAL};
+}
+
+static void trial_drop(trial *t)
+{
+    st_context_release(t->context);
+    st_source_release(t->source);
+}
+
+/* Carries a transfer out, by the threads that its context allows, and checks what arrived of it. */
+typedef st_status (*trial_run)(const st__transfer *transfer, const sample *s);
+
+static void check_out_of_memory(trial_run run)
+{
+    for (size_t i = 0; i < SLICE_CASES; i++) {
+        sample s;
+        sample_make(&s, &slice_cases[i]);
+        ST_OOM_LOOP(context, status)
+        {
+            trial t;
+            trial_make(&t, &s, st_context_retain(context));
+            status = run(&t.transfer, &s);
+            trial_drop(&t);
+        }
+        sample_drop(&s);
+    }
+}
+
+/* The same with threads: which one is refused is chance, not what comes of it. */
+static void check_out_of_memory_together(trial_run run)
+{
+    for (size_t i = 0; i < SLICE_CASES; i++) {
+        sample s;
+        sample_make(&s, &slice_cases[i]);
+        bool refused = true;
+        for (uint64_t n = 1; refused; n++) {
+            tally memory = {.fail_at = n};
+            trial t;
+            trial_make(&t, &s, tally_context(&memory, 4, 0));
+            st_status status = run(&t.transfer, &s);
+            refused = atomic_load(&memory.calls) >= n;
+            assert_int_equal(status, refused ? ST_ERR_NOMEM : ST_OK);
+            assert_int_equal(atomic_load(&memory.out), 0);
+            trial_drop(&t);
+        }
+        sample_drop(&s);
+    }
+}
+
+/* The most memory that is out at a time while a sample is carried over in a budget. */
+static uint64_t memory_peak(const sample *s, uint32_t threads, uint64_t budget, uint32_t latency,
+                            trial_run run)
+{
+    tally memory = {.fail_at = 0};
+    trial t;
+    trial_make(&t, s, tally_context(&memory, threads, budget));
+    t.transfer.latency = latency;
+    assert_int_equal(run(&t.transfer, s), ST_OK);
+    uint64_t peak = atomic_load(&memory.peak);
+    trial_drop(&t);
+    return peak;
 }
 
 #endif
