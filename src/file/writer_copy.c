@@ -21,9 +21,11 @@ typedef struct copy_run {
 typedef struct copying {
     st_writer *writer;
     const st_file *file;
-    copy_run *runs; /* `count`, in the order of `to` */
+    const st_copy *copies;
+    size_t copy_count;
+    st__heap_item *order; /* the copies that have bytes, by their place in the new file */
+    copy_run *runs;       /* `count`, in the order of `to` */
     size_t count;
-    size_t room;
     st__reading span; /* the whole file, so that it is looked at before and after */
     unsigned char *stage;
     uint64_t at; /* of the new file: where the next block goes */
@@ -64,12 +66,12 @@ static st_status copy_check(const copying *c, const st_copy *copy, st_error *err
 
 /* --------------------------------------------------------------------------------- planning */
 
+/* Adds a run, or makes the last one longer that this one follows in both files. */
 static st_status run_plan(copying *c, const st_copy *copy, st_error *error)
 {
     const st_tensor *to = &c->writer->tensors[copy->index];
+    copy_run *last = c->count ? &c->runs[c->count - 1] : NULL;
     copy_run run = {to->begin, st_file_offset(c->file, copy->tensor), st_tensor_size(to), NULL};
-    if (run.size == 0)
-        return ST_OK;
     if (copy->region) {
         st__runs runs;
         ST_TRY(st__runs_init(&runs, c->writer->context, copy->tensor, copy->region, error));
@@ -79,75 +81,62 @@ static st_status run_plan(copying *c, const st_copy *copy, st_error *error)
             run.scattered = copy;
         st__runs_release(&runs);
     }
-    c->runs[c->count++] = run;
+    if (last && !last->scattered && !run.scattered && last->to + last->size == run.to &&
+        last->from + last->size == run.from)
+        last->size += run.size;
+    else
+        c->runs[c->count++] = run;
     return ST_OK;
 }
 
-/* Lets runs[at] sink to its place in a heap of `count`, the highest on top. */
-static void runs_sink(copy_run *runs, size_t at, size_t count)
+/* Memory for `copy_count` of each. */
+static st_status plan_begin(copying *c, st_error *error)
 {
-    copy_run run = runs[at];
-    for (size_t child; (child = 2 * at + 1) < count; at = child) {
-        if (child + 1 < count && runs[child + 1].to > runs[child].to)
-            child++;
-        if (run.to >= runs[child].to)
+    c->order = st__alloc_zeroed(c->writer->context, c->copy_count, sizeof *c->order);
+    if (c->order)
+        c->runs = st__alloc_zeroed(c->writer->context, c->copy_count, sizeof *c->runs);
+    if (c->runs)
+        return ST_OK;
+    return st__writer_nomem(c->writer, NULL, (uint64_t)c->copy_count * sizeof *c->runs, error);
+}
+
+static st_status copies_plan(copying *c, st_error *error)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < c->copy_count; i++)
+        ST_TRY(copy_check(c, &c->copies[i], error));
+    ST_TRY(plan_begin(c, error));
+    for (size_t i = 0; i < c->copy_count; i++) {
+        const st_tensor *to = &c->writer->tensors[c->copies[i].index];
+        if (st_tensor_size(to) > 0)
+            st__heap_push(c->order, left++, (st__heap_item){to->begin, &c->copies[i], 0});
+    }
+    while (left > 0) {
+        const st_copy *copy = st__heap_pop(c->order, left--).data;
+        st_status status = run_plan(c, copy, error);
+        if (status != ST_OK)
+            return st__writer_locate(c->writer, &c->writer->tensors[copy->index], status, error);
+    }
+    return ST_OK;
+}
+
+/* All of them or none. */
+static st_status copies_claim(const copying *c, st_error *error)
+{
+    st_writer *writer = c->writer;
+    st_status status = ST_OK;
+    size_t claimed = 0;
+    st__lock_take(&writer->lock);
+    for (; claimed < c->copy_count; claimed++) {
+        size_t index = c->copies[claimed].index;
+        status = st__writer_claim(writer, index, 0, st_tensor_size(&writer->tensors[index]), error);
+        if (status != ST_OK)
             break;
-        runs[at] = runs[child];
     }
-    runs[at] = run;
-}
-
-static bool runs_sorted(const copy_run *runs, size_t count)
-{
-    for (size_t i = 1; i < count; i++)
-        if (runs[i].to < runs[i - 1].to)
-            return false;
-    return true;
-}
-
-/* Into the order of the new file, which most copies come in. */
-static void runs_sort(copy_run *runs, size_t count)
-{
-    if (runs_sorted(runs, count))
-        return;
-    for (size_t i = count / 2; i-- > 0;)
-        runs_sink(runs, i, count);
-    for (size_t last = count; last-- > 1;) {
-        copy_run highest = runs[0];
-        runs[0] = runs[last];
-        runs[last] = highest;
-        runs_sink(runs, 0, last);
-    }
-}
-
-/* Makes one run of those that follow each other in both files. */
-static size_t runs_join(copy_run *runs, size_t count)
-{
-    size_t kept = 0;
-    for (size_t i = 0; i < count; i++) {
-        copy_run *last = kept ? &runs[kept - 1] : NULL;
-        if (last && !last->scattered && !runs[i].scattered && last->to + last->size == runs[i].to &&
-            last->from + last->size == runs[i].from)
-            last->size += runs[i].size;
-        else
-            runs[kept++] = runs[i];
-    }
-    return kept;
-}
-
-static st_status copies_plan(copying *c, const st_copy *copies, size_t count, st_error *error)
-{
-    for (size_t i = 0; i < count; i++)
-        ST_TRY(copy_check(c, &copies[i], error));
-    c->runs = st__alloc_zeroed(c->writer->context, count, sizeof *c->runs);
-    if (!c->runs)
-        return st__fail_nomem(error, (uint64_t)count * sizeof *c->runs);
-    c->room = count;
-    for (size_t i = 0; i < count; i++)
-        ST_TRY(run_plan(c, &copies[i], error));
-    runs_sort(c->runs, c->count);
-    c->count = runs_join(c->runs, c->count);
-    return ST_OK;
+    while (status != ST_OK && claimed > 0)
+        st__writer_unclaim(writer, c->copies[--claimed].index);
+    st__lock_drop(&writer->lock);
+    return status;
 }
 
 /* ---------------------------------------------------------------------------------- moving */
@@ -157,7 +146,10 @@ static st_status copy_block(void *ctx, const void *data, size_t size, st_error *
     copying *c = ctx;
     uint64_t at = c->at;
     c->at += size;
-    return st__writer_put(c->writer, at, data, size, error);
+    st__lock_take(&c->writer->lock);
+    st_status status = st__writer_put(c->writer, at, data, size, error);
+    st__lock_drop(&c->writer->lock);
+    return status;
 }
 
 static st_status reading_copy(copying *c, st__reading *reading, st_error *error)
@@ -165,6 +157,14 @@ static st_status reading_copy(copying *c, st__reading *reading, st_error *error)
     st_status status =
         st__reading_blocks(reading, st__context_threads(c->file->context), copy_block, c, error);
     return st__reading_close(reading, status, error);
+}
+
+static st_status moved_count(st_writer *writer, uint64_t size, st_error *error)
+{
+    st__lock_take(&writer->lock);
+    st_status status = st__writer_count(writer, size, true, error);
+    st__lock_drop(&writer->lock);
+    return status;
 }
 
 /* Without the bytes passing through this process, as far as that goes. */
@@ -182,7 +182,7 @@ static st_status kernel_copy(copying *c, copy_run *run, st_error *error)
         if (done == 0)
             c->kernel = false;
         else
-            ST_TRY(st__writer_count_moved(writer, done, error));
+            ST_TRY(moved_count(writer, done, error));
         run->to += done;
         run->from += done;
         run->size -= done;
@@ -197,7 +197,7 @@ static st_status stage_copy(copying *c, const copy_run *run, st_error *error)
     if (!c->stage)
         c->stage = st__alloc(context, ST__WRITER_SMALL);
     if (!c->stage)
-        return st__fail_nomem(error, ST__WRITER_SMALL);
+        return st__writer_nomem(c->writer, NULL, ST__WRITER_SMALL, error);
     ST_TRY(st_source_read(c->file->source, run->from, c->stage, (size_t)run->size, error));
     return copy_block(c, c->stage, (size_t)run->size, error);
 }
@@ -227,40 +227,45 @@ static st_status scattered_copy(copying *c, const copy_run *run, st_error *error
     return reading_copy(c, &reading, error);
 }
 
-/* What fails once bytes are claimed leaves a hole, and so spoils the writer. */
 static st_status runs_copy(copying *c, st_error *error)
 {
-    for (size_t i = 0; i < c->count; i++) {
-        const copy_run *run = &c->runs[i];
-        ST_TRY(st__writer_claim(c->writer, run->to, run->size, error));
-        st_status status =
-            run->scattered ? scattered_copy(c, run, error) : stretch_copy(c, *run, error);
-        if (status != ST_OK)
-            return st__writer_spoil(c->writer, status, error);
-    }
+    for (size_t i = 0; i < c->count; i++)
+        ST_TRY(c->runs[i].scattered ? scattered_copy(c, &c->runs[i], error)
+                                    : stretch_copy(c, c->runs[i], error));
     return ST_OK;
 }
 
+/* What fails once bytes are claimed leaves a hole, and so spoils the writer. */
 static st_status copies_make(copying *c, st_error *error)
 {
     ST_TRY(st__reading_open_range(&c->span, c->file, 0, st_file_size(c->file), error));
-    st_status status = runs_copy(c, error);
-    bool moved = status == ST_OK;
+    st_status status = copies_claim(c, error);
+    bool claimed = status == ST_OK;
+    if (claimed)
+        status = runs_copy(c, error);
     status = st__reading_close(&c->span, status, error);
-    return moved && status != ST_OK ? st__writer_spoil(c->writer, status, error) : status;
+    if (status == ST_OK || !claimed)
+        return status;
+    st__lock_take(&c->writer->lock);
+    (void)st__writer_spoil(c->writer, status, error);
+    st__lock_drop(&c->writer->lock);
+    return status;
 }
 
 st_status st_writer_copy_from(st_writer *writer, const st_file *file, const st_copy *copies,
                               size_t count, st_error *error)
 {
     st_error said = {.status = ST_OK};
-    copying c = {.writer = writer, .file = file};
+    copying c = {.writer = writer, .file = file, .copies = copies, .copy_count = count};
     ST_TRY(st__writer_enter(writer, error));
+    st__lock_drop(&writer->lock);
     c.kernel = !writer->sequential;
-    st_status status = copies_plan(&c, copies, count, &said);
+    st_status status = copies_plan(&c, &said);
     if (status == ST_OK && c.count)
         status = copies_make(&c, &said);
     st__free(writer->context, c.stage, ST__WRITER_SMALL);
-    st__free(writer->context, c.runs, c.room * sizeof *c.runs);
+    st__free(writer->context, c.order, count * sizeof *c.order);
+    st__free(writer->context, c.runs, count * sizeof *c.runs);
+    st__lock_take(&writer->lock);
     return st__writer_leave(writer, status, &said, error);
 }

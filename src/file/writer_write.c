@@ -29,6 +29,12 @@ st_status st__writer_locate(const st_writer *writer, const st_tensor *tensor, st
     return st__error_locate(error, status, st__writer_name(writer), tensor);
 }
 
+st_status st__writer_nomem(const st_writer *writer, const st_tensor *tensor, uint64_t size,
+                           st_error *error)
+{
+    return st__writer_locate(writer, tensor, st__fail_nomem(error, size), error);
+}
+
 /* --------------------------------------------------------------------- entering and leaving */
 
 static st_status state_check(const st_writer *writer, st_error *error)
@@ -51,14 +57,14 @@ st_status st__writer_enter(st_writer *writer, st_error *error)
     st_status status = state_check(writer, error);
     if (status == ST_OK)
         writer->in_flight++;
-    st__lock_drop(&writer->lock);
+    else
+        st__lock_drop(&writer->lock);
     return status;
 }
 
 st_status st__writer_leave(st_writer *writer, st_status status, const st_error *said,
                            st_error *error)
 {
-    st__lock_take(&writer->lock);
     writer->in_flight--;
     st__lock_drop(&writer->lock);
     if (status != ST_OK && error)
@@ -66,25 +72,49 @@ st_status st__writer_leave(st_writer *writer, st_status status, const st_error *
     return status;
 }
 
-st_status st__writer_claim(st_writer *writer, uint64_t begin, uint64_t size, st_error *error)
+/* -------------------------------------------------------------------------------- claiming */
+
+/* Claims a part of a tensor, or all of one of which there may be parts. */
+static st_status piece_claim(st_writer *writer, size_t index, uint64_t begin, uint64_t end,
+                             st_error *error)
 {
-    uint64_t at = 0;
-    if (size == 0)
-        return ST_OK;
-    st__lock_take(&writer->lock);
-    st_status status = st__ranges_add(&writer->written, begin, begin + size, &at);
-    st__lock_drop(&writer->lock);
+    const st_tensor *tensor = &writer->tensors[index];
+    uint64_t at = begin;
+    st_status status = ST_ERR_WRITTEN_TWICE;
+    if (writer->claims[index] != ST__CLAIMED_WHOLE)
+        status = st__ranges_add(&writer->pieces, begin, end, &at);
     if (status == ST_ERR_NOMEM)
         return st__fail(error, status, ST_NO_OFFSET,
-                        "%s: out of memory for the list of what is written",
-                        st__writer_name(writer));
-    if (status == ST_OK)
+                        "%s: tensor %s: out of memory for the list of what is written",
+                        st__writer_name(writer), st__quote(tensor->name, tensor->name_len).text);
+    if (status == ST_ERR_WRITTEN_TWICE)
+        return st__fail(error, status, writer->header_size + at,
+                        "%s: tensor %s: its byte %" PRIu64 " was written before",
+                        st__writer_name(writer), st__quote(tensor->name, tensor->name_len).text,
+                        at - tensor->begin);
+    writer->claims[index] = ST__CLAIMED_PIECES;
+    return ST_OK;
+}
+
+st_status st__writer_claim(st_writer *writer, size_t index, uint64_t offset, uint64_t size,
+                           st_error *error)
+{
+    const st_tensor *tensor = &writer->tensors[index];
+    uint64_t begin = tensor->begin + offset;
+    if (size == 0)
         return ST_OK;
-    const st_tensor *tensor = tensor_at_offset(writer, writer->header_size + at);
-    return st__fail(error, status, writer->header_size + at,
-                    "%s: tensor %s: its byte %" PRIu64 " was written before",
-                    st__writer_name(writer), st__quote(tensor->name, tensor->name_len).text,
-                    at - tensor->begin);
+    if (size == st_tensor_size(tensor) && writer->claims[index] == ST__CLAIMED_NONE)
+        writer->claims[index] = ST__CLAIMED_WHOLE;
+    else
+        ST_TRY(piece_claim(writer, index, begin, begin + size, error));
+    writer->claimed += size;
+    return ST_OK;
+}
+
+void st__writer_unclaim(st_writer *writer, size_t index)
+{
+    writer->claims[index] = ST__CLAIMED_NONE;
+    writer->claimed -= st_tensor_size(&writer->tensors[index]);
 }
 
 /* ----------------------------------------------------------------------------- whole calls */
@@ -110,15 +140,15 @@ static st_status bytes_write(st_writer *writer, size_t index, uint64_t offset, s
                         " on reach past its %" PRIu64,
                         st__writer_name(writer), st__quote(tensor->name, tensor->name_len).text,
                         bytes.size, offset, size);
-    uint64_t begin = tensor->begin + offset;
-    ST_TRY(st__writer_claim(writer, begin, bytes.size, error));
-    return st__writer_put(writer, writer->header_size + begin, bytes.data, bytes.size, error);
+    ST_TRY(st__writer_claim(writer, index, offset, bytes.size, error));
+    return st__writer_put(writer, writer->header_size + tensor->begin + offset, bytes.data,
+                          bytes.size, error);
 }
 
 st_status st_writer_write(st_writer *writer, size_t index, uint64_t offset, const void *data,
                           size_t size, st_error *error)
 {
-    st_error said = {.status = ST_OK};
+    st_error said; /* half a kilobyte, which only a failure fills */
     ST_TRY(st__writer_enter(writer, error));
     st_status status = bytes_write(writer, index, offset, (st_bytes){data, size}, &said);
     return st__writer_leave(writer, status, &said, error);
@@ -165,21 +195,32 @@ static st_status array_block(void *ctx, const void *data, size_t size, st_error 
     array_place *place = ctx;
     uint64_t offset = place->offset;
     place->offset += size;
-    return st__writer_put(place->writer, offset, data, size, error);
+    st__lock_take(&place->writer->lock);
+    st_status status = st__writer_put(place->writer, offset, data, size, error);
+    st__lock_drop(&place->writer->lock);
+    return status;
 }
 
-static st_status runs_write(st_writer *writer, const st_tensor *tensor, const st__runs *runs,
-                            const unsigned char *lowest, st_error *error)
+/* The lock is held, but while blocks are made. */
+static st_status packed_write(st_writer *writer, size_t index, const st__runs *runs,
+                              const unsigned char *lowest, st_error *error)
 {
-    array_place place = {writer, writer->header_size + tensor->begin};
+    uint64_t offset = writer->header_size + writer->tensors[index].begin;
+    array_place place = {writer, offset};
     st__transfer transfer = {
         .runs = runs, .memory = lowest, .context = writer->context, .latency = ST_LATENCY_MEMORY};
-    ST_TRY(st__writer_claim(writer, tensor->begin, runs->size, error));
+    ST_TRY(st__writer_claim(writer, index, 0, runs->size, error));
     if (runs->size && runs->piece == runs->size)
-        return array_block(&place, lowest + (size_t)runs->offset, (size_t)runs->size, error);
+        return st__writer_put(writer, offset, lowest + (size_t)runs->offset, (size_t)runs->size,
+                              error);
+    st__lock_drop(&writer->lock);
     st_status status = st__transfer_blocks(&transfer, st__context_threads(writer->context),
                                            array_block, &place, error);
-    return status == ST_OK ? ST_OK : st__writer_spoil(writer, status, error);
+    st__lock_take(&writer->lock);
+    if (status == ST_OK)
+        return ST_OK;
+    (void)st__writer_locate(writer, &writer->tensors[index], status, error);
+    return st__writer_spoil(writer, status, error);
 }
 
 static st_status array_write(st_writer *writer, size_t index, const st_array *array,
@@ -194,7 +235,7 @@ static st_status array_write(st_writer *writer, size_t index, const st_array *ar
         status = st__runs_init_array(&runs, writer->context, array, &below, error);
     if (status == ST_OK) {
         const unsigned char *data = array->data;
-        status = runs_write(writer, tensor, &runs, runs.size ? data - (size_t)below : data, error);
+        status = packed_write(writer, index, &runs, runs.size ? data - (size_t)below : data, error);
         st__runs_release(&runs);
     }
     return st__writer_locate(writer, tensor, status, error);

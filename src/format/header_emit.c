@@ -118,10 +118,18 @@ static st_status tensor_measure(const st_tensor *t, const char *file_name, uint6
 }
 
 st_status st__emission_check(const st_tensor *tensor, const char *file_name, uint64_t *size,
-                             st_error *error)
+                             uint32_t *name_size, st_error *error)
 {
-    uint64_t name_size;
-    return tensor_measure(tensor, file_name, size, &name_size, error);
+    uint64_t quoted;
+    ST_TRY(tensor_measure(tensor, file_name, size, &quoted, error));
+    *name_size = quoted <= UINT32_MAX ? (uint32_t)quoted : 0;
+    return ST_OK;
+}
+
+/* The size of the name as it is written, where that is known; 0: not. */
+static uint32_t name_size_known(const st__emission *emission, const st_tensor *t)
+{
+    return emission->checked ? t->reserved : 0;
 }
 
 /* ---------------------------------------------------------------------------------- order */
@@ -210,8 +218,9 @@ static st_status tensors_place(emitting *e, st_error *error)
     const st__emission *emission = e->emission;
     for (size_t i = 0; i < emission->count; i++) {
         st_tensor *t = &emission->tensors[i];
-        uint64_t size, name_size;
-        ST_TRY(tensor_measure(t, emission->name, &size, &name_size, error));
+        uint64_t size = t->end - t->begin, name_size = name_size_known(emission, t);
+        if (name_size == 0)
+            ST_TRY(tensor_measure(t, emission->name, &size, &name_size, error));
         size_add(&e->text_size, name_size);
         t->begin = 0;
         t->end = size;
@@ -292,8 +301,8 @@ static st_status entries_size(emitting *e, st_error *error)
     for (size_t i = 0; i < emission->count; i++) {
         const st_tensor *t = &emission->tensors[i];
         st__key code = code_of(emission, t->dtype);
-        uint64_t code_size;
-        if (!st__json_quoted_size(code.text, code.len, &code_size))
+        uint64_t code_size = code.len + 2u;
+        if (t->dtype >= ST_DTYPE_UNKNOWN && !st__json_quoted_size(code.text, code.len, &code_size))
             return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
                             "%s: tensor %s: the code of its dtype, %s, is not UTF-8",
                             emission->name, st__quote(t->name, t->name_len).text,
@@ -360,6 +369,15 @@ static inline char *put_text(char *at, const char *text, size_t len)
     return at + len;
 }
 
+/* Text in which nothing needs to be escaped. */
+static inline char *put_plain(char *at, const char *text, size_t len)
+{
+    *at++ = '"';
+    at = put_text(at, text, len);
+    *at++ = '"';
+    return at;
+}
+
 static inline char *put_integer(char *at, uint64_t value)
 {
     char text[21];
@@ -387,9 +405,12 @@ static char *put_metadata(char *at, const emitting *e)
 static char *put_entry(char *at, const st__emission *emission, const st_tensor *t)
 {
     st__key code = code_of(emission, t->dtype);
-    at = st__json_quote(at, t->name, t->name_len);
+    at = name_size_known(emission, t) == (uint64_t)t->name_len + 2
+             ? put_plain(at, t->name, t->name_len)
+             : st__json_quote(at, t->name, t->name_len);
     at = PUT(at, TEXT_DTYPE);
-    at = st__json_quote(at, code.text, code.len);
+    at = t->dtype < ST_DTYPE_UNKNOWN ? put_plain(at, code.text, code.len)
+                                     : st__json_quote(at, code.text, code.len);
     at = PUT(at, TEXT_SHAPE);
     for (uint32_t i = 0; i < t->ndim; i++) {
         if (i > 0)

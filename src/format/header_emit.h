@@ -10,6 +10,8 @@ typedef struct st__emission {
     const char *name;   /* the file's, for messages */
     st_tensor *tensors; /* `count`; begin and end are written */
     size_t count;
+    bool
+        checked; /* each was, by st__emission_check: its name's size is in `reserved`, its own in `end` */
     uint32_t order;     /* ST_ORDER_… */
     uint32_t alignment; /* of 8 + N; a power of 2 from 8 to 4096 */
     uint64_t reserve;   /* blanks at least */
@@ -22,11 +24,12 @@ typedef struct st__emission {
     void *ctx;
 } st__emission;
 
-/* Judges one tensor that is to be written, and gives its size in bytes: ST_ERR_ARGUMENT for its name,
+/* Judges one tensor that is to be written, and gives its size in bytes and that of its name as it is
+ * written, 0 for one that does not count in 32 bits: ST_ERR_ARGUMENT for its name,
  * ST_ERR_DTYPE_UNKNOWN, also for more unknown dtypes than a reader takes (ST__UNKNOWN_DTYPES_MAX),
  * ST_ERR_OVERFLOW, ST_ERR_MISALIGNED. `file_name` is for messages. */
 st_status st__emission_check(const st_tensor *tensor, const char *file_name, uint64_t *size,
-                             st_error *error);
+                             uint32_t *name_size, st_error *error);
 
 /* Places the tensors and makes the file's first bytes: the length, the JSON text, the padding. `*out` is
  * st__alloc'ed and `*size` bytes long, a multiple of the alignment. What it makes st_header_parse reads.

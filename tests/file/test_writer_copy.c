@@ -320,6 +320,10 @@ static void test_refused(void **state)
     copies[0] = copies[1] = (st_copy){2, tensor_of(file, 2), NULL};
     uint64_t place = st_writer_data_offset(writer) + st_writer_at(writer, 2)->begin;
     CHECK_ERR(st_writer_copy_from(writer, file, copies, 2, &error), ST_ERR_WRITTEN_TWICE, place);
+    CHECK_OK(st_writer_copy_from(writer, file, copies, 1, &error));
+    copies[0] = (st_copy){5, tensor_of(file, 5), NULL};
+    CHECK_ERR_TEXT(st_writer_copy_from(writer, file, copies, 2, &error), ST_ERR_WRITTEN_TWICE,
+                   place, "probe: tensor \"t2\": its byte 0 was written before");
     CHECK_OK(st_writer_copy_from(writer, file, NULL, 0, &error));
     for (size_t i = 0; i < COUNT; i++) {
         copies[0] = (st_copy){i, tensor_of(file, i), NULL};

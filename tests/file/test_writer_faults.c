@@ -157,6 +157,55 @@ static void test_out_of_memory(void **state)
     }
 }
 
+/* Memory that is lacking is told like any other failure: of which file, and tensor. */
+static void test_out_of_memory_told(void **state)
+{
+    (void)state;
+    for (int stream = 0; stream < 2; stream++) {
+        ST_OOM_LOOP(context, status)
+        {
+            probe_sink probe = {.sequential = stream};
+            st_error error = {.status = ST_OK};
+            status = script_run(&(script){.context = context, .probe = &probe}, &error);
+            if (error.status != ST_OK)
+                assert_true(strncmp(error.message, "probe: ", 7) == 0 ||
+                            strncmp(error.message, "<new file>: ", 12) == 0);
+        }
+        oom_allocator oom = {0};
+        st_context *context = oom_context_new(&oom);
+        st_writer_options options = {.context = context, .order = ST_ORDER_ADDED};
+        probe_sink probe = {.sequential = stream};
+        st_writer *writer;
+        CHECK_OK(st_writer_new(&options, &writer, &error));
+        oom.fail_at = oom.calls + 1;
+        CHECK_ERR_TEXT(add_tensor(writer, "a", LARGE, &error), ST_ERR_NOMEM, ST_NO_OFFSET,
+                       "<new file>: tensor \"a\": out of memory");
+        oom.fail_at = oom.calls + 2; /* the record has its memory, the name has none */
+        CHECK_ERR_TEXT(add_tensor(writer, "a", LARGE, &error), ST_ERR_NOMEM, ST_NO_OFFSET,
+                       "<new file>: tensor \"a\": out of memory");
+        CHECK_OK(add_tensor(writer, "a", LARGE, &error));
+        st_metadata entry = {"key", 3, LARGE, (const char *)bytes};
+        oom.fail_at = oom.calls + 2;
+        CHECK_ERR_TEXT(st_writer_add_metadata(writer, &entry, &error), ST_ERR_NOMEM, ST_NO_OFFSET,
+                       "<new file>: out of memory");
+        CHECK_OK(add_tensor(writer, "b", SMALL, &error));
+        st_sink *sink = probe_sink_new(&probe, NULL);
+        CHECK_OK(st_writer_begin(writer, sink, &error));
+        st_sink_release(sink);
+        uint64_t data = st_writer_data_offset(writer);
+        oom.fail_at = oom.calls + 1;
+        CHECK_ERR_TEXT(st_writer_write(writer, 0, 1, bytes, SMALL, &error), ST_ERR_NOMEM,
+                       ST_NO_OFFSET, "probe: tensor \"a\": out of memory for the list");
+        oom.fail_at = oom.calls + 1;
+        CHECK_ERR_TEXT(st_writer_write(writer, 1, 0, bytes, SMALL, &error), ST_ERR_NOMEM,
+                       data + LARGE, "probe: tensor \"b\": out of memory");
+        st_writer_free(writer);
+        free(probe.data);
+        st_context_release(context);
+        assert_int_equal(oom.blocks, 0);
+    }
+}
+
 /* ------------------------------------------------------------------------------ of the source */
 
 static unsigned char *input;
@@ -252,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_every_call_of_the_sink),
         cmocka_unit_test(test_tensor_named),
         cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_out_of_memory_told),
         cmocka_unit_test(test_every_call_of_the_source),
         cmocka_unit_test(test_out_of_memory_copying),
     };

@@ -347,9 +347,12 @@ static void sample_make(sample *s)
             t->end = t->begin + (random_next() >> random_below(64) >> 8);
         }
         uint64_t size;
-        if (st__emission_check(t, "", &size, NULL) != ST_OK || size >> 57)
-            s->shapes[i][0] = t->ndim = 0, t->dtype = ST_F32; /* a scalar */
+        if (st__emission_check(t, "", &size, &t->reserved, NULL) != ST_OK || size >> 57)
+            s->shapes[i][0] = t->ndim = 0, t->dtype = ST_F32, t->reserved = 0; /* a scalar */
+        else if (t->dtype < ST_DTYPE_UNKNOWN)
+            t->end = size;
     }
+    e->checked = random_below(2);
     e->metadata = s->metadata;
     e->metadata_count = random_below(3) ? random_below(4) : random_below(RANDOM_MAX);
     for (size_t i = 0; i < e->metadata_count; i++) {

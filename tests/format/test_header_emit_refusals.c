@@ -87,10 +87,12 @@ static void test_what_is_not_utf8(void **state)
         "\x80", "a\xc3", "\xc0\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "abcdefghijk\xffxyz"};
     for (size_t i = 0; i < COUNT(bad); i++) {
         uint64_t size = 77;
+        uint32_t name_size = 78;
         st_tensor t = tensor_of(bad[i], ST_F32, SHAPE(1));
-        CHECK_ERR_TEXT(st__emission_check(&t, "o", &size, &error), ST_ERR_ARGUMENT, ST_NO_OFFSET,
-                       ": the name is not UTF-8");
+        CHECK_ERR_TEXT(st__emission_check(&t, "o", &size, &name_size, &error), ST_ERR_ARGUMENT,
+                       ST_NO_OFFSET, ": the name is not UTF-8");
         assert_int_equal(size, 77);
+        assert_int_equal(name_size, 78);
         st__emission emission = emission_of(&t, 1);
         EMIT_FAILS(&emission, ST_ERR_ARGUMENT, ": the name is not UTF-8");
         st_metadata entries[] = {entry_of("good", "good"), entry_of(bad[i], "good")};
@@ -166,11 +168,13 @@ static void test_check(void **state)
     };
     for (size_t i = 0; i < COUNT(rows); i++) {
         uint64_t size = 77;
+        uint32_t name_size = 78;
         st_tensor t = rows[i].tensor;
-        CHECK_ERR_TEXT(st__emission_check(&t, "f", &size, &error), rows[i].status, ST_NO_OFFSET,
-                       rows[i].text);
+        CHECK_ERR_TEXT(st__emission_check(&t, "f", &size, &name_size, &error), rows[i].status,
+                       ST_NO_OFFSET, rows[i].text);
         assert_int_equal(size, rows[i].status == ST_OK ? rows[i].size : 77);
-        assert_int_equal(st__emission_check(&t, "f", &size, NULL), rows[i].status);
+        assert_int_equal(name_size, rows[i].status == ST_OK ? t.name_len + 2 : 78);
+        assert_int_equal(st__emission_check(&t, "f", &size, &name_size, NULL), rows[i].status);
         st__emission emission = emission_of(&t, 1);
         emission.name = "f";
         if (rows[i].status != ST_OK)
