@@ -26,7 +26,14 @@
 #define DATA_SIZE (1024 * MIB)
 #define SLACK     (4 * MIB) /* behind the data, so that a plain write has the header's bytes too */
 #define SIDE      UINT64_C(8192)
-enum { WAYS_MAX = 8, KINDS_MAX = 5, PATH_SIZE = 4000, SMALL_COUNT = 10000, FIRST_RUN = 1 };
+enum {
+    WAYS_MAX = 8,
+    KINDS_MAX = 5,
+    NAME_SIZE = 64,
+    PATH_SIZE = 4000,
+    SMALL_COUNT = 10000,
+    FIRST_RUN = 1
+};
 
 extern char **environ;
 
@@ -67,6 +74,8 @@ typedef struct bench_save {
     unsigned char *data;   /* DATA_SIZE + SLACK, warm */
     unsigned char *packed; /* `square`, transposed; NULL but where it is needed */
     const struct save_case *now;
+    st_tensor *tensors; /* of its model, as a caller has them */
+    char *names;        /* theirs */
     uint64_t file_size; /* of the case, header included */
     uint64_t data_size;
     st_file *from;
@@ -265,30 +274,45 @@ static void copy_read_write(bench_save *c)
 
 /* ------------------------------------------------------------------------------------ ours */
 
-static st_writer *model_add(const save_model *model)
+/* Sets the case, and describes the tensors of its model. That is not timed: upstream is given names and
+ * shapes that are there, too. */
+static void case_set(bench_save *c, const save_case *now)
+{
+    const save_model *model = now->model;
+    free(c->tensors);
+    free(c->names);
+    c->now = now;
+    c->tensors = calloc(model->count, sizeof *c->tensors);
+    c->names = malloc(model->count * NAME_SIZE);
+    if (!c->tensors || !c->names)
+        bench_fail("no memory");
+    for (size_t i = 0; i < model->count; i++) {
+        const tensor_kind *kind = &model->kind[i % model->kinds];
+        char *name = c->names + i * NAME_SIZE;
+        int len =
+            snprintf(name, NAME_SIZE, "model.layers.%zu.mlp.experts.%zu.weight", i / 100, i % 100);
+        c->tensors[i] = (st_tensor){.name = name,
+                                    .name_len = (uint32_t)len,
+                                    .dtype = kind->dtype,
+                                    .shape = kind->shape,
+                                    .ndim = kind->ndim};
+    }
+}
+
+static st_writer *model_add(const bench_save *c)
 {
     st_writer *writer;
     st_error error;
     check(st_writer_new(NULL, &writer, &error), &error);
-    for (size_t i = 0; i < model->count; i++) {
-        const tensor_kind *kind = &model->kind[i % model->kinds];
-        char name[64];
-        int len = snprintf(name, sizeof name, "model.layers.%zu.mlp.experts.%zu.weight", i / 100,
-                           i % 100);
-        st_tensor tensor = {.name = name,
-                            .name_len = (uint32_t)len,
-                            .dtype = kind->dtype,
-                            .shape = kind->shape,
-                            .ndim = kind->ndim};
-        check(st_writer_add(writer, &tensor, NULL, &error), &error);
-    }
+    for (size_t i = 0; i < c->now->model->count; i++)
+        check(st_writer_add(writer, &c->tensors[i], NULL, &error), &error);
     return writer;
 }
 
 static st_writer *model_begin(const bench_save *c, uint32_t durability)
 {
     st_sink_options options = {.durability = durability};
-    st_writer *writer = model_add(c->now->model);
+    st_writer *writer = model_add(c);
     st_sink *sink;
     st_error error;
     check(st_sink_open(c->path, &options, &sink, &error), &error);
@@ -354,7 +378,7 @@ static void ours_copy(bench_save *c)
     st_writer *writer = model_begin(c, ST_DURABLE_NONE);
     st_error error;
     for (size_t i = 0; i < count; i++) {
-        const st_tensor *tensor = st_writer_at(writer, i);
+        const st_tensor *tensor = &c->tensors[i];
         copies[i] =
             (st_copy){.index = i, .tensor = st_file_find(c->from, tensor->name, tensor->name_len)};
     }
@@ -439,7 +463,6 @@ static void result_check(const bench_save *c, bool transposed)
 {
     const save_model *model = c->now->model;
     const unsigned char *want = c->data;
-    st_writer *names = model_add(model);
     st_buffer *map;
     st_file *file;
     st_error error;
@@ -452,7 +475,7 @@ static void result_check(const bench_save *c, bool transposed)
     }
     for (size_t i = 0; i < model->count; i++) {
         size_t size = model->kind[i % model->kinds].size;
-        const st_tensor *added = st_writer_at(names, i);
+        const st_tensor *added = &c->tensors[i];
         const st_tensor *tensor = st_file_find(file, added->name, added->name_len);
         if (!tensor || st_tensor_size(tensor) != size ||
             memcmp((unsigned char *)st_buffer_data(map) + st_file_offset(file, tensor), want,
@@ -464,7 +487,6 @@ static void result_check(const bench_save *c, bool transposed)
         munmap((void *)(uintptr_t)(want - square.kind[0].size), square.kind[0].size);
     st_buffer_release(map);
     st_file_close(file);
-    st_writer_free(names);
 }
 
 static void rows_print(const save_case *now, uint64_t bytes, const bench_subject *list, size_t n,
@@ -490,8 +512,8 @@ static void case_run(bench_save *c, const save_case *now, unsigned runs)
     turn turns[WAYS_MAX];
     size_t n = 0;
     st_error error;
-    c->now = now;
-    st_writer *writer = model_add(now->model);
+    case_set(c, now);
+    st_writer *writer = model_add(c);
     check(st_writer_size(writer, &c->file_size, &error), &error);
     c->data_size = c->file_size - st_writer_data_offset(writer);
     st_writer_free(writer);
@@ -519,7 +541,7 @@ static void case_run(bench_save *c, const save_case *now, unsigned runs)
 static void source_make(bench_save *c)
 {
     st_error error;
-    c->now = &(save_case){.model = &ten};
+    case_set(c, &(save_case){.model = &ten});
     ours_save(c, ST_DURABLE_FILE);
     if (rename(c->path, c->source))
         bench_fail("cannot rename: %s", strerror(errno));
@@ -572,6 +594,8 @@ int main(int argc, char **argv)
     }
     st_file_close(c.from);
     unlink(c.source);
+    free(c.tensors);
+    free(c.names);
     if (c.upstream)
         bench_child_end(&child);
     return 0;
