@@ -98,7 +98,8 @@ typedef struct st_stats_options {
  * element as what it decodes to, a C64 as its absolute value (NaN if a part is NaN, else infinite if a part is).
  *
  * min, max, mean, std, quantiles, and histogram are of the finite values. Minimum, maximum, and quantiles are exact.
- * The moments are computed in double, block by block in the tensor's order.
+ * The moments are computed in double, block by block in the tensor's order, the same on every machine and for any
+ * number of threads; asking for quantiles or a histogram as well may change their last digits.
  */
 typedef struct st_stats {
     st_dtype dtype;

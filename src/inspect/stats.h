@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the parts of the statistics share. stats.c checks the request and runs the readings;
- * stats_counts.c takes dtypes of up to 16 bits, stats_wide.c the others; stats_chunk.c holds the inner
- * loops; stats_order.c finds order statistics, stats_values.c what follows from them. */
+ * stats_counts.c counts the codes of dtypes of up to 16 bits, stats_wide.c goes by values; stats_chunk.c and
+ * stats_measure.c hold the inner loops, stats_kernels.c what some processors have faster ones for;
+ * stats_order.c finds order statistics, stats_values.c what follows from them. */
 #ifndef ST_INSPECT_STATS_H
 #define ST_INSPECT_STATS_H
 
@@ -25,12 +26,15 @@ typedef struct st__bins {
     double scale;  /* bins per unit; 0 where that is too large or too coarse to find a bin by */
 } st__bins;
 
+typedef struct st__kernels st__kernels;
+
 typedef struct st__stats_run {
     const st_file *file;
     const st_tensor *tensor;
     st_context *context;
     const st_stats_options *options;
     st__reading *reading;
+    const st__kernels *kernels;
     st_kind kind;
     uint32_t bits;
     uint64_t count; /* elements */
@@ -112,9 +116,14 @@ typedef struct st__histogram {
 void st__histogram_add(st__histogram *histogram, const st__bins *bins, double value,
                        uint64_t times);
 
-/* Counts each of many. */
-void st__histogram_add_all(st__histogram *histogram, const st__bins *bins, const double *values,
-                           size_t count);
+/* A place clearly inside of a bin, that is so far from its ends, need not be compared with edges: where
+ * `scale` is used, rounding moves neither it nor an edge by more than 1/5000 of a bin. */
+#define ST__BIN_MARGIN 0.001
+/* Counts each of many, neighbours in different tables, so that runs of one bin do not wait for the counter's last
+ * store: there are ST__BIN_LANES tables at `counts`, one behind the other. */
+#define ST__BIN_LANES 4u
+void st__histogram_add_all(st__histogram *histogram, const st__bins *bins,
+                           const st__kernels *kernels, const double *values, size_t count);
 
 /* The square root of a number that is not negative. */
 double st__square_root(double value);

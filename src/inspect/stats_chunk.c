@@ -3,8 +3,6 @@
 #include "base/endian.h"
 #include "inspect/stats.h"
 
-#include <float.h>
-#include <math.h>
 #include <string.h>
 
 #if defined(__SSE2__)
@@ -14,24 +12,42 @@
 #define SIGN32 UINT32_C(0x80000000)
 #define SIGN64 UINT64_C(0x8000000000000000)
 
-st__wide st__wide_of(st_kind kind, uint32_t bits)
+static st__number float_number(st_dtype dtype, uint32_t bits)
 {
-    switch (kind) {
-    case ST_KIND_COMPLEX: return ST__WIDE_C64;
-    case ST_KIND_FLOAT: return bits == 32 ? ST__WIDE_F32 : ST__WIDE_F64;
-    case ST_KIND_INT: return bits == 32 ? ST__WIDE_I32 : ST__WIDE_I64;
-    default: return bits == 32 ? ST__WIDE_U32 : ST__WIDE_U64;
+    if (bits == 16)
+        return dtype == ST_BF16 ? ST__NUMBER_BF16 : ST__NUMBER_F16;
+    return bits == 64 ? ST__NUMBER_F64 : bits == 32 ? ST__NUMBER_F32 : ST__NUMBER_NONE;
+}
+
+st__number st__number_of(st_dtype dtype)
+{
+    const uint32_t bits = st_dtype_bits(dtype);
+    const st_kind kind = st_dtype_kind(dtype);
+    if (kind == ST_KIND_COMPLEX)
+        return ST__NUMBER_F64;
+    if (kind == ST_KIND_FLOAT)
+        return float_number(dtype, bits);
+    if (kind == ST_KIND_BOOL || bits == 16)
+        return ST__NUMBER_NONE;
+    if (bits == 64)
+        return kind == ST_KIND_INT ? ST__NUMBER_I64 : ST__NUMBER_U64;
+    if (bits == 32)
+        return kind == ST_KIND_INT ? ST__NUMBER_I32 : ST__NUMBER_U32;
+    return kind == ST_KIND_INT ? ST__NUMBER_I8 : ST__NUMBER_U8;
+}
+
+uint32_t st__number_size(st__number number)
+{
+    switch (number) {
+    case ST__NUMBER_F64:
+    case ST__NUMBER_I64:
+    case ST__NUMBER_U64: return 8;
+    case ST__NUMBER_F16:
+    case ST__NUMBER_BF16: return 2;
+    case ST__NUMBER_I8:
+    case ST__NUMBER_U8: return 1;
+    default: return 4;
     }
-}
-
-uint32_t st__wide_size(st__wide wide)
-{
-    return wide == ST__WIDE_C64 ? 8 : st__wide_key_size(wide);
-}
-
-uint32_t st__wide_key_size(st__wide wide)
-{
-    return wide == ST__WIDE_F32 || wide == ST__WIDE_I32 || wide == ST__WIDE_U32 ? 4 : 8;
 }
 
 /* ---------------------------------------------------------------------------------- values */
@@ -57,6 +73,15 @@ static uint64_t bits_of(double value)
     return bits;
 }
 
+/* As a float whose exponent is too small by 112, which is exact for subnormals too. */
+static float half_of(uint32_t bits)
+{
+    float small = float_of((bits & 0x7fff) << 13 | (bits & 0x8000) << 16);
+    if ((bits & 0x7c00) == 0x7c00)
+        return float_of((bits & 0x3ff) << 13 | UINT32_C(0x7f800000) | (bits & 0x8000) << 16);
+    return small * 0x1p112f;
+}
+
 static void values_f32(const unsigned char *data, size_t count, double *values)
 {
     size_t i = 0;
@@ -71,27 +96,6 @@ static void values_f32(const unsigned char *data, size_t count, double *values)
         values[i] = float_of(st__load_le32(data + 4 * i));
 }
 
-/* Squares of floats neither overflow nor vanish in a double. An infinite part beside a NaN makes NaN. */
-static void values_c64(const unsigned char *data, size_t count, double *values)
-{
-    size_t i = 0;
-#if defined(__SSE2__)
-    for (; count - i >= 2; i += 2) {
-        __m128 x = _mm_loadu_ps((const float *)(const void *)(data + 8 * i));
-        __m128d a = _mm_cvtps_pd(x), b = _mm_cvtps_pd(_mm_movehl_ps(x, x));
-        a = _mm_mul_pd(a, a);
-        b = _mm_mul_pd(b, b);
-        a = _mm_add_pd(_mm_unpacklo_pd(a, b), _mm_unpackhi_pd(a, b));
-        _mm_storeu_pd(values + i, _mm_sqrt_pd(a));
-    }
-#endif
-    for (; i < count; i++) {
-        double re = float_of(st__load_le32(data + 8 * i));
-        double im = float_of(st__load_le32(data + 8 * i + 4));
-        values[i] = st__square_root(re * re + im * im);
-    }
-}
-
 static void values_f64(const unsigned char *data, size_t count, double *values)
 {
     if (!ST__BIG_ENDIAN) {
@@ -102,27 +106,64 @@ static void values_f64(const unsigned char *data, size_t count, double *values)
         values[i] = double_of(st__load_le64(data + 8 * i));
 }
 
-void st__chunk_values(st__wide wide, const unsigned char *data, size_t count, double *values)
+void st__chunk_values(st__number number, const unsigned char *data, size_t count, double *values)
 {
-    switch (wide) {
-    case ST__WIDE_F32: values_f32(data, count, values); break;
-    case ST__WIDE_C64: values_c64(data, count, values); break;
-    case ST__WIDE_F64: values_f64(data, count, values); break;
-    case ST__WIDE_I32:
+    switch (number) {
+    case ST__NUMBER_F32: values_f32(data, count, values); break;
+    case ST__NUMBER_F64: values_f64(data, count, values); break;
+    case ST__NUMBER_F16:
+        for (size_t i = 0; i < count; i++)
+            values[i] = half_of(st__load_le16(data + 2 * i));
+        break;
+    case ST__NUMBER_BF16:
+        for (size_t i = 0; i < count; i++)
+            values[i] = float_of((uint32_t)st__load_le16(data + 2 * i) << 16);
+        break;
+    case ST__NUMBER_I32:
         for (size_t i = 0; i < count; i++)
             values[i] = (int32_t)st__load_le32(data + 4 * i);
         break;
-    case ST__WIDE_U32:
+    case ST__NUMBER_U32:
         for (size_t i = 0; i < count; i++)
             values[i] = st__load_le32(data + 4 * i);
         break;
-    case ST__WIDE_I64:
+    case ST__NUMBER_I64:
         for (size_t i = 0; i < count; i++)
             values[i] = (double)(int64_t)st__load_le64(data + 8 * i);
         break;
-    case ST__WIDE_U64:
+    case ST__NUMBER_U64:
         for (size_t i = 0; i < count; i++)
             values[i] = (double)st__load_le64(data + 8 * i);
+        break;
+    case ST__NUMBER_I8:
+        for (size_t i = 0; i < count; i++)
+            values[i] = (int8_t)data[i];
+        break;
+    default:
+        for (size_t i = 0; i < count; i++)
+            values[i] = data[i];
+    }
+}
+
+/* Squares of floats neither overflow nor vanish in a double. An infinite part beside a NaN makes NaN. */
+void st__chunk_absolutes(const unsigned char *data, size_t count, double *absolutes)
+{
+    size_t i = 0;
+#if defined(__SSE2__)
+    for (; count - i >= 2; i += 2) {
+        __m128 x = _mm_loadu_ps((const float *)(const void *)(data + 8 * i));
+        __m128d a = _mm_cvtps_pd(x), b = _mm_cvtps_pd(_mm_movehl_ps(x, x));
+        a = _mm_mul_pd(a, a);
+        b = _mm_mul_pd(b, b);
+        a = _mm_add_pd(_mm_unpacklo_pd(a, b), _mm_unpackhi_pd(a, b));
+        _mm_storeu_pd(absolutes + i, _mm_sqrt_pd(a));
+    }
+#endif
+    for (; i < count; i++) {
+        double re = float_of(st__load_le32(data + 8 * i));
+        double im = float_of(st__load_le32(data + 8 * i + 4));
+        uint64_t bits = bits_of(st__square_root(re * re + im * im));
+        absolutes[i] = double_of(st__load_le64(&bits));
     }
 }
 
@@ -139,246 +180,118 @@ static uint64_t key_f64(uint64_t bits)
     return bits ^ (SIGN64 | (0 - (bits >> 63)));
 }
 
-static void keys_c64(const unsigned char *data, size_t count, uint64_t *keys)
+uint64_t st__key_at(st__number number, const unsigned char *data, size_t i)
 {
-    double values[64];
-    for (size_t i = 0; i < count; i += 64) {
-        size_t n = count - i < 64 ? count - i : 64;
-        values_c64(data + 8 * i, n, values);
-        for (size_t k = 0; k < n; k++)
-            keys[i + k] = key_f64(bits_of(values[k]));
+    switch (number) {
+    case ST__NUMBER_F32: return key_f32(st__load_le32(data + 4 * i));
+    case ST__NUMBER_F64: return key_f64(st__load_le64(data + 8 * i));
+    case ST__NUMBER_I32: return st__load_le32(data + 4 * i) ^ SIGN32;
+    case ST__NUMBER_I64: return st__load_le64(data + 8 * i) ^ SIGN64;
+    case ST__NUMBER_U64: return st__load_le64(data + 8 * i);
+    default: return st__load_le32(data + 4 * i);
     }
 }
 
-void st__chunk_keys(st__wide wide, const unsigned char *data, size_t count, uint64_t *keys)
+void st__chunk_keys(st__number number, const unsigned char *data, size_t count, uint64_t *keys)
 {
-    switch (wide) {
-    case ST__WIDE_F32:
-        for (size_t i = 0; i < count; i++)
-            keys[i] = key_f32(st__load_le32(data + 4 * i));
-        break;
-    case ST__WIDE_F64:
-        for (size_t i = 0; i < count; i++)
-            keys[i] = key_f64(st__load_le64(data + 8 * i));
-        break;
-    case ST__WIDE_C64: keys_c64(data, count, keys); break;
-    case ST__WIDE_I32:
-    case ST__WIDE_U32:
-        for (size_t i = 0; i < count; i++)
-            keys[i] = st__load_le32(data + 4 * i) ^ (wide == ST__WIDE_I32 ? SIGN32 : 0);
-        break;
-    case ST__WIDE_I64:
-    case ST__WIDE_U64:
-        for (size_t i = 0; i < count; i++)
-            keys[i] = st__load_le64(data + 8 * i) ^ (wide == ST__WIDE_I64 ? SIGN64 : 0);
-    }
+    for (size_t i = 0; i < count; i++)
+        keys[i] = st__key_at(number, data, i);
 }
 
-/* Turning bits round works on the highest ones as on all. */
-void st__chunk_tops(st__wide wide, const unsigned char *data, size_t count, uint32_t *counts)
+double st__key_value(st__number number, uint64_t key)
 {
-    const uint32_t bytes = st__wide_size(wide);
-    const unsigned char *top = data + bytes - 2;
-    switch (wide) {
-    case ST__WIDE_F32:
-    case ST__WIDE_F64:
-        for (size_t i = 0; i < count; i++) {
-            uint32_t code = st__load_le16(top + i * bytes);
-            counts[code ^ (code & 0x8000 ? 0xffffu : 0x8000u)]++;
-        }
-        break;
-    case ST__WIDE_I32:
-    case ST__WIDE_I64:
-        for (size_t i = 0; i < count; i++)
-            counts[st__load_le16(top + i * bytes) ^ 0x8000u]++;
-        break;
-    case ST__WIDE_U32:
-    case ST__WIDE_U64:
-        for (size_t i = 0; i < count; i++)
-            counts[st__load_le16(top + i * bytes)]++;
-        break;
-    default: break; /* only the value of a C64 tells its key */
-    }
-}
-
-double st__key_value(st__wide wide, uint64_t key)
-{
-    switch (wide) {
-    case ST__WIDE_F32: return float_of((uint32_t)key ^ (key & SIGN32 ? SIGN32 : UINT32_MAX));
-    case ST__WIDE_I32: return (double)((int64_t)key - (int64_t)SIGN32);
-    case ST__WIDE_I64: return (double)(int64_t)(key ^ SIGN64);
-    case ST__WIDE_U32:
-    case ST__WIDE_U64: return (double)key;
+    switch (number) {
+    case ST__NUMBER_F32: return float_of((uint32_t)key ^ (key & SIGN32 ? SIGN32 : UINT32_MAX));
+    case ST__NUMBER_I32: return (double)((int64_t)key - (int64_t)SIGN32);
+    case ST__NUMBER_I64: return (double)(int64_t)(key ^ SIGN64);
+    case ST__NUMBER_U32:
+    case ST__NUMBER_U64: return (double)key;
     default: return double_of(key ^ (key & SIGN64 ? SIGN64 : UINT64_MAX));
     }
 }
 
-uint64_t st__key_of(st__wide wide, double value)
+uint64_t st__key_of(st__number number, double value)
 {
     float narrow;
     uint32_t bits;
-    switch (wide) {
-    case ST__WIDE_F32:
+    switch (number) {
+    case ST__NUMBER_F32:
         narrow = (float)value;
         memcpy(&bits, &narrow, sizeof bits);
         return key_f32(bits);
-    case ST__WIDE_I32: return (uint64_t)((int64_t)value + (int64_t)SIGN32);
-    case ST__WIDE_I64: return (uint64_t)(int64_t)value ^ SIGN64;
-    case ST__WIDE_U32:
-    case ST__WIDE_U64: return (uint64_t)value;
+    case ST__NUMBER_I32: return (uint64_t)((int64_t)value + (int64_t)SIGN32);
+    case ST__NUMBER_I64: return (uint64_t)(int64_t)value ^ SIGN64;
+    case ST__NUMBER_U32:
+    case ST__NUMBER_U64: return (uint64_t)value;
     default: return key_f64(bits_of(value));
     }
 }
 
-/* --------------------------------------------------------------------------------- measure */
+/* ------------------------------------------------------------------------------------ tops */
 
-void st__measure_init(st__measure *measure)
+/* `size`: known where this is put, which makes all distances constant. */
+static inline void count_tops(const unsigned char *data, size_t count, size_t size,
+                              uint32_t *counts)
 {
-    *measure = (st__measure){.min = HUGE_VAL, .max = -HUGE_VAL};
-}
-
-/* Zeros of both signs are equal: which one stands here must not depend on the order. */
-void st__measure_add(st__measure *into, const st__measure *from)
-{
-    into->finite += from->finite;
-    into->nan += from->nan;
-    into->positive_infinity += from->positive_infinity;
-    into->negative_infinity += from->negative_infinity;
-    into->zeros += from->zeros;
-    into->negatives += from->negatives;
-    into->min = (from->min < into->min ? from->min : into->min) + 0.0;
-    into->max = (from->max > into->max ? from->max : into->max) + 0.0;
-}
-
-/* The mean of two is taken by weights where their distance is out of a double's range. */
-void st__moments_add(st__moments *into, const st__moments *next)
-{
-    if (!next->count)
-        return;
-    if (!into->count) {
-        *into = *next;
-        return;
+    const unsigned char *top = data + size - 2;
+    size_t i = 0;
+    for (; count - i >= 4; i += 4, top += 4 * size) {
+        counts[st__load_le16(top)]++;
+        counts[st__load_le16(top + size)]++;
+        counts[st__load_le16(top + 2 * size)]++;
+        counts[st__load_le16(top + 3 * size)]++;
     }
-    const double a = (double)into->count, b = (double)next->count, n = a + b;
-    const double distance = next->mean - into->mean;
-    into->count += next->count;
-    if (isfinite(distance))
-        into->mean += distance * (b / n);
+    for (; i < count; i++, top += size)
+        counts[st__load_le16(top)]++;
+}
+
+void st__chunk_count_tops(st__number number, const unsigned char *data, size_t count,
+                          uint32_t *counts)
+{
+    if (st__number_size(number) == 4)
+        count_tops(data, count, 4, counts);
     else
-        into->mean = into->mean * (a / n) + next->mean * (b / n);
-    into->squares += next->squares + distance * distance * (a * (b / n));
+        count_tops(data, count, 8, counts);
 }
 
-static double values_sum(const double *values, size_t count, st__measure *m)
+/* Without branches, which no processor could foretell. */
+static inline size_t list_tops(const unsigned char *data, size_t count, size_t size,
+                               const unsigned char *marks, uint16_t *list)
 {
-    double sum = 0;
-    size_t i = 0;
-#if defined(__SSE2__)
-    const __m128d zero = _mm_setzero_pd();
-    __m128d sum0 = zero, sum1 = zero;
-    __m128d min0 = _mm_set1_pd(m->min), min1 = min0, max0 = _mm_set1_pd(m->max), max1 = max0;
-    __m128i zeros0 = _mm_setzero_si128(), zeros1 = zeros0, less0 = zeros0, less1 = zeros0;
-    for (; count - i >= 4; i += 4) {
-        __m128d x = _mm_loadu_pd(values + i), y = _mm_loadu_pd(values + i + 2);
-        sum0 = _mm_add_pd(sum0, x);
-        sum1 = _mm_add_pd(sum1, y);
-        min0 = _mm_min_pd(x, min0);
-        min1 = _mm_min_pd(y, min1);
-        max0 = _mm_max_pd(x, max0);
-        max1 = _mm_max_pd(y, max1);
-        /* A comparison gives 0 or -1. */
-        zeros0 = _mm_sub_epi64(zeros0, _mm_castpd_si128(_mm_cmpeq_pd(x, zero)));
-        zeros1 = _mm_sub_epi64(zeros1, _mm_castpd_si128(_mm_cmpeq_pd(y, zero)));
-        less0 = _mm_sub_epi64(less0, _mm_castpd_si128(_mm_cmplt_pd(x, zero)));
-        less1 = _mm_sub_epi64(less1, _mm_castpd_si128(_mm_cmplt_pd(y, zero)));
+    const unsigned char *top = data + size - 2;
+    size_t listed = 0, i = 0;
+    for (; count - i >= 4; i += 4, top += 4 * size) {
+        list[listed] = (uint16_t)i;
+        listed += marks[st__load_le16(top)];
+        list[listed] = (uint16_t)(i + 1);
+        listed += marks[st__load_le16(top + size)];
+        list[listed] = (uint16_t)(i + 2);
+        listed += marks[st__load_le16(top + 2 * size)];
+        list[listed] = (uint16_t)(i + 3);
+        listed += marks[st__load_le16(top + 3 * size)];
     }
-    double two[2];
-    uint64_t counts[2];
-    _mm_storeu_pd(two, _mm_add_pd(sum0, sum1));
-    sum = two[0] + two[1];
-    _mm_storeu_pd(two, _mm_min_pd(min0, min1));
-    m->min = two[0] < two[1] ? two[0] : two[1];
-    _mm_storeu_pd(two, _mm_max_pd(max0, max1));
-    m->max = two[0] > two[1] ? two[0] : two[1];
-    _mm_storeu_si128((__m128i *)(void *)counts, _mm_add_epi64(zeros0, zeros1));
-    m->zeros += counts[0] + counts[1];
-    _mm_storeu_si128((__m128i *)(void *)counts, _mm_add_epi64(less0, less1));
-    m->negatives += counts[0] + counts[1];
-#endif
-    for (; i < count; i++) {
-        double x = values[i];
-        sum += x;
-        m->min = x < m->min ? x : m->min;
-        m->max = x > m->max ? x : m->max;
-        m->zeros += x == 0;
-        m->negatives += x < 0;
+    for (; i < count; i++, top += size) {
+        list[listed] = (uint16_t)i;
+        listed += marks[st__load_le16(top)];
     }
-    return sum;
+    return listed;
 }
 
-static double values_squares(const double *values, size_t count, double mean)
+size_t st__chunk_list_tops(st__number number, const unsigned char *data, size_t count,
+                           const unsigned char *marks, uint16_t *list)
 {
-    double sum = 0;
-    size_t i = 0;
-#if defined(__SSE2__)
-    const __m128d middle = _mm_set1_pd(mean);
-    __m128d sum0 = _mm_setzero_pd(), sum1 = sum0, sum2 = sum0, sum3 = sum0;
-    for (; count - i >= 8; i += 8) {
-        __m128d a = _mm_sub_pd(_mm_loadu_pd(values + i), middle);
-        __m128d b = _mm_sub_pd(_mm_loadu_pd(values + i + 2), middle);
-        __m128d c = _mm_sub_pd(_mm_loadu_pd(values + i + 4), middle);
-        __m128d d = _mm_sub_pd(_mm_loadu_pd(values + i + 6), middle);
-        sum0 = _mm_add_pd(sum0, _mm_mul_pd(a, a));
-        sum1 = _mm_add_pd(sum1, _mm_mul_pd(b, b));
-        sum2 = _mm_add_pd(sum2, _mm_mul_pd(c, c));
-        sum3 = _mm_add_pd(sum3, _mm_mul_pd(d, d));
-    }
-    double two[2];
-    _mm_storeu_pd(two, _mm_add_pd(_mm_add_pd(sum0, sum1), _mm_add_pd(sum2, sum3)));
-    sum = two[0] + two[1];
-#endif
-    for (; i < count; i++)
-        sum += (values[i] - mean) * (values[i] - mean);
-    return sum;
+    return st__number_size(number) == 4 ? list_tops(data, count, 4, marks, list)
+                                        : list_tops(data, count, 8, marks, list);
 }
 
-/* Moves the finite values to the front and counts the others. */
-static size_t values_sift(double *values, size_t count, st__measure *m)
+/* Turning bits round works on the highest ones as on all. */
+uint32_t st__top_of_key(st__number number, uint32_t high)
 {
-    size_t kept = 0;
-    for (size_t i = 0; i < count; i++) {
-        double x = values[i];
-        values[kept] = x;
-        kept += x >= -DBL_MAX && x <= DBL_MAX;
-        m->nan += x != x;
-        m->positive_infinity += x > DBL_MAX;
-        m->negative_infinity += x < -DBL_MAX;
+    switch (number) {
+    case ST__NUMBER_F32:
+    case ST__NUMBER_F64: return high ^ (high & 0x8000 ? 0x8000u : 0xffffu);
+    case ST__NUMBER_I32:
+    case ST__NUMBER_I64: return high ^ 0x8000u;
+    default: return high;
     }
-    return kept;
-}
-
-/* A sum that is not finite tells that a value may not be: only then is each one looked at. */
-void st__chunk_measure(double *values, size_t count, st__measure *measure, st__moments *moments)
-{
-    st__measure m;
-    st__measure_init(&m);
-    double sum = values_sum(values, count, &m);
-    if (!isfinite(sum)) {
-        st__measure_init(&m);
-        count = values_sift(values, count, &m);
-        sum = values_sum(values, count, &m);
-        m.negatives += m.negative_infinity;
-    }
-    m.finite = count;
-    st__measure_add(measure, &m);
-    if (!count)
-        return;
-    st__moments next = {count, sum / (double)count, 0};
-    if (!isfinite(sum)) { /* the sum is too large for a double; its parts are not */
-        next.mean = 0;
-        for (size_t i = 0; i < count; i++)
-            next.mean += values[i] / (double)count;
-    }
-    next.squares = values_squares(values, count, next.mean);
-    st__moments_add(moments, &next);
 }

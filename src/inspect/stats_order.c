@@ -5,6 +5,8 @@
 #include "base/context.h"
 #include "base/error.h"
 
+#include <string.h>
+
 /* The first counting, and at most what another takes of each interval. */
 #define ORDER_BITS 16u
 /* A worker's counters: at least those of the first counting, at most what a second-level cache may hold. */
@@ -12,6 +14,7 @@
 #define LIMIT_MOST  ((size_t)1 << 20)
 #define SLOTS       ((size_t)1 << 15)
 #define SLOT_NONE   UINT16_MAX
+#define TOPS        ((size_t)1 << 16)
 
 static uint32_t bit_length(uint64_t value)
 {
@@ -37,12 +40,13 @@ static st_status order_counters_init(st__order *order, size_t entries, st_error 
     return ST_OK;
 }
 
-st_status st__order_init(st__order *order, const st__stats_run *run, uint32_t key_bits,
+st_status st__order_init(st__order *order, const st__stats_run *run, st__number number,
                          uint32_t workers, st_error *error)
 {
     const uint64_t share = st__context_memory(run->context) / 2 / workers / sizeof(uint32_t);
     const size_t capacity = 2 * (size_t)run->options->quantile_count;
-    *order = (st__order){.run = run, .context = run->context, .key_bits = key_bits};
+    *order = (st__order){.run = run, .context = run->context, .number = number, .first = true};
+    order->key_bits = st__number_size(number) * 8;
     order->limit = (size_t)st__min_u64(share, LIMIT_MOST);
     if (order->limit < LIMIT_LEAST)
         order->limit = LIMIT_LEAST;
@@ -54,8 +58,9 @@ st_status st__order_init(st__order *order, const st__stats_run *run, uint32_t ke
     order->ranks = st__alloc(order->context, capacity * sizeof *order->ranks);
     order->keys = st__alloc(order->context, capacity * sizeof *order->keys);
     order->slots = st__alloc(order->context, SLOTS * sizeof *order->slots);
+    order->marks = st__alloc(order->context, TOPS);
     if (!order->counters || !order->open || !order->spare || !order->ranks || !order->keys ||
-        !order->slots)
+        !order->slots || !order->marks)
         return st__fail_nomem(error, capacity * sizeof *order->open);
     return order_counters_init(order, (size_t)1 << ORDER_BITS, error);
 }
@@ -70,64 +75,70 @@ void st__order_release(st__order *order)
     st__free(order->context, order->ranks, order->capacity * sizeof *order->ranks);
     st__free(order->context, order->keys, order->capacity * sizeof *order->keys);
     st__free(order->context, order->slots, SLOTS * sizeof *order->slots);
+    st__free(order->context, order->marks, TOPS);
+    st__free(order->context, order->kept, 2 * order->kept_size * sizeof *order->kept);
 }
 
 /* ------------------------------------------------------------------------------- counting */
 
-static void count_all(const st__order *order, uint32_t *counts, const uint64_t *keys, size_t count)
+/* The open interval that a key lies in, or NULL. */
+static const st__interval *interval_of(const st__order *order, uint64_t key)
 {
-    const uint32_t shift = order->key_bits - ORDER_BITS;
-    for (size_t i = 0; i < count; i++)
-        counts[keys[i] >> shift]++;
+    const st__interval *at, *end = order->open + order->open_count;
+    const uint64_t distance = key - order->open->low;
+    if (distance > order->span)
+        return NULL;
+    uint32_t slot = order->slots[distance >> order->slot_shift];
+    if (slot == SLOT_NONE)
+        return NULL;
+    for (at = order->open + slot; at < end && at->high < key;)
+        at++;
+    return at < end && at->low <= key ? at : NULL;
 }
 
-static void count_open(const st__order *order, uint32_t *counts, const uint64_t *keys, size_t count)
+/* Keys come in any order, and in no larger number than there is room for, whatever the file has become. */
+static void order_keep(st__order *order, const unsigned char *data, uint16_t *list, size_t listed)
 {
-    const st__interval *open = order->open, *end = open + order->open_count;
-    const uint16_t *slots = order->slots;
-    const uint64_t lowest = open->low, span = order->span;
-    const uint32_t shift = order->slot_shift;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t key = keys[i], distance = key - lowest;
-        if (distance > span)
-            continue;
-        uint32_t slot = slots[distance >> shift];
-        if (slot == SLOT_NONE)
-            continue;
-        const st__interval *at = open + slot;
-        while (at < end && at->high < key)
-            at++;
-        if (at < end && at->low <= key)
-            counts[at->start + (uint32_t)((key - at->low) >> at->shift)]++;
+    size_t count = 0;
+    for (size_t i = 0; i < listed; i++) {
+        list[count] = list[i];
+        count += interval_of(order, st__key_at(order->number, data, list[i])) != NULL;
     }
+    size_t at = atomic_fetch_add_explicit(&order->kept_count, count, memory_order_relaxed);
+    for (size_t i = 0; i < count && at + i < order->kept_size; i++)
+        order->kept[at + i] = st__key_at(order->number, data, list[i]);
 }
 
-bool st__order_count_tops(st__order *order, uint32_t worker, st__wide wide,
-                          const unsigned char *data, size_t count)
+void st__order_count(st__order *order, uint32_t worker, const unsigned char *data, size_t count)
 {
     st__counters *counters = &order->counters[worker];
-    if (wide == ST__WIDE_C64)
-        return false;
+    uint16_t list[ST__CHUNK];
     st__counters_expect(counters, count);
-    st__chunk_tops(wide, data, count, counters->counts);
-    return true;
-}
-
-void st__order_count(st__order *order, uint32_t worker, const uint64_t *keys, size_t count)
-{
-    st__counters *counters = &order->counters[worker];
-    st__counters_expect(counters, count);
-    if (order->rank_count)
-        count_open(order, counters->counts, keys, count);
-    else
-        count_all(order, counters->counts, keys, count);
+    if (order->first) {
+        st__chunk_count_tops(order->number, data, count, counters->counts);
+        return;
+    }
+    size_t listed = st__chunk_list_tops(order->number, data, count, order->marks, list);
+    if (order->kept) {
+        order_keep(order, data, list, listed);
+        return;
+    }
+    for (size_t i = 0; i < listed; i++) {
+        uint64_t key = st__key_at(order->number, data, list[i]);
+        const st__interval *open = interval_of(order, key);
+        if (open)
+            counters->counts[open->start + (uint32_t)((key - open->low) >> open->shift)]++;
+    }
 }
 
 /* -------------------------------------------------------------------------------- dividing */
 
+/* Those of the first reading are in the order of stored elements, later ones in that of keys. */
 static uint64_t counter_sum(const st__order *order, uint32_t i)
 {
     uint64_t sum = 0;
+    if (order->first)
+        i = st__top_of_key(order->number, i);
     for (uint32_t w = 0; w < order->workers; w++)
         sum += st__counters_at(&order->counters[w], i);
     return sum;
@@ -145,6 +156,14 @@ static st__interval interval_part(const st__order *order, const st__interval *wh
     return (st__interval){.low = low, .high = high};
 }
 
+static st_status order_changed(const st__order *order, st_error *error)
+{
+    const st_tensor *tensor = order->run->tensor;
+    return st__fail(error, ST_ERR_CHANGED, ST_NO_OFFSET,
+                    "%s: tensor %s: it was changed while it was read; read it again",
+                    st_file_name(order->run->file), st__quote(tensor->name, tensor->name_len).text);
+}
+
 /* Finds in which parts of one interval the wanted ranks lie, beginning with counter `part`. `*rank` is the
  * first rank in it, and moves behind its last one. */
 static st_status interval_divide(st__order *order, const st__interval *whole, uint32_t part,
@@ -159,11 +178,7 @@ static st_status interval_divide(st__order *order, const st__interval *whole, ui
         for (; below + here <= wanted; here = counter_sum(order, whole->start + part)) {
             below += here;
             if (part++ >= parts)
-                return st__fail(
-                    error, ST_ERR_CHANGED, ST_NO_OFFSET,
-                    "%s: tensor %s: it was changed while it was read; read it again",
-                    st_file_name(order->run->file),
-                    st__quote(order->run->tensor->name, order->run->tensor->name_len).text);
+                return order_changed(order, error);
         }
         st__interval next = interval_part(order, whole, part);
         next.below = below;
@@ -196,27 +211,90 @@ static void order_slots_fill(st__order *order)
     }
 }
 
-/* Takes the parts that were found for the next intervals, and shares the counters out among them. */
+/* Marks the tops of elements that an open interval may hold. */
+static void order_marks_set(st__order *order)
+{
+    const uint32_t shift = order->key_bits - 16;
+    memset(order->marks, 0, TOPS);
+    for (size_t i = 0; i < order->open_count; i++) {
+        const st__interval *open = &order->open[i];
+        for (uint64_t high = open->low >> shift; high <= open->high >> shift; high++)
+            order->marks[st__top_of_key(order->number, (uint32_t)high)] = 1;
+    }
+}
+
+uint32_t st__order_readings(const st__order *order)
+{
+    uint32_t readings = order->kept && order->open_count ? 1 : 0;
+    for (size_t i = 0; !order->kept && i < order->open_count; i++) {
+        uint32_t length = bit_length(order->open[i].high - order->open[i].low);
+        uint32_t needed = (length + order->bits - 1) / order->bits;
+        readings = needed > readings ? needed : readings;
+    }
+    return readings;
+}
+
+/* Shares the counters out among the open intervals. */
+static st_status order_counters_share(st__order *order, st_error *error)
+{
+    size_t start = 0;
+    for (size_t i = 0; i < order->open_count; i++) {
+        st__interval *open = &order->open[i];
+        uint32_t length = bit_length(open->high - open->low);
+        open->shift = length > order->bits ? length - order->bits : 0;
+        open->start = (uint32_t)start;
+        start += (size_t)((open->high - open->low) >> open->shift) + 1;
+    }
+    return order_counters_init(order, start, error);
+}
+
+/* Takes the parts that were found for the next intervals. They are counted where that needs one reading, or
+ * where they hold too many keys to be kept. */
 static st_status order_prepare(st__order *order, st_error *error)
 {
     st__interval *open = order->spare;
-    size_t start = 0;
+    uint64_t keys = 0;
     order->spare = order->open;
     order->open = open;
+    order->first = false;
     order_counters_release(order);
     if (!order->open_count)
         return ST_OK;
     order->bits = bit_length(order->limit / order->open_count) - 1;
     if (order->bits > ORDER_BITS)
         order->bits = ORDER_BITS;
-    for (size_t i = 0; i < order->open_count; i++) {
-        uint32_t length = bit_length(open[i].high - open[i].low);
-        open[i].shift = length > order->bits ? length - order->bits : 0;
-        open[i].start = (uint32_t)start;
-        start += (size_t)((open[i].high - open[i].low) >> open[i].shift) + 1;
-    }
     order_slots_fill(order);
-    return order_counters_init(order, start, error);
+    order_marks_set(order);
+    for (size_t i = 0; i < order->open_count; i++)
+        keys += open[i].count;
+    if (st__order_readings(order) == 1 || keys > order->limit / 4)
+        return order_counters_share(order, error);
+    order->kept_size = (size_t)keys;
+    atomic_init(&order->kept_count, 0);
+    order->kept = st__alloc(order->context, 2 * order->kept_size * sizeof *order->kept);
+    return order->kept ? ST_OK : st__fail_nomem(error, keys);
+}
+
+/* All keys of the open intervals are there, one interval's behind the other's once they are sorted. */
+static st_status order_kept_take(st__order *order, st_error *error)
+{
+    const uint64_t *keys = order->kept;
+    size_t rank = 0;
+    if (atomic_load_explicit(&order->kept_count, memory_order_relaxed) != order->kept_size)
+        return order_changed(order, error);
+    st__keys_sort(order->kept, order->kept + order->kept_size, order->kept_size, sizeof *keys);
+    for (size_t i = 0; i < order->open_count; i++) {
+        const st__interval *open = &order->open[i];
+        if (keys[0] < open->low || keys[open->count - 1] > open->high)
+            return order_changed(order, error);
+        while (order->ranks[rank] < open->below)
+            rank++;
+        for (; rank < order->rank_count && order->ranks[rank] - open->below < open->count; rank++)
+            order->keys[rank] = keys[order->ranks[rank] - open->below];
+        keys += open->count;
+    }
+    order->open_count = 0;
+    return ST_OK;
 }
 
 /* Which ranks are wanted, in rising order, each once. */
@@ -256,6 +334,8 @@ st_status st__order_go_on(st__order *order, st_error *error)
 {
     const size_t count = order->open_count;
     size_t rank = 0;
+    if (order->kept)
+        return order_kept_take(order, error);
     order->open_count = 0;
     for (size_t i = 0; i < count; i++) {
         while (order->ranks[rank] < order->open[i].below)
@@ -263,17 +343,6 @@ st_status st__order_go_on(st__order *order, st_error *error)
         ST_TRY(interval_divide(order, &order->open[i], 0, &rank, error));
     }
     return order_prepare(order, error);
-}
-
-uint32_t st__order_readings(const st__order *order)
-{
-    uint32_t readings = 0;
-    for (size_t i = 0; i < order->open_count; i++) {
-        uint32_t length = bit_length(order->open[i].high - order->open[i].low);
-        uint32_t needed = (length + order->bits - 1) / order->bits;
-        readings = needed > readings ? needed : readings;
-    }
-    return readings;
 }
 
 uint64_t st__order_key(const st__order *order, uint64_t rank)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Exact order statistics of keys that are seen several times, in bounded memory.
  *
- * All keys are counted by their highest 16 bits first. What is wanted then lies in a few intervals of keys,
- * and each further reading divides these, until each holds a single key. */
+ * All keys are counted by their highest 16 bits first. What is wanted then lies in a few intervals of keys, and
+ * each further reading divides these, until each holds a single key, or all of them hold so few that the next
+ * reading keeps and sorts them. */
 #ifndef ST_INSPECT_STATS_ORDER_H
 #define ST_INSPECT_STATS_ORDER_H
 
@@ -22,6 +23,7 @@ typedef struct st__interval {
 typedef struct st__order {
     const st__stats_run *run;
     st_context *context;
+    st__number number;
     uint32_t key_bits;
     uint32_t workers;
     uint32_t bits;          /* by which an interval is divided at once */
@@ -39,18 +41,20 @@ typedef struct st__order {
     uint16_t *slots; /* by (key - lowest) >> slot_shift: the first interval that reaches there */
     uint64_t span;   /* from the lowest key of an open interval to the highest */
     uint32_t slot_shift;
+    unsigned char *marks; /* by the top of an element: whether an open interval may hold it */
+    uint64_t *kept;   /* keys in open intervals, and room to sort them; NULL: they are counted */
+    size_t kept_size; /* how many there must be */
+    atomic_size_t kept_count;
+    bool first; /* the first reading: counters are by the tops of elements */
 } st__order;
 
 /* Wants the statistics next to the probabilities of `run`. */
-st_status st__order_init(st__order *order, const st__stats_run *run, uint32_t key_bits,
+st_status st__order_init(st__order *order, const st__stats_run *run, st__number number,
                          uint32_t workers, st_error *error);
 void st__order_release(st__order *order);
 
-/* Takes elements of the first reading; false for dtypes that it cannot take, but by their keys. */
-bool st__order_count_tops(st__order *order, uint32_t worker, st__wide wide,
-                          const unsigned char *data, size_t count);
-/* Takes keys of a reading. Each reading takes all of them. */
-void st__order_count(st__order *order, uint32_t worker, const uint64_t *keys, size_t count);
+/* Takes up to ST__CHUNK elements of a reading. Each reading takes all of them. */
+void st__order_count(st__order *order, uint32_t worker, const unsigned char *data, size_t count);
 /* Ends the first reading, of which run->out->finite keys count, those from `least` to `most`, and at least
  * one. ST_ERR_CHANGED, here and below, where the counts contradict each other. */
 st_status st__order_start(st__order *order, uint64_t least, uint64_t most, st_error *error);

@@ -2,7 +2,7 @@
 /* Counters, order statistics, and histograms. */
 #include "base/alloc.h"
 #include "base/error.h"
-#include "inspect/stats.h"
+#include "inspect/stats_kernels.h"
 
 #include <float.h>
 #include <math.h>
@@ -183,20 +183,19 @@ void st__histogram_add(st__histogram *histogram, const st__bins *bins, double va
         histogram->above += times;
 }
 
-/* A place clearly inside of a bin need not be compared with edges: where `scale` is used, rounding moves
- * neither it nor an edge by more than 1/5000 of a bin. */
-void st__histogram_add_all(st__histogram *histogram, const st__bins *bins, const double *values,
-                           size_t count)
+void st__histogram_add_all(st__histogram *histogram, const st__bins *bins,
+                           const st__kernels *kernels, const double *values, size_t count)
 {
     const double low = bins->low, scale = bins->scale, end = bins->count;
     uint64_t *counts = histogram->counts;
-    for (size_t i = 0; i < count; i++) {
+    size_t i = kernels->bins ? kernels->bins(histogram, bins, values, count) : 0;
+    for (; i < count; i++) {
         double place = (values[i] - low) * scale;
         if (place > 0 && place < end) {
             int32_t bin = (int32_t)place;
             double within = place - bin;
-            if (within > 0.001 && within < 0.999) {
-                counts[bin]++;
+            if (within > ST__BIN_MARGIN && within < 1 - ST__BIN_MARGIN) {
+                counts[i % ST__BIN_LANES * bins->count + (uint32_t)bin]++;
                 continue;
             }
         }

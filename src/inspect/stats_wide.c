@@ -1,27 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Statistics of dtypes of 32 and 64 bits: measured by one reading; what quantiles and histogram need of
- * further ones. Results per block are joined in the blocks' order, so that they are the same whatever the
- * number of threads. */
+/* Statistics by values, of dtypes of 32 and 64 bits and of others that need no quantiles and no histogram:
+ * measured by one reading; what quantiles and histogram need of further ones. Results per block are joined in
+ * the blocks' order, so that they are the same whatever the number of threads. */
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "base/error.h"
-#include "inspect/stats_chunk.h"
+#include "inspect/stats_measure.h"
 #include "inspect/stats_order.h"
 
 #include <string.h>
 
 typedef struct wide_worker {
     double values[ST__CHUNK];
-    uint64_t keys[ST__CHUNK];
+    double absolutes[ST__CHUNK]; /* of C64 */
     st__measure measure;
-    uint64_t least; /* keys, of integers only: theirs are not those of rounded values */
+    uint64_t least; /* keys, of 64-bit integers only: theirs are not those of rounded values */
     uint64_t most;
     st__histogram histogram;
 } wide_worker;
 
 typedef struct wide {
     st__stats_run *run;
-    st__wide kind;
+    st__number number;
     uint32_t workers;
     wide_worker *worker;
     uint64_t *bin_counts; /* of all workers */
@@ -41,58 +41,58 @@ static bool wide_integer(const wide *w)
     return w->run->kind != ST_KIND_FLOAT && w->run->kind != ST_KIND_COMPLEX;
 }
 
-static void keys_range(wide_worker *mine, const uint64_t *keys, size_t count)
+static bool wide_rounded(const wide *w)
+{
+    return w->number == ST__NUMBER_I64 || w->number == ST__NUMBER_U64;
+}
+
+static void wide_range(const wide *w, wide_worker *mine, const unsigned char *data, size_t count)
 {
     uint64_t least = mine->least, most = mine->most;
     for (size_t i = 0; i < count; i++) {
-        least = keys[i] < least ? keys[i] : least;
-        most = keys[i] > most ? keys[i] : most;
+        uint64_t key = st__key_at(w->number, data, i);
+        least = key < least ? key : least;
+        most = key > most ? key : most;
     }
     mine->least = least;
     mine->most = most;
 }
 
-static void wide_chunk_keys(wide *w, uint32_t worker, uint64_t first, const unsigned char *data,
-                            size_t count)
+static void wide_chunk(wide *w, uint32_t worker, uint64_t first, const unsigned char *data,
+                       size_t count, st__moments *moments)
 {
     wide_worker *mine = &w->worker[worker];
-    bool counted = w->ordering && w->measuring &&
-                   st__order_count_tops(&w->order, worker, w->kind, data, count);
-    if (counted && !wide_integer(w))
-        return;
-    st__chunk_keys(w->kind, data, count, mine->keys);
-    if (w->measuring && wide_integer(w))
-        keys_range(mine, mine->keys, count);
+    const st__kernels *kernels = w->run->kernels;
+    if (w->run->kind == ST_KIND_COMPLEX) {
+        st__chunk_absolutes(data, count, mine->absolutes);
+        data = (const unsigned char *)mine->absolutes;
+    }
+    if (w->binning) {
+        st__chunk_values(w->number, data, count, mine->values);
+        st__histogram_add_all(&mine->histogram, &w->run->bins, kernels, mine->values, count);
+    }
+    if (w->measuring) {
+        const st__measuring how = {kernels, w->number, mine->values};
+        st__chunk_measure(&how, data, count, &mine->measure, moments);
+    }
+    if (w->measuring && wide_rounded(w))
+        wide_range(w, mine, data, count);
     if (w->keys)
-        memcpy(w->keys + (size_t)first, mine->keys, count * sizeof *w->keys);
-    else if (w->ordering && !counted)
-        st__order_count(&w->order, worker, mine->keys, count);
-}
-
-static void wide_chunk(wide *w, uint32_t worker, const unsigned char *data, size_t count,
-                       st__moments *moments)
-{
-    wide_worker *mine = &w->worker[worker];
-    st__chunk_values(w->kind, data, count, mine->values);
-    if (w->binning)
-        st__histogram_add_all(&mine->histogram, &w->run->bins, mine->values, count);
-    if (w->measuring)
-        st__chunk_measure(mine->values, count, &mine->measure, moments);
+        st__chunk_keys(w->number, data, count, w->keys + (size_t)first);
+    else if (w->ordering)
+        st__order_count(&w->order, worker, data, count);
 }
 
 static void wide_block(void *ctx, uint32_t worker, uint64_t first, const unsigned char *data,
                        size_t size)
 {
     wide *w = ctx;
-    const uint32_t bytes = st__wide_size(w->kind);
+    const uint32_t bytes = w->run->bits / 8;
     const size_t count = size / bytes;
     st__moments moments = {0};
     for (size_t i = 0; i < count; i += ST__CHUNK) {
         size_t n = count - i < ST__CHUNK ? count - i : ST__CHUNK;
-        if (w->measuring || w->binning)
-            wide_chunk(w, worker, data + i * bytes, n, &moments);
-        if (w->keys || w->ordering || (w->measuring && wide_integer(w)))
-            wide_chunk_keys(w, worker, first + i, data + i * bytes, n);
+        wide_chunk(w, worker, first + i, data + i * bytes, n, &moments);
     }
     if (w->measuring)
         w->blocks[(size_t)(first / (ST__SCAN_BLOCK / bytes))] = moments;
@@ -102,14 +102,14 @@ static void wide_block(void *ctx, uint32_t worker, uint64_t first, const unsigne
 
 static st_value wide_value(const wide *w, uint64_t key)
 {
-    double value = st__key_value(w->kind, key);
+    double value = st__key_value(w->number, key);
     st_value result = {.kind = w->run->kind};
     switch (w->run->kind) {
     case ST_KIND_INT:
         result.as.i =
-            w->kind == ST__WIDE_I64 ? (int64_t)(key ^ (uint64_t)INT64_MIN) : (int64_t)value;
+            w->number == ST__NUMBER_I64 ? (int64_t)(key ^ (uint64_t)INT64_MIN) : (int64_t)value;
         break;
-    case ST_KIND_UINT: result.as.u = key; break;
+    case ST_KIND_UINT: result.as.u = w->number == ST__NUMBER_U64 ? key : (uint64_t)value; break;
     default: result.kind = ST_KIND_FLOAT; result.as.f[0] = value + 0.0; /* no negative zero */
     }
     return result;
@@ -140,9 +140,9 @@ static void wide_measured(wide *w)
         return;
     out->mean = moments.mean;
     out->std = st__square_root(moments.squares / (double)moments.count);
-    if (!wide_integer(w)) {
-        range->least = st__key_of(w->kind, sum.min == 0 ? -0.0 : sum.min);
-        range->most = st__key_of(w->kind, sum.max);
+    if (!wide_rounded(w)) {
+        range->least = st__key_of(w->number, sum.min == 0 ? -0.0 : sum.min);
+        range->most = st__key_of(w->number, sum.max);
     }
     out->min = wide_value(w, range->least);
     out->max = wide_value(w, range->most);
@@ -153,8 +153,8 @@ static st_status wide_bins_find(wide *w, st_error *error)
     st__stats_run *run = w->run;
     if (!run->options->bin_count || run->bins.count || !run->out->finite)
         return ST_OK;
-    return st__bins_init(&run->bins, run, st__key_value(w->kind, w->worker[0].least),
-                         st__key_value(w->kind, w->worker[0].most), error);
+    return st__bins_init(&run->bins, run, st__key_value(w->number, w->worker[0].least),
+                         st__key_value(w->number, w->worker[0].most), error);
 }
 
 static void wide_bins_join(wide *w)
@@ -162,8 +162,9 @@ static void wide_bins_join(wide *w)
     st__stats_run *run = w->run;
     for (uint32_t i = 0; i < w->workers; i++) {
         const st__histogram *h = &w->worker[i].histogram;
-        for (uint32_t bin = 0; bin < run->options->bin_count; bin++)
-            run->bin_counts[bin] += h->counts[bin];
+        const uint32_t bins = run->options->bin_count;
+        for (uint32_t k = 0; k < bins * ST__BIN_LANES; k++)
+            run->bin_counts[k % bins] += h->counts[k];
         run->out->below += h->below;
         run->out->above += h->above;
     }
@@ -172,7 +173,7 @@ static void wide_bins_join(wide *w)
 /* Interpolates between two keys. The distance of integers is taken before it is rounded. */
 static double wide_mix(const wide *w, uint64_t first, uint64_t second, double gamma)
 {
-    double low = st__key_value(w->kind, first), high = st__key_value(w->kind, second);
+    double low = st__key_value(w->number, first), high = st__key_value(w->number, second);
     if (!wide_integer(w))
         return st__rank_mix(low, high, gamma);
     double distance = (double)(second - first);
@@ -187,7 +188,7 @@ static st_status wide_small_finish(wide *w, st_error *error)
     st__stats_run *run = w->run;
     const size_t count = (size_t)run->count, finite = (size_t)run->out->finite;
     size_t from = 0;
-    st__keys_sort(w->keys, w->keys + count, count, st__wide_key_size(w->kind));
+    st__keys_sort(w->keys, w->keys + count, count, st__number_size(w->number));
     while (from + finite < count && w->keys[from] < w->worker[0].least)
         from++;
     const uint64_t *keys = w->keys + from;
@@ -199,7 +200,8 @@ static st_status wide_small_finish(wide *w, st_error *error)
         return ST_OK;
     ST_TRY(wide_bins_find(w, error));
     for (size_t i = 0; i < finite; i++)
-        st__histogram_add(&w->worker[0].histogram, &run->bins, st__key_value(w->kind, keys[i]), 1);
+        st__histogram_add(&w->worker[0].histogram, &run->bins, st__key_value(w->number, keys[i]),
+                          1);
     return ST_OK;
 }
 
@@ -257,7 +259,8 @@ static st_status wide_init(wide *w, st_error *error)
     w->binning = run->bins.count != 0;
     w->ordering = o->quantile_count && !small;
     const bool sorting = small && (o->quantile_count || (o->bin_count && !w->binning));
-    const size_t bins = o->bin_count, order_size = w->ordering ? sizeof(uint32_t) << 16 : 0;
+    const size_t bins = (size_t)o->bin_count * ST__BIN_LANES,
+                 order_size = w->ordering ? sizeof(uint32_t) << 16 : 0;
     w->workers =
         st__stats_workers(run, sizeof *w->worker + bins * sizeof *w->bin_counts + order_size);
     if (!st__u64_to_size(size / ST__SCAN_BLOCK + 1, &w->block_count))
@@ -276,7 +279,7 @@ static st_status wide_init(wide *w, st_error *error)
         w->worker[i].histogram = (st__histogram){.counts = w->bin_counts + i * bins};
     }
     if (w->ordering)
-        return st__order_init(&w->order, run, st__wide_key_size(w->kind) * 8, w->workers, error);
+        return st__order_init(&w->order, run, w->number, w->workers, error);
     return ST_OK;
 }
 
@@ -286,7 +289,7 @@ static void wide_release(wide *w)
     st__free(run->context, w->worker, w->workers * sizeof *w->worker);
     st__free(run->context, w->blocks, w->block_count * sizeof *w->blocks);
     st__free(run->context, w->bin_counts,
-             w->workers * (size_t)run->options->bin_count * sizeof *w->bin_counts);
+             w->workers * (size_t)run->options->bin_count * ST__BIN_LANES * sizeof *w->bin_counts);
     st__free(run->context, w->keys, 2 * (size_t)run->count * sizeof *w->keys);
     st__order_release(&w->order);
 }
@@ -298,7 +301,7 @@ static st_status wide_run(wide *w, st_error *error)
     const st__stats_pass pass = {wide_block, w};
     uint32_t more = o->bin_count && !run->bins.count;
     if (o->quantile_count)
-        more = st__wide_key_size(w->kind) == 4 ? 1 : 3;
+        more = st__number_size(w->number) == 4 ? 1 : 3;
     wide_plan(w, 1 + (w->keys ? 0 : more));
     ST_TRY(st__stats_scan(run, &pass, error));
     wide_measured(w);
@@ -316,7 +319,7 @@ static st_status wide_run(wide *w, st_error *error)
 
 st_status st__stats_wide(st__stats_run *run, st_error *error)
 {
-    wide w = {.run = run, .kind = st__wide_of(run->kind, run->bits)};
+    wide w = {.run = run, .number = st__number_of(run->tensor->dtype)};
     st_status status = wide_init(&w, error);
     if (status == ST_OK)
         status = wide_run(&w, error);

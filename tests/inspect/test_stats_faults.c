@@ -13,7 +13,8 @@ static const st_stats_options everything = {
 static const struct {
     st_dtype dtype;
     uint64_t count;
-} ways[] = {{ST_BF16, 100}, {ST_F16, 20000}, {ST_F4, 1000}, {ST_I64, 100}, {ST_F32, 60000}};
+} ways[] = {{ST_BF16, 100}, {ST_F16, 20000}, {ST_F4, 1000},
+            {ST_I64, 100},  {ST_F32, 60000}, {ST_F64, 20000}};
 enum { WAYS = sizeof ways / sizeof *ways };
 
 static stats_sample way_sample(size_t way)
@@ -124,7 +125,7 @@ static void test_file_changes(void **state)
 /* Gives other bytes of the tensor at its second reading and later ones, and the same times. */
 typedef struct turning_source {
     const stats_sample *sample;
-    unsigned char fill;
+    const unsigned char *later;
     uint64_t delivered; /* bytes of the tensor so far */
 } turning_source;
 
@@ -147,8 +148,9 @@ static st_status turning_read(void *self, uint64_t offset, const st_segment *seg
         for (size_t k = 0; k < segments[i].size; k++, offset++) {
             bool in_data = offset >= sample->size - sample->data_size;
             turning->delivered += in_data;
-            to[k] = in_data && turning->delivered > sample->data_size ? turning->fill
-                                                                      : sample->bytes[offset];
+            bool turned = in_data && turning->delivered > sample->data_size;
+            to[k] = turned ? turning->later[offset - (sample->size - sample->data_size)]
+                           : sample->bytes[offset];
         }
     }
     return ST_OK;
@@ -159,41 +161,86 @@ static void turning_free(void *self)
     (void)self;
 }
 
-/* Counts that contradict each other are told, and nothing out of bounds is touched. */
+/* `later`: the bytes of the tensor at later readings. */
+static void check_turning(const stats_sample *sample, const unsigned char *later,
+                          const st_stats_options *options, uint64_t memory)
+{
+    const st_source_vtable vtable = {
+        .size = sizeof vtable, .info = turning_info, .read = turning_read, .free = turning_free};
+    st_context *context = stats_context(1, memory);
+    const st_open_options open_options = {.context = context};
+    turning_source turning = {.sample = sample, .later = later};
+    st_source *source;
+    st_file *file;
+    st_stats stats;
+    CHECK_OK(st_source_new(&vtable, &turning, &open_options, &source, &error));
+    CHECK_OK(st_file_open_source(source, &open_options, &file, &error));
+    turning.delivered = 0;
+    CHECK_ERR_TEXT(st_stats_read(file, stats_sample_tensor(file), NULL, options, &stats, &error),
+                   ST_ERR_CHANGED, ST_NO_OFFSET, "tensor \"t\"");
+    st_file_close(file);
+    st_source_release(source);
+    st_context_release(context);
+}
+
+/* Counts that contradict each other are told, and nothing out of bounds is touched: where the second reading
+ * keeps keys, and where there are too many for the memory, and it counts them. */
 static void test_contents_turn_between_readings(void **state)
 {
     (void)state;
     const unsigned char fills[] = {0, 0x3f, 0xff};
-    const st_source_vtable vtable = {
-        .size = sizeof vtable, .info = turning_info, .read = turning_read, .free = turning_free};
-    st_context *context = stats_context(1, 0);
-    const st_open_options options = {.context = context};
-    for (size_t f = 0; f < sizeof fills; f++) {
-        stats_sample sample = stats_sample_new(ST_F64, 40000);
+    const struct {
+        uint64_t count;
+        uint64_t memory;
+    } turns[] = {{40000, 0}, {400000, 1}};
+    for (size_t w = 0; w < 2; w++) {
+        stats_sample sample = stats_sample_new(ST_F64, turns[w].count);
+        unsigned char *later = malloc(sample.data_size);
+        assert_non_null(later);
         stats_sample_normal(&sample, 1);
-        turning_source turning = {.sample = &sample, .fill = fills[f]};
-        st_source *source;
-        st_file *file;
-        st_stats stats;
-        CHECK_OK(st_source_new(&vtable, &turning, &options, &source, &error));
-        CHECK_OK(st_file_open_source(source, &options, &file, &error));
-        turning.delivered = 0;
-        CHECK_ERR_TEXT(
-            st_stats_read(file, stats_sample_tensor(file), NULL, &everything, &stats, &error),
-            ST_ERR_CHANGED, ST_NO_OFFSET, "tensor \"t\"");
-        st_file_close(file);
-        st_source_release(source);
+        for (size_t f = 0; f < sizeof fills; f++) {
+            memset(later, fills[f], sample.data_size);
+            check_turning(&sample, later, &everything, turns[w].memory);
+        }
+        free(later);
         stats_sample_free(&sample);
     }
-    st_context_release(context);
+}
+
+/* As many keys in the intervals as there were, but more of them in the first or in the second. */
+static void test_keys_turn_between_readings(void **state)
+{
+    (void)state;
+    enum { COUNT = 40000 };
+    const double quarters[] = {0.25, 0.75};
+    const st_stats_options options = {.quantiles = quarters, .quantile_count = 2};
+    stats_sample sample = stats_sample_new(ST_F64, COUNT);
+    for (uint64_t i = 0; i < COUNT; i++) {
+        st_value value = {.kind = ST_KIND_FLOAT, .as = {.f = {(double)i}}};
+        st_element_encode(ST_F64, sample.data, i, &value);
+    }
+    unsigned char *later = malloc(sample.data_size);
+    assert_non_null(later);
+    for (uint64_t k = 0; k < 2; k++) {
+        const uint64_t to = k ? COUNT / 4 : COUNT / 4 * 3, from = COUNT - to;
+        memcpy(later, sample.data, sample.data_size);
+        memcpy(later + 8 * to, sample.data + 8 * from, 8);
+        check_turning(&sample, later, &options, 0);
+    }
+    free(later);
+    stats_sample_free(&sample);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_no_memory),    cmocka_unit_test(test_no_memory_for_little),
-        cmocka_unit_test(test_read_fails),   cmocka_unit_test(test_read_is_short),
-        cmocka_unit_test(test_file_changes), cmocka_unit_test(test_contents_turn_between_readings),
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_no_memory_for_little),
+        cmocka_unit_test(test_read_fails),
+        cmocka_unit_test(test_read_is_short),
+        cmocka_unit_test(test_file_changes),
+        cmocka_unit_test(test_contents_turn_between_readings),
+        cmocka_unit_test(test_keys_turn_between_readings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
