@@ -165,25 +165,27 @@ static bool region_whole(const st_slices *dims, const st_tensor *tensor)
 static st_status region_measure(const st_slices *dims, const st_tensor *tensor, uint64_t *count,
                                 uint64_t *size, st_error *error)
 {
-    st__quoted name = st__quote(tensor->name, tensor->name_len);
     uint32_t bits = st_dtype_bits(tensor->dtype);
     uint64_t all, all_bits, n, n_bits;
     bool empty = shape_is_empty(tensor);
     if (!empty && (!shape_product(tensor->shape, tensor->ndim, &all) ||
                    !st__mul_u64(all, bits ? bits : 1, &all_bits)))
         return st__fail(error, ST_ERR_OVERFLOW, ST_NO_OFFSET,
-                        "tensor %s: its size in bits exceeds 64 bits", name.text);
+                        "tensor %s: its size in bits exceeds 64 bits",
+                        st__quote(tensor->name, tensor->name_len).text);
     if (!region_count(dims, tensor->ndim, &n) || !st__mul_u64(n, bits ? bits : 1, &n_bits))
         return st__fail(error, ST_ERR_OVERFLOW, ST_NO_OFFSET,
-                        "tensor %s: the region's size in bits exceeds 64 bits", name.text);
+                        "tensor %s: the region's size in bits exceeds 64 bits",
+                        st__quote(tensor->name, tensor->name_len).text);
     if (!bits && !region_whole(dims, tensor))
         return st__fail(error, ST_ERR_DTYPE_UNKNOWN, ST_NO_OFFSET,
-                        "tensor %s: a tensor of unknown dtype can only be taken whole", name.text);
+                        "tensor %s: a tensor of unknown dtype can only be taken whole",
+                        st__quote(tensor->name, tensor->name_len).text);
     if (bits % 8 && n && !region_aligned(dims, tensor, bits))
         return st__fail(error, ST_ERR_INDEX_MISALIGNED, ST_NO_OFFSET,
                         "tensor %s: the slice cuts %" PRIu32 "-bit elements inside a byte; "
                         "start and end it where elements end at a byte boundary",
-                        name.text, bits);
+                        st__quote(tensor->name, tensor->name_len).text, bits);
     *count = n;
     *size = bits ? n_bits / 8 : st_tensor_size(tensor);
     return ST_OK;

@@ -29,9 +29,9 @@ uint64_t st__transfer_work(const st__transfer *transfer)
 
 uint32_t st__transfer_threads(const st__transfer *transfer, uint64_t work, uint64_t memory)
 {
-    uint64_t threads = st__context_threads(transfer->context);
     if (work < THREADS_FROM)
-        return 1;
+        return 1; /* without asking how many there might be, which is a system call */
+    uint64_t threads = st__context_threads(transfer->context);
     threads = st__min_u64(threads, work / (THREADS_FROM / 4));
     threads = st__min_u64(threads, THREADS_MAX);
     if (transfer->parallelism)
