@@ -3,6 +3,17 @@
 # it is compiled, and libcrypto, which can be done without (ST_OPENSSL).
 
 find_path(XXHASH_INCLUDE_DIR xxhash.h)
+find_package(OpenSSL 3.0 QUIET COMPONENTS Crypto)
+
+# The Python package needs no hashes itself, only the program that it brings along: where pip builds on a
+# machine without them, the package comes without the program.
+set(ST_HASH_FILES "")
+if(SKBUILD AND NOT (XXHASH_INCLUDE_DIR AND OpenSSL_FOUND))
+  message(WARNING "no command line: it needs xxhash.h and OpenSSL 3 (Debian: libxxhash-dev libssl-dev)")
+  set(ST_CLI OFF)
+  set(ST_HASH_FILES "/(digest|hashes|manifest[a-z_]*)[.]c$")
+  return()
+endif()
 if(NOT XXHASH_INCLUDE_DIR)
   message(FATAL_ERROR "xxhash.h is needed (Debian: libxxhash-dev)")
 endif()
@@ -13,7 +24,9 @@ set(ST_HASH_USES st_hash)
 set(ST_HASH_LINKS "")
 set(ST_HASH_PKGS "")
 if(ST_OPENSSL)
-  find_package(OpenSSL 3.0 REQUIRED COMPONENTS Crypto)
+  if(NOT OpenSSL_FOUND)
+    message(FATAL_ERROR "OpenSSL 3 is needed (Debian: libssl-dev), or ST_OPENSSL=OFF")
+  endif()
   list(APPEND ST_HASH_USES OpenSSL::Crypto)
   set(ST_HASH_LINKS OpenSSL::Crypto)
   set(ST_HASH_PKGS libcrypto)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # st_library(<component> <output> FOLDERS <src folder>... HEADERS <public header>... [REQUIRES <component>...]
-#            [USES <target to compile with>...] [LINKS <foreign target>...] [PKGS <its pkg-config module>...])
+#            [USES <target to compile with>...] [LINKS <foreign target>...] [PKGS <its pkg-config module>...]
+#            [WITHOUT <regex of source files to leave out>])
 #
 # Makes safetensors::<component>_static and, with ST_SHARED, safetensors::<component>_shared from one
 # set of position-independent objects. What the shared one exports stands in
@@ -51,9 +52,12 @@ function(st_show_private component)
 endfunction()
 
 function(st_library component output)
-  cmake_parse_arguments(arg "" "" "FOLDERS;HEADERS;REQUIRES;USES;LINKS;PKGS" ${ARGN})
+  cmake_parse_arguments(arg "" "WITHOUT" "FOLDERS;HEADERS;REQUIRES;USES;LINKS;PKGS" ${ARGN})
   list(TRANSFORM arg_FOLDERS REPLACE "(.+)" "${PROJECT_SOURCE_DIR}/src/\\1/*.c" OUTPUT_VARIABLE globs)
   file(GLOB sources CONFIGURE_DEPENDS ${globs})
+  if(arg_WITHOUT)
+    list(FILTER sources EXCLUDE REGEX "${arg_WITHOUT}")
+  endif()
   if(NOT sources)
     return()
   endif()

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+from ._check import CheckReport as CheckReport
+from ._check import Finding as Finding
+from ._check import check as check
+from ._safetensors_rust import PrefetchLoader as PrefetchLoader
+from ._safetensors_rust import PySafeSlice as PySafeSlice
+from ._safetensors_rust import SafetensorError as SafetensorError
+from ._safetensors_rust import TensorMeta as TensorMeta
+from ._safetensors_rust import TensorSpec as TensorSpec
+from ._safetensors_rust import TensorStream as TensorStream
+from ._safetensors_rust import __version__ as __version__
+from ._safetensors_rust import _safe_open_handle as _safe_open_handle
+from ._safetensors_rust import deserialize as deserialize
+from ._safetensors_rust import safe_open as safe_open
+from ._safetensors_rust import serialize as serialize
+from ._safetensors_rust import serialize_file as serialize_file
+
+def __dir__() -> list[str]: ...

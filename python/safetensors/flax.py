@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tensors as arrays of jax; flax itself is not needed."""
+
+import os
+from typing import Dict, Iterable, Optional, Union
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from . import numpy, safe_open  # noqa: F401
+from ._frameworks import Buffer, converter, load_file_as
+from ._safetensors_rust import _load
+
+
+def save(tensors: Dict[str, Array], metadata: Optional[Dict[str, str]] = None) -> bytes:
+    """
+    Saves tensors into bytes in the safetensors format.
+
+    Args:
+        tensors (`Dict[str, Array]`):
+            The tensors by name. The dict is left as it is.
+        metadata (`Dict[str, str]`, *optional*, defaults to `None`):
+            Text to keep in the header. It says something about the tensors, and has no effect on loading.
+
+    Returns:
+        `bytes`: The bytes of a whole file.
+
+    Example:
+
+    ```python
+    from safetensors.flax import save
+    from jax import numpy as jnp
+
+    tensors = {"embedding": jnp.zeros((512, 1024)), "attention": jnp.zeros((256, 256))}
+    byte_data = save(tensors)
+    ```
+    """
+    return numpy.save(_jnp2np(tensors), metadata=metadata)
+
+
+def save_file(
+    tensors: Dict[str, Array],
+    filename: Union[str, os.PathLike],
+    metadata: Optional[Dict[str, str]] = None,
+    *,
+    durable: bool = False,
+) -> None:
+    """
+    Saves tensors into a file, which appears whole or not at all.
+
+    Args:
+        tensors (`Dict[str, Array]`):
+            The tensors by name. The dict is left as it is.
+        filename (`str`, or `os.PathLike`):
+            The file to write.
+        metadata (`Dict[str, str]`, *optional*, defaults to `None`):
+            Text to keep in the header. It says something about the tensors, and has no effect on loading.
+        durable (`bool`, *optional*, defaults to `False`):
+            Whether to wait until the file and its name have reached the disk.
+
+    Example:
+
+    ```python
+    from safetensors.flax import save_file
+    from jax import numpy as jnp
+
+    tensors = {"embedding": jnp.zeros((512, 1024)), "attention": jnp.zeros((256, 256))}
+    save_file(tensors, "model.safetensors")
+    ```
+    """
+    numpy.save_file(_jnp2np(tensors), filename, metadata=metadata, durable=durable)
+
+
+def load(data: Buffer, *, packed: bool = False) -> Dict[str, Array]:
+    """
+    Loads the tensors of a file's bytes.
+
+    Args:
+        data (`bytes`, or any object that offers its memory as a buffer):
+            The content of a safetensors file.
+        packed (`bool`, *optional*, defaults to `False`):
+            Whether F4 and F6 come as the bytes they are stored in (`uint8`, the last dimension in bytes), instead
+            of one value per element.
+
+    Returns:
+        `Dict[str, Array]`: The tensors by name, independent of `data`.
+
+    Example:
+
+    ```python
+    from safetensors.flax import load
+
+    with open("./my_folder/bert.safetensors", "rb") as f:
+        loaded = load(f.read())
+    ```
+    """
+    # jax may keep a view of what it is given. That is safe over bytes, which nobody can change, and only there.
+    return _load(data, "flax", copy=not isinstance(data, bytes), packed=packed)
+
+
+def load_file(
+    filename: Union[str, os.PathLike],
+    *,
+    backend: str = "mmap",
+    keys: Optional[Iterable[str]] = None,
+    prefix: Optional[str] = None,
+    packed: bool = False,
+) -> Dict[str, Array]:
+    """
+    Loads the tensors of a file.
+
+    Args:
+        filename (`str`, or `os.PathLike`):
+            The file to read.
+        backend (`str`, *optional*, defaults to `"mmap"`):
+            How the bytes are read: `"mmap"` maps the file, `"pread"` reads it and never maps.
+        keys (`Iterable[str]`, *optional*):
+            The names to load, instead of all.
+        prefix (`str`, *optional*):
+            Load only tensors whose name begins with it.
+        packed (`bool`, *optional*, defaults to `False`):
+            Whether F4 and F6 come as the bytes they are stored in (`uint8`, the last dimension in bytes), instead
+            of one value per element.
+
+    Returns:
+        `Dict[str, Array]`: The tensors by name, in the order of the file.
+
+    Example:
+
+    ```python
+    from safetensors.flax import load_file
+
+    loaded = load_file("./my_folder/bert.safetensors")
+    ```
+    """
+    return load_file_as("flax", filename, backend=backend, keys=keys, prefix=prefix, packed=packed)
+
+
+def _np2jnp(numpy_dict: Dict[str, np.ndarray]) -> Dict[str, Array]:
+    return {k: jnp.array(v) for k, v in numpy_dict.items()}
+
+
+def _jnp2np(jnp_dict: Dict[str, Array]) -> Dict[str, np.ndarray]:
+    return {k: np.asarray(v) for k, v in jnp_dict.items()}

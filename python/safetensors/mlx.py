@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tensors as arrays of MLX."""
+
+import os
+from typing import Any, Dict, Iterable, List, Optional, Union
+
+import mlx.core as mx
+import numpy as np
+
+from . import TensorSpec, numpy, safe_open  # noqa: F401
+from ._frameworks import Buffer, converter, load_file_as
+from ._safetensors_rust import _load
+
+
+def save(tensors: Dict[str, mx.array], metadata: Optional[Dict[str, str]] = None) -> bytes:
+    """
+    Saves tensors into bytes in the safetensors format.
+
+    Args:
+        tensors (`Dict[str, mx.array]`):
+            The tensors by name. The dict is left as it is.
+        metadata (`Dict[str, str]`, *optional*, defaults to `None`):
+            Text to keep in the header. It says something about the tensors, and has no effect on loading.
+
+    Returns:
+        `bytes`: The bytes of a whole file.
+
+    Example:
+
+    ```python
+    from safetensors.mlx import save
+    import mlx.core as mx
+
+    tensors = {"embedding": mx.zeros((512, 1024)), "attention": mx.zeros((256, 256))}
+    byte_data = save(tensors)
+    ```
+    """
+    keep_alive: List[np.ndarray] = []
+    return numpy.save(_flatten(tensors, keep_alive), metadata=metadata)
+
+
+def save_file(
+    tensors: Dict[str, mx.array],
+    filename: Union[str, os.PathLike],
+    metadata: Optional[Dict[str, str]] = None,
+    *,
+    durable: bool = False,
+) -> None:
+    """
+    Saves tensors into a file, which appears whole or not at all.
+
+    Args:
+        tensors (`Dict[str, mx.array]`):
+            The tensors by name. The dict is left as it is.
+        filename (`str`, or `os.PathLike`):
+            The file to write.
+        metadata (`Dict[str, str]`, *optional*, defaults to `None`):
+            Text to keep in the header. It says something about the tensors, and has no effect on loading.
+        durable (`bool`, *optional*, defaults to `False`):
+            Whether to wait until the file and its name have reached the disk.
+
+    Example:
+
+    ```python
+    from safetensors.mlx import save_file
+    import mlx.core as mx
+
+    tensors = {"embedding": mx.zeros((512, 1024)), "attention": mx.zeros((256, 256))}
+    save_file(tensors, "model.safetensors")
+    ```
+    """
+    keep_alive: List[np.ndarray] = []
+    numpy.save_file(_flatten(tensors, keep_alive), filename, metadata=metadata, durable=durable)
+
+
+def load(data: Buffer, *, packed: bool = False) -> Dict[str, mx.array]:
+    """
+    Loads the tensors of a file's bytes.
+
+    Args:
+        data (`bytes`, or any object that offers its memory as a buffer):
+            The content of a safetensors file.
+        packed (`bool`, *optional*, defaults to `False`):
+            Whether F4 and F6 come as the bytes they are stored in (`uint8`, the last dimension in bytes), instead
+            of one value per element.
+
+    Returns:
+        `Dict[str, mx.array]`: The tensors by name, independent of `data`.
+
+    Example:
+
+    ```python
+    from safetensors.mlx import load
+
+    with open("./my_folder/bert.safetensors", "rb") as f:
+        loaded = load(f.read())
+    ```
+    """
+    # MLX copies what it is given, so the bytes need no copy before.
+    return _load(data, "mlx", copy=False, packed=packed)
+
+
+def load_file(
+    filename: Union[str, os.PathLike],
+    *,
+    backend: str = "mmap",
+    keys: Optional[Iterable[str]] = None,
+    prefix: Optional[str] = None,
+    packed: bool = False,
+) -> Dict[str, mx.array]:
+    """
+    Loads the tensors of a file.
+
+    Args:
+        filename (`str`, or `os.PathLike`):
+            The file to read.
+        backend (`str`, *optional*, defaults to `"mmap"`):
+            How the bytes are read: `"mmap"` maps the file, `"pread"` reads it and never maps.
+        keys (`Iterable[str]`, *optional*):
+            The names to load, instead of all.
+        prefix (`str`, *optional*):
+            Load only tensors whose name begins with it.
+        packed (`bool`, *optional*, defaults to `False`):
+            Whether F4 and F6 come as the bytes they are stored in (`uint8`, the last dimension in bytes), instead
+            of one value per element.
+
+    Returns:
+        `Dict[str, mx.array]`: The tensors by name, in the order of the file.
+
+    Example:
+
+    ```python
+    from safetensors.mlx import load_file
+
+    loaded = load_file("./my_folder/bert.safetensors")
+    ```
+    """
+    return load_file_as("mlx", filename, backend=backend, keys=keys, prefix=prefix, packed=packed)
+
+
+def _np2mx(numpy_dict: Dict[str, np.ndarray]) -> Dict[str, mx.array]:
+    convert = converter("mlx")
+    return {k: convert(v) for k, v in numpy_dict.items()}
+
+
+def _mx2np(mx_dict: Dict[str, mx.array]) -> Dict[str, np.ndarray]:
+    return {k: _to_ndarray(v) for k, v in mx_dict.items()}
+
+
+def _to_ndarray(tensor: mx.array) -> np.ndarray:
+    if _is_bfloat16(tensor):
+        import ml_dtypes
+
+        return np.asarray(tensor.view(mx.uint16)).view(ml_dtypes.bfloat16)
+    return np.asarray(tensor)
+
+
+def _is_bfloat16(tensor: Any) -> bool:
+    """Whether MLX offers the memory as a buffer in a format that NumPy cannot read."""
+    return getattr(tensor, "dtype", None) == mx.bfloat16
+
+
+def _flatten(tensors: Dict[str, mx.array], keep_alive: List[np.ndarray]) -> Dict[str, Any]:
+    """Arrays, and for bfloat16 where its memory is, which needs no ml_dtypes."""
+    flat: Dict[str, Any] = {}
+    for name, tensor in tensors.items():
+        if _is_bfloat16(tensor):
+            bits = np.asarray(tensor.view(mx.uint16), order="C")
+            keep_alive.append(bits)
+            flat[name] = TensorSpec(
+                dtype="bfloat16", shape=tensor.shape, data_ptr=bits.ctypes.data, data_len=bits.nbytes
+            )
+        else:
+            flat[name] = np.asarray(tensor)
+    return flat

@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Paths, devices, frameworks and file objects out of Python arguments. */
+#include "extension.h"
+
+void *stpy_raise_type(const char *argument, PyObject *object, const char *wanted)
+{
+    PyObject *type = PyType_GetName(Py_TYPE(object));
+    if (type)
+        PyErr_Format(PyExc_TypeError, "argument '%s': '%U' object is not %s", argument, type,
+                     wanted);
+    Py_XDECREF(type);
+    return NULL;
+}
+
+/* The text of a str; NULL with an exception for anything else. */
+static const char *text_of(PyObject *object, const char *argument)
+{
+    if (PyUnicode_Check(object))
+        return PyUnicode_AsUTF8AndSize(object, NULL);
+    stpy_raise_type(argument, object, "an instance of 'str'");
+    return NULL;
+}
+
+/* ----------------------------------------------------------------------- framework and backend */
+
+int stpy_framework_read(stpy_state *state, PyObject *object, enum stpy_framework *out)
+{
+    static const struct {
+        const char *name;
+        enum stpy_framework framework;
+    } names[] = {
+        {"pt", STPY_TORCH}, {"torch", STPY_TORCH},           {"pytorch", STPY_TORCH},
+        {"np", STPY_NUMPY}, {"numpy", STPY_NUMPY},           {"tf", STPY_TENSORFLOW},
+        {"jax", STPY_FLAX}, {"tensorflow", STPY_TENSORFLOW}, {"flax", STPY_FLAX},
+        {"mlx", STPY_MLX},  {"paddle", STPY_PADDLE},
+    };
+    const char *text = text_of(object, "framework");
+    if (!text)
+        return -1;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(text, names[i].name) == 0) {
+            *out = names[i].framework;
+            return 0;
+        }
+    stpy_raise_text(state, "framework %U is invalid", object);
+    return -1;
+}
+
+const char *stpy_framework_text(enum stpy_framework framework)
+{
+    static const char *const texts[] = {
+        [STPY_TORCH] = "pytorch", [STPY_NUMPY] = "numpy", [STPY_TENSORFLOW] = "tensorflow",
+        [STPY_FLAX] = "flax",     [STPY_MLX] = "mlx",     [STPY_PADDLE] = "paddle",
+    };
+    return texts[framework];
+}
+
+int stpy_backend_read(stpy_state *state, PyObject *object, enum stpy_backend *out)
+{
+    if (!object || object == Py_None) {
+        *out = STPY_MMAP;
+        return 0;
+    }
+    const char *text = text_of(object, "backend");
+    if (!text)
+        return -1;
+    if (strcmp(text, "mmap") == 0 || strcmp(text, "pread") == 0) {
+        *out = text[0] == 'm' ? STPY_MMAP : STPY_PREAD;
+        return 0;
+    }
+    stpy_raise_text(state, "backend \"%U\" is invalid (expected one of: \"mmap\", \"pread\")",
+                    object);
+    return -1;
+}
+
+/* -------------------------------------------------------------------------------------- device */
+
+static int device_invalid(stpy_state *state, PyObject *object)
+{
+    if (PyUnicode_Check(object))
+        stpy_raise_text(state, "device %U is invalid", object);
+    else
+        stpy_raise_text(state, "device %R is invalid", object);
+    return -1;
+}
+
+/* Reads the index of "cuda:7", or of "cuda", which is 0. */
+static bool index_read(const char *text, unsigned long long *out)
+{
+    *out = 0;
+    if (*text == '\0')
+        return true;
+    if (*text++ != ':')
+        return false;
+    if (*text == '+')
+        text++;
+    if (*text == '\0')
+        return false;
+    for (; *text >= '0' && *text <= '9'; text++) {
+        if (*out > (UINT32_MAX - 9) / 10)
+            return false;
+        *out = *out * 10 + (unsigned long long)(*text - '0');
+    }
+    return *text == '\0';
+}
+
+/* torch: a new reference, or NULL without an exception where the program neither asks for it nor has
+ * imported it. */
+static PyObject *torch_for(enum stpy_framework framework)
+{
+    PyObject *name = PyUnicode_FromString("torch");
+    PyObject *torch = NULL;
+    if (name)
+        torch = framework == STPY_TORCH ? PyImport_Import(name) : PyImport_GetModule(name);
+    Py_XDECREF(name);
+    PyErr_Clear();
+    return torch;
+}
+
+/* What torch.device makes of `object`: NULL without an exception where torch is not there or refuses. */
+static PyObject *torch_device(PyObject *object, enum stpy_framework framework)
+{
+    PyObject *torch = torch_for(framework);
+    PyObject *type = torch ? PyObject_GetAttrString(torch, "device") : NULL;
+    PyObject *device = NULL;
+    if (type && (PyUnicode_Check(object) || PyObject_IsInstance(object, type) == 1))
+        device = PyObject_CallFunctionObjArgs(type, object, NULL);
+    Py_XDECREF(type);
+    Py_XDECREF(torch);
+    PyErr_Clear();
+    return device;
+}
+
+static int device_of_torch(stpy_state *state, PyObject *object, enum stpy_framework framework,
+                           PyObject **out)
+{
+    PyObject *device = torch_device(object, framework);
+    PyObject *text = device ? PyObject_Str(device) : NULL;
+    Py_XDECREF(device);
+    if (!text) {
+        PyErr_Clear();
+        return device_invalid(state, object);
+    }
+    *out = text;
+    return 0;
+}
+
+/* "cuda" and its kin as "cuda:0"; "mps"; the CPU as NULL; what only torch knows, as torch says. */
+static int device_of_text(stpy_state *state, PyObject *object, enum stpy_framework framework,
+                          PyObject **out)
+{
+    static const char *const kinds[] = {"cuda", "musa", "npu", "xpu", "xla", "mlu", "hpu"};
+    const char *text = PyUnicode_AsUTF8AndSize(object, NULL);
+    unsigned long long index;
+    if (!text)
+        return -1;
+    if (strcmp(text, "cpu") == 0 || strcmp(text, "cpu:0") == 0)
+        return 0;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
+        size_t len = strlen(kinds[i]);
+        if (strncmp(text, kinds[i], len) != 0 || (text[len] != '\0' && text[len] != ':'))
+            continue;
+        if (!index_read(text + len, &index))
+            return device_invalid(state, object);
+        *out = PyUnicode_FromFormat("%s:%llu", kinds[i], index);
+        return *out ? 0 : -1;
+    }
+    if (strncmp(text, "mps", 3) == 0 && (text[3] == '\0' || text[3] == ':')) {
+        if (!index_read(text + 3, &index))
+            return device_invalid(state, object);
+        if (index != 0) {
+            stpy_raise_text(state, "device %U is invalid: only mps or mps:0 is supported", object);
+            return -1;
+        }
+        *out = PyUnicode_FromString("mps");
+        return *out ? 0 : -1;
+    }
+    return strncmp(text, "cpu", 3) == 0 ? device_invalid(state, object)
+                                        : device_of_torch(state, object, framework, out);
+}
+
+int stpy_device_read(stpy_state *state, PyObject *object, enum stpy_framework framework,
+                     PyObject **out)
+{
+    *out = NULL;
+    if (!object || object == Py_None)
+        return 0;
+    if (PyUnicode_Check(object))
+        return device_of_text(state, object, framework, out);
+    if (PyIndex_Check(object)) {
+        PyObject *index = PyNumber_Index(object);
+        size_t number = index ? PyLong_AsSize_t(index) : (size_t)-1;
+        if (number != (size_t)-1 || !PyErr_Occurred()) {
+            *out = index;
+            return 0;
+        }
+        Py_XDECREF(index);
+        PyErr_Clear();
+        return device_invalid(state, object);
+    }
+    PyObject *text;
+    if (device_of_torch(state, object, framework, &text))
+        return -1;
+    int failed = device_of_text(state, text, framework, out);
+    Py_DECREF(text);
+    return failed;
+}
+
+/* -------------------------------------------------------------------------------------- places */
+
+/* Whether the object's descriptor gives other bytes than its read(): gzip, bz2 and lzma unpack. */
+static bool is_unpacking(PyObject *file)
+{
+    PyObject *classes = PyObject_GetAttrString((PyObject *)Py_TYPE(file), "__mro__");
+    Py_ssize_t count = classes ? PyTuple_Size(classes) : 0;
+    bool found = false;
+    for (Py_ssize_t i = 0; i < count && !found; i++) {
+        PyObject *name = PyType_GetName((PyTypeObject *)PyTuple_GetItem(classes, i));
+        found = name && PyUnicode_CompareWithASCIIString(name, "BaseStream") == 0;
+        Py_XDECREF(name);
+    }
+    Py_XDECREF(classes);
+    PyErr_Clear();
+    return found;
+}
+
+/* The object's descriptor, or -1 where it has none. */
+static int descriptor_of(stpy_state *state, PyObject *file)
+{
+    PyObject *number = PyObject_CallMethodObjArgs(file, state->names[STPY_NAME_fileno], NULL);
+    int overflow;
+    long fd = number && PyLong_Check(number) ? PyLong_AsLongAndOverflow(number, &overflow) : -1;
+    Py_XDECREF(number);
+    PyErr_Clear();
+    return fd < 0 || fd > INT32_MAX || is_unpacking(file) ? -1 : (int)fd;
+}
+
+static int place_of_path(PyObject *path, stpy_place *out)
+{
+    if (!PyUnicode_FSConverter(path, &out->path))
+        return -1;
+    if (PyUnicode_Check(path)) {
+        Py_INCREF(path);
+        out->shown = path;
+        return 0;
+    }
+    if (PyUnicode_FSDecoder(path, &out->shown))
+        return 0;
+    stpy_place_release(out);
+    return -1;
+}
+
+static int place_of_file(stpy_state *state, PyObject *file, int fd, stpy_place *out)
+{
+    PyObject *name = PyObject_GetAttr(file, state->names[STPY_NAME_name]);
+    PyErr_Clear();
+    if (name && PyUnicode_Check(name))
+        out->shown = name;
+    else
+        Py_XDECREF(name);
+    out->file = file;
+    out->fd = fd;
+    return 0;
+}
+
+static int place_of_number(PyObject *number, stpy_place *out)
+{
+    int overflow;
+    long fd = PyLong_AsLongAndOverflow(number, &overflow);
+    if (fd < 0 || fd > INT32_MAX || overflow) {
+        if (!PyErr_Occurred())
+            PyErr_Format(PyExc_ValueError, "%R is not a file descriptor", number);
+        return -1;
+    }
+    out->fd = (int)fd;
+    return 0;
+}
+
+int stpy_place_read(stpy_state *state, PyObject *object, stpy_place *out)
+{
+    *out = (stpy_place){.fd = -1};
+    if (PyUnicode_Check(object) || PyBytes_Check(object))
+        return place_of_path(object, out);
+    if (PyLong_Check(object) && !PyBool_Check(object))
+        return place_of_number(object, out);
+    int fd = PyObject_HasAttr(object, state->names[STPY_NAME_fileno]) ? descriptor_of(state, object)
+                                                                      : -1;
+    if (fd >= 0)
+        return place_of_file(state, object, fd, out);
+    if (PyObject_HasAttrString(object, "__fspath__"))
+        return place_of_path(object, out);
+    if (PyObject_HasAttr(object, state->names[STPY_NAME_read]) ||
+        PyObject_HasAttr(object, state->names[STPY_NAME_write]))
+        return place_of_file(state, object, -1, out);
+    stpy_raise_type("filename", object, "a str, an os.PathLike or a file object");
+    return -1;
+}
+
+void stpy_place_release(stpy_place *place)
+{
+    Py_CLEAR(place->path);
+    Py_CLEAR(place->shown);
+    place->file = NULL;
+    place->fd = -1;
+}

@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * extension.h: what the files of the extension module share.
+ *
+ *     module.c      the module: its state, its functions, what it exports
+ *     errors.c      the library's errors as Python exceptions
+ *     dtypes.c      one table of names: header code, TensorSpec, NumPy, torch, DLPack
+ *     arguments.c   paths, devices, frameworks and file objects out of Python arguments
+ *     file.c        one open file (type _File): its source, its mapping, its framework
+ *     safe_open.c   the types safe_open and _safe_open_handle: a file as the user sees it
+ *     slice.c       the type PySafeSlice;  index.c: Python indices as st_index
+ *     meta.c        the type TensorMeta;   spec.c: the type TensorSpec
+ *     memory.c      the type _Memory: counted memory behind the buffer protocol
+ *     deliver.c     a file's tensors as arrays of its framework: views, copies, whole dicts
+ *     tensors.c     many of them as a dict
+ *     read_into.c   the same into the user's own arrays
+ *     numpy.c       arrays out of memory, and memory out of arrays
+ *     torch.c       tensors out of memory (torch's DLPack tables), and memory out of tensors
+ *     dlpack.h      the DLPack structures;  dlpack.c: capsules for any consumer, and from any producer
+ *     gather.c      a dict of tensors as entries to write
+ *     *_gather.c    one value of each kind as an entry
+ *     prefetch.c    many tensors read at once;  check.c: what is wrong with a file
+ *     save.c        serialize, serialize_file and _save;  file_sink.c: writing to Python's file objects
+ *     writer.c      the type _Writer: a file written tensor by tensor
+ *     load.c        deserialize and load
+ *
+ * Conventions. stpy_* is shared between files, the rest is static. A function that returns PyObject *
+ * gives a new reference, or NULL with an exception set; one that returns int gives 0, or -1 with an
+ * exception set. The limited API of Python 3.11 only, except where Py_GIL_DISABLED is defined. No
+ * static Python objects: all of them are in the module's state. The GIL is released around all I/O
+ * and around copies of 64 KiB and more.
+ */
+#ifndef STPY_EXTENSION_H
+#define STPY_EXTENSION_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <safetensors/safetensors.h>
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* In free-threaded builds what is made lazily is made under the object's lock. */
+#ifdef Py_GIL_DISABLED
+# define STPY_BEGIN_LOCKED(object) Py_BEGIN_CRITICAL_SECTION(object)
+# define STPY_END_LOCKED()         Py_END_CRITICAL_SECTION()
+#else
+# define STPY_BEGIN_LOCKED(object) {
+# define STPY_END_LOCKED()         }
+#endif
+
+/* From this size on a copy in memory releases the GIL. */
+#define STPY_LONG_COPY ((size_t)64 << 10)
+
+/* ------------------------------------------------------------------------ module.c: state */
+
+/* X(symbol): the strings that are looked up over and over, interned once. */
+#define STPY_NAME_MAP(X)      \
+ X(__array_struct__)          \
+ X(__dlpack__)                \
+ X(__dlpack_device__)         \
+ X(__dlpack_c_exchange_api__) \
+ X(dtype)                     \
+ X(name)                      \
+ X(fileno)                    \
+ X(read)                      \
+ X(readinto)                  \
+ X(seek)                      \
+ X(tell)                      \
+ X(write)                     \
+ X(is_neg)                    \
+ X(is_conj)                   \
+ X(view)                      \
+ X(reshape)                   \
+ X(shape)                     \
+ X(device)                    \
+ X(items)                     \
+ X(data_ptr)                  \
+ X(data_offsets)              \
+ X(start)                     \
+ X(stop)                      \
+ X(step)
+
+enum stpy_name {
+#define STPY_NAME_ENUM(symbol) STPY_NAME_##symbol,
+    STPY_NAME_MAP(STPY_NAME_ENUM)
+#undef STPY_NAME_ENUM
+        STPY_NAME_COUNT
+};
+
+/* What numpy.c keeps: looked up at the first array. */
+typedef struct stpy_numpy {
+    PyObject *ndarray;                    /* the type; NULL: NumPy was not needed yet */
+    PyObject *dtypes[ST_DTYPE_COUNT + 1]; /* by st_dtype; NULL: not looked up yet, or none */
+} stpy_numpy;
+
+/* What torch.c keeps: looked up at the first tensor. */
+typedef struct stpy_torch {
+    PyObject *tensor;    /* the type torch.Tensor; NULL: torch was not needed yet */
+    PyObject *parameter; /* torch.nn.Parameter */
+    PyObject *dtypes[ST_DTYPE_COUNT + 1]; /* by st_dtype; NULL: this torch has none */
+    const void *exchange;                 /* DLPack's C exchange table; NULL: by capsules */
+    PyObject *from_capsule;               /* torch._C._from_dlpack */
+    uint32_t refused;                     /* bit d: this torch refuses dtype d through DLPack */
+} stpy_torch;
+
+typedef struct stpy_state {
+    st_context *context;
+    PyObject *error; /* SafetensorError */
+    PyTypeObject *file_type;
+    PyTypeObject *safe_open_type;
+    PyTypeObject *handle_type; /* _safe_open_handle */
+    PyTypeObject *slice_type;
+    PyTypeObject *meta_type;
+    PyTypeObject *spec_type;
+    PyTypeObject *memory_type;
+    PyTypeObject *writer_type;
+    PyObject *names[STPY_NAME_COUNT];
+    stpy_numpy numpy;
+    stpy_torch torch;
+} stpy_state;
+
+stpy_state *stpy_state_of_module(PyObject *module);
+/* The state behind an instance of one of our types, none of which can be subclassed. */
+stpy_state *stpy_state_of(PyObject *self);
+/* Imports `module` and gives its attribute. */
+PyObject *stpy_import(const char *module, const char *attribute);
+
+/* ------------------------------------------------------------------------------- errors.c */
+
+/* What failed, which decides the class and the beginning of the message. */
+enum stpy_action {
+    STPY_OPEN,        /* "Error while deserializing header: ..."; the system's refusals: OSError */
+    STPY_DESERIALIZE, /* "Error while deserializing: ..." */
+    STPY_READ,        /* SafetensorError with the library's message; the system's: OSError */
+    STPY_SAVE, /* "Error while serializing: ..."; the system's: both SafetensorError and OSError */
+    STPY_SLICE /* the library's message alone */
+};
+
+/* Raises what the library reported; `path` (NULL: none) becomes the OSError's filename. Always NULL. If a
+ * Python exception is already set (a callback raised it), that one stays. */
+void *stpy_raise(stpy_state *state, const st_error *error, enum stpy_action action, PyObject *path);
+/* Raises SafetensorError with a text made as by PyErr_Format. Always NULL. */
+void *stpy_raise_text(stpy_state *state, const char *format, ...);
+/* The same, of the class SafetensorIndexError, which is an IndexError as well. */
+void *stpy_raise_index(stpy_state *state, const char *format, ...);
+/* Makes the class SafetensorPermissionError (and so on for each of OSError's subclasses), or NULL with
+ * AttributeError for a name that is none of these: behind the module's __getattr__. */
+PyObject *stpy_error_class(stpy_state *state, PyObject *module, const char *name);
+
+/* ------------------------------------------------------------------------------- dtypes.c */
+
+/* One dtype's names elsewhere. */
+typedef struct stpy_dtype {
+    const char
+        *name; /* "float32": TensorSpec's, NumPy's, ml_dtypes' and torch's; F6: ml_dtypes' only */
+    uint8_t dl_code; /* DLPack: type code, bits, lanes */
+    uint8_t dl_bits;
+    uint8_t dl_lanes;
+    bool in_spec;  /* TensorSpec takes the name */
+    bool in_torch; /* torch has it, in some version */
+    bool in_numpy; /* NumPy has it itself; else ml_dtypes does */
+} stpy_dtype;
+
+/* The entry of a known dtype. */
+const stpy_dtype *stpy_dtype_of(st_dtype dtype);
+/* Finds a dtype by `name`; 0 if there is none. */
+st_dtype stpy_dtype_find(const char *name, size_t name_len);
+
+/* ---------------------------------------------------------------------------- arguments.c */
+
+enum stpy_framework { STPY_TORCH, STPY_NUMPY, STPY_TENSORFLOW, STPY_FLAX, STPY_MLX, STPY_PADDLE };
+enum stpy_backend { STPY_MMAP, STPY_PREAD };
+
+/* The arguments of safe_open, checked in upstream's order and with its texts. */
+typedef struct stpy_open_arguments {
+    PyObject *source; /* as given: a path, a file object, a descriptor or a buffer */
+    enum stpy_framework framework;
+    enum stpy_backend backend;
+    PyObject *device; /* owned: what torch takes ("cuda:0", 1), or NULL for the CPU */
+    bool packed;      /* F4 and F6 as bytes in NumPy, instead of one value per element */
+} stpy_open_arguments;
+
+/* Raises TypeError: `object` is not `wanted` ("an instance of 'str'"). Always NULL. */
+void *stpy_raise_type(const char *argument, PyObject *object, const char *wanted);
+/* Read one argument each; `object` NULL or None: the default. */
+int stpy_framework_read(stpy_state *state, PyObject *object, enum stpy_framework *out);
+int stpy_backend_read(stpy_state *state, PyObject *object, enum stpy_backend *out);
+/* NULL in *out for the CPU (also "cpu:0" and torch.device("cpu")). */
+int stpy_device_read(stpy_state *state, PyObject *object, enum stpy_framework framework,
+                     PyObject **out);
+/* "pytorch", "numpy": as in upstream's messages. */
+const char *stpy_framework_text(enum stpy_framework framework);
+
+/* Where to write or read. */
+typedef struct stpy_place {
+    PyObject *path;  /* owned bytes for the file system, or NULL */
+    PyObject *shown; /* owned str, for messages; or NULL */
+    PyObject *file;  /* borrowed file object, or NULL */
+    int fd;          /* descriptor, or -1 */
+} stpy_place;
+/* Accepts str, bytes and os.PathLike as a path, an object with fileno() or read/write as a file.
+ * A text-mode file with a working fileno() serves as well. */
+int stpy_place_read(stpy_state *state, PyObject *object, stpy_place *out);
+void stpy_place_release(stpy_place *place);
+
+/* ------------------------------------------------------------------------------- memory.c */
+
+/*
+ * _Memory: Python's reference to an st_buffer, for the buffer protocol. NumPy's arrays are views of it and
+ * keep it alive; it has no close(). Takes over one reference of `buffer`, also on failure.
+ */
+PyObject *stpy_memory_new(stpy_state *state, st_buffer *buffer, bool readonly);
+st_buffer *stpy_memory_buffer(PyObject *memory); /* borrowed */
+/* Fresh memory, not zeroed, in huge pages where it is large; `size` 0 gives an empty buffer. */
+st_buffer *stpy_buffer_alloc(stpy_state *state, uint64_t size);
+/* A buffer over an object that supports the buffer protocol, whose export is held for the buffer's whole
+ * life and given back under the GIL, whichever thread drops the last reference. */
+st_buffer *stpy_buffer_of_object(stpy_state *state, PyObject *object, bool *readonly);
+/* Asks for huge pages in fresh memory that is about to be filled. */
+void stpy_huge_pages(void *data, size_t size);
+
+/* --------------------------------------------------------------------------------- file.c */
+
+/*
+ * _File: an open file with what its tensors become. safe_open, PySafeSlice and prefetch loaders each
+ * hold a reference, so that slices outlive their file's close().
+ */
+typedef struct stpy_file {
+    PyObject_HEAD st_file *file;
+    PyObject *shown;   /* str: the name in messages */
+    PyObject *device;  /* what torch takes, or NULL: the CPU */
+    PyObject *convert; /* for frameworks behind NumPy: array -> tensor; NULL: not looked up yet */
+    PyObject *memory;  /* _Memory over `map`, once NumPy asked for it */
+    st_buffer *map;    /* private mapping, made at the first view; NULL: none yet */
+    uint8_t *given;    /* a bit per tensor of `map` that NumPy has been given */
+    enum stpy_framework framework;
+    enum stpy_backend backend;
+    bool packed;
+    bool readonly;   /* `map` may not be written to: a read-only buffer given with copy=False */
+    bool unmappable; /* mapping was refused once: read instead */
+    bool lent;       /* views of the caller's own memory are asked for, at any alignment */
+} stpy_file;
+
+/* Opens what `arguments->source` is. Checks the header; the framework is imported; no tensor is read. */
+stpy_file *stpy_file_open(stpy_state *state, const stpy_open_arguments *arguments);
+/* Opens over memory: takes one reference of `buffer` over, also on failure. */
+stpy_file *stpy_file_open_buffer(stpy_state *state, st_buffer *buffer, bool readonly,
+                                 const stpy_open_arguments *arguments);
+/* Finds a tensor; NULL with SafetensorError "File does not contain tensor NAME", or TypeError. */
+const st_tensor *stpy_file_find(stpy_file *self, PyObject *name);
+/* The private mapping, borrowed, and where a tensor lies in it. NULL without an exception: it cannot be
+ * mapped, read instead. */
+st_buffer *stpy_file_map(stpy_file *self);
+/* Keys in the order of the names; in data order; metadata as a dict or None. */
+PyObject *stpy_file_keys(stpy_file *self);
+PyObject *stpy_file_offset_keys(stpy_file *self);
+PyObject *stpy_file_metadata(stpy_file *self);
+/* The header's shape as a list, and its dtype code as a str. */
+PyObject *stpy_tensor_shape(const st_tensor *tensor);
+PyObject *stpy_tensor_dtype(stpy_file *self, const st_tensor *tensor);
+
+/* ------------------------------------------------------------------------------ deliver.c */
+
+/* A tensor's elements in memory, to become an array. `tensor` fields are those of the result. */
+typedef struct stpy_data {
+    st_dtype dtype;
+    uint32_t ndim;
+    const uint64_t *shape; /* in elements, as in the header: not halved for F4 */
+    uint64_t size;         /* bytes */
+    void *data;
+    st_buffer *buffer; /* borrowed: what keeps `data` alive */
+    PyObject *memory;  /* borrowed _Memory over `buffer`, or NULL: made when needed */
+    const char *name;  /* for messages; NULL: none */
+    size_t name_len;
+    bool readonly; /* the memory may not be written to */
+    bool counted;  /* `shape` counts the bytes of packed F4 or F6 already */
+} stpy_data;
+
+/* What a tensor, or a region of what stpy_file_counted gives for it, is to become; the memory is still missing. */
+stpy_data stpy_data_of(const stpy_file *self, const st_tensor *tensor, const st_region *region);
+/* Raises SafetensorError "tensor NAME: " and a text made as by PyErr_Format. Always NULL. */
+void *stpy_data_refuse(stpy_state *state, const stpy_data *data, const char *format, ...);
+/* The shape of a tensor as a tuple. */
+PyObject *stpy_shape_tuple(const uint64_t *shape, uint32_t ndim);
+/* The shape in bytes of packed F4 and F6, whose last dimension shrinks: `data->ndim` items into `out`. -1 with
+ * SafetensorError where it does not come to whole bytes. */
+int stpy_data_packed_shape(stpy_state *state, const stpy_data *data, uint64_t *out);
+
+/* The tensor as its framework counts it: F4 and F6 in torch, and in NumPy with `packed`, as U8 with the last dimension
+ * in bytes; any other is given back as it is. Indices and regions are made for this. *memory is given
+ * back with PyMem_Free, when the result is done with. */
+const st_tensor *stpy_file_counted(stpy_file *self, const st_tensor *tensor, void **memory);
+/* A whole tensor: as view or copy, as backend, framework and alignment ask. */
+PyObject *stpy_file_tensor(stpy_file *self, const st_tensor *tensor);
+/* The same in the host's memory, whatever the file's device. */
+PyObject *stpy_file_host_tensor(stpy_file *self, const st_tensor *tensor);
+/* Part of a tensor, read into memory of its own by the native engine: a region of what stpy_file_counted gives. */
+PyObject *stpy_file_part(stpy_file *self, const st_tensor *tensor, const st_region *region);
+/* Reads a tensor, or a part of it, without the GIL, in the host's order of bytes. */
+int stpy_file_fetch(stpy_file *self, const st_tensor *tensor, const st_region *region, void *dst,
+                    uint64_t size);
+/* An array of `framework` out of memory; `convert` as in stpy_file. */
+PyObject *stpy_data_array(stpy_state *state, const stpy_data *data, stpy_file *file);
+
+/* Elements lie in files the little-endian way. */
+static inline bool stpy_must_swap(st_dtype dtype)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    return st_dtype_bits(dtype) > 8;
+#else
+    (void)dtype;
+    return false;
+#endif
+}
+
+/* Whether the address is one that elements of the dtype may have. */
+static inline bool stpy_is_aligned(const void *data, st_dtype dtype)
+{
+    uint32_t itemsize = st_dtype_bits(dtype) / 8;
+    return itemsize <= 1 || (uintptr_t)data % itemsize == 0;
+}
+
+/* ------------------------------------------------------------------------------- tensors.c */
+
+/* All tensors, or those of `names` (a list of str; NULL: all), as a dict in data order. */
+PyObject *stpy_file_tensors(stpy_file *self, PyObject *names);
+
+/* ----------------------------------------------------------------------------- read_into.c */
+
+/* Reads a tensor, or a part of it, into the user's array or tensor of the same dtype and shape. */
+int stpy_file_read_into(stpy_file *self, const st_tensor *tensor, const st_region *region,
+                        PyObject *out);
+/* Checks that an array or tensor has this dtype and shape: -1 with SafetensorError that names both. */
+int stpy_data_match(stpy_state *state, const stpy_data *data, const uint64_t *shape,
+                    PyObject *dtype, PyObject *out);
+
+/* ----------------------------------------------------------------------- numpy.c, torch.c */
+
+/* Import the framework, once. */
+int stpy_numpy_load(stpy_state *state);
+int stpy_torch_load(stpy_state *state);
+/* NumPy's dtype object, borrowed; imports ml_dtypes where that has it. */
+PyObject *stpy_numpy_dtype(stpy_state *state, st_dtype dtype);
+/* An array over `data->memory`, or for unpacked F4 and F6 a new one. */
+PyObject *stpy_numpy_array(stpy_state *state, const stpy_data *data, bool packed);
+/* Where `out` wants `data`, whose memory is still missing, written to: *target NULL when only by assignment. -1
+ * with SafetensorError where dtype or shape differ. */
+int stpy_numpy_target(stpy_state *state, const stpy_data *data, bool packed, PyObject *out,
+                      void **target);
+int stpy_torch_target(stpy_state *state, const stpy_data *data, PyObject *out, void **target);
+/* A tensor with a storage of its own over `data`, which holds a reference of `data->buffer`. F4: torch's halved
+ * shape; F6, for which torch has no dtype: packed bytes as U8, the last dimension in bytes. */
+PyObject *stpy_torch_tensor(stpy_state *state, const stpy_data *data);
+/* The module's functions _use_exchange(use) and _refuse_dtypes(codes), by which tests choose the way into torch. */
+PyObject *stpy_use_exchange(PyObject *module, PyObject *use);
+PyObject *stpy_refuse_dtypes(PyObject *module, PyObject *codes);
+
+/* --------------------------------------------------------------------- gather.c and its kin */
+
+/* One tensor to write. */
+typedef struct stpy_entry {
+    const char *name; /* borrowed from `key` */
+    size_t name_len;
+    st_array array;  /* shape and strides are owned by the entries' arena; strides NULL: packed */
+    uint64_t size;   /* bytes of the packed elements */
+    PyObject *key;   /* owned */
+    PyObject *value; /* owned: keeps the memory alive */
+} stpy_entry;
+
+/* Which values a gatherer takes; any other is odd. */
+enum {
+    STPY_TAKE_SPECS = 1,
+    STPY_TAKE_NUMPY = 2,
+    STPY_TAKE_TORCH = 4,
+    STPY_TAKE_DLPACK = 8, /* of any other library */
+    STPY_TAKE_STRIDED =
+        16, /* torch tensors that are not contiguous; NumPy's arrays always may be so */
+    STPY_TAKE_ALL = 31
+};
+
+typedef struct stpy_entries {
+    stpy_entry *at;
+    size_t count;
+    size_t capacity;
+    void *arena; /* shapes and strides, in blocks; given back whole */
+} stpy_entries;
+
+/* Room for `n` dimensions that lives as long as the entries. */
+uint64_t *stpy_entries_dims(stpy_entries *entries, size_t n);
+void stpy_entries_release(stpy_entries *entries);
+
+/* What a gatherer says of one value. */
+enum stpy_gathered {
+    STPY_FAILED = -1, /* an exception is set */
+    STPY_ODD = 0,     /* not plain: the Python side has to make it plain, or refuse it */
+    STPY_PLAIN = 1
+};
+/* The exception that is set: clears one that says that a value is odd; out of memory and what is no
+ * Exception are failures. */
+int stpy_odd_error(void);
+/* Fill `entry->array`, `size` and `value`. Exact types only; anything with a hook of its own is odd. */
+int stpy_spec_gather(stpy_state *state, PyObject *value, stpy_entries *entries, stpy_entry *entry);
+int stpy_numpy_gather(stpy_state *state, PyObject *value, stpy_entries *entries, stpy_entry *entry);
+int stpy_torch_gather(stpy_state *state, PyObject *value, stpy_entries *entries, stpy_entry *entry);
+int stpy_dlpack_gather(stpy_state *state, PyObject *value, stpy_entries *entries,
+                       stpy_entry *entry);
+
+/* The same for memory that DLPack describes, on the host, of a dtype that is known: not `value`. */
+struct dl_tensor;
+int stpy_dl_gather(const struct dl_tensor *tensor, st_dtype dtype, stpy_entries *entries,
+                   stpy_entry *entry);
+
+/* A dict of specs, arrays and tensors as entries. *odd receives (a new reference) the first key whose value
+ * is odd, or NULL; then `out` is empty. `take`: STPY_TAKE_... */
+int stpy_gather(stpy_state *state, PyObject *dict, unsigned take, stpy_entries *out,
+                PyObject **odd);
+/* One value as an entry without a key. */
+int stpy_gather_value(stpy_state *state, PyObject *value, unsigned take, stpy_entries *entries,
+                      stpy_entry *entry);
+/* Describes an entry's memory whose `shape` is set: sets `size`, and `strides` to NULL where they are those
+ * of packed elements. False: its size in bits exceeds 64 bits. */
+bool stpy_entry_measure(stpy_entry *entry);
+/* Whether two of the entries share memory, by an interval sort with a running maximum. */
+bool stpy_entries_overlap(const stpy_entries *entries);
+
+/* -------------------------------------------------------------------- spec.c, save.c, writer.c */
+
+/* A sequence of integers from 0 to 2^64-1; *out is given back with PyMem_Free. */
+int stpy_shape_read(PyObject *object, uint64_t **out, uint32_t *ndim);
+/* What save.c and writer.c share: the metadata (a dict of str, or None) into a writer; a sink over `target`,
+ * which is a path, a descriptor or a file object. */
+int stpy_metadata_add(stpy_state *state, st_writer *writer, PyObject *metadata);
+st_sink *stpy_sink_open(stpy_state *state, const stpy_place *place, bool durable);
+/* A sink that hands its bytes to an object's write(), under the GIL. The thread that writes must be the one
+ * that called, with `*thread` its state, NULL while it holds the GIL. */
+st_sink *stpy_file_sink(stpy_state *state, PyObject *file, PyThreadState **thread);
+
+/* ------------------------------------------------------------------------------- dlpack.c */
+
+/* A legacy capsule ("dltensor"), or a versioned one, over `data`. */
+PyObject *stpy_dlpack_capsule(stpy_state *state, const stpy_data *data, bool versioned);
+
+/* -------------------------------------------------------- functions and types of the module */
+
+PyObject *stpy_serialize(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *stpy_serialize_file(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *stpy_save(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *stpy_deserialize(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *stpy_load(PyObject *module, PyObject *args, PyObject *kwargs);
+/* prefetch.c and check.c. */
+PyObject *stpy_read_many(PyObject *module, PyObject *args);
+PyObject *stpy_read_many_into(PyObject *module, PyObject *args);
+PyObject *stpy_part_of(PyObject *module, PyObject *args);
+PyObject *stpy_check(PyObject *module, PyObject *args);
+
+extern PyType_Spec stpy_file_spec, stpy_safe_open_spec, stpy_handle_spec, stpy_slice_spec,
+    stpy_meta_spec, stpy_tensor_spec_spec, stpy_memory_spec, stpy_writer_spec;
+
+/* safe_open.c and slice.c to each other. */
+PyObject *stpy_slice_new(stpy_file *file, const st_tensor *tensor);
+PyObject *stpy_meta_new(stpy_file *file, const st_tensor *tensor);
+
+/* index.c: a Python index as st_index items. */
+enum stpy_index_kind {
+    STPY_INDEX_FAILED = -1,
+    STPY_INDEX_BASIC = 0, /* integers, slices, Ellipsis, None */
+    STPY_INDEX_OTHER = 1  /* arrays, masks, ...: the framework's own indexing is asked */
+};
+typedef struct stpy_index {
+    st_index items[64];
+    size_t count;
+    bool empty_list; /* the index was [] */
+} stpy_index;
+/* Judges and converts; big integers saturate in slices, as NumPy's do. `strict`: a stop beyond the dimension in a
+ * slice without start and step is refused with upstream's pinned text. What is BASIC lies within `tensor`. */
+int stpy_index_read(stpy_state *state, PyObject *object, const st_tensor *tensor, bool strict,
+                    stpy_index *out);
+/* Whether torch takes the slices in it: it refuses negative steps, and breaks on huge numbers. Never fails. */
+bool stpy_index_suits_torch(stpy_state *state, PyObject *object);
+
+#endif

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A file's tensors read into the user's own arrays, tensors and buffers. */
+#include "extension.h"
+
+int stpy_data_match(stpy_state *state, const stpy_data *data, const uint64_t *shape,
+                    PyObject *dtype, PyObject *out)
+{
+    PyObject *wanted = stpy_shape_tuple(shape, data->ndim);
+    PyObject *own_shape = wanted ? PyObject_GetAttr(out, state->names[STPY_NAME_shape]) : NULL;
+    PyObject *own_dtype = own_shape ? PyObject_GetAttr(out, state->names[STPY_NAME_dtype]) : NULL;
+    int same = own_dtype ? PyObject_RichCompareBool(own_dtype, dtype, Py_EQ) : -1;
+    if (same == 1)
+        same = PyObject_RichCompareBool(own_shape, wanted, Py_EQ);
+    if (same == 0)
+        (void)stpy_data_refuse(state, data, "out has dtype %S and shape %S, the tensor %S and %S",
+                               own_dtype, own_shape, dtype, wanted);
+    Py_XDECREF(own_dtype);
+    Py_XDECREF(own_shape);
+    Py_XDECREF(wanted);
+    return same == 1 ? 0 : -1;
+}
+
+/* What kind of memory the user offers. */
+enum place_kind { PLACE_BYTES, PLACE_NUMPY, PLACE_TORCH };
+
+/* Whether `object` is an instance of a type of `module`, which is not imported for the question: nobody has an
+ * instance of what is not. */
+static int is_of(stpy_state *state, PyObject *object, const char *module,
+                 int (*load)(stpy_state *state), PyObject *const *type)
+{
+    if (!*type) {
+        PyObject *modules = PyImport_GetModuleDict();
+        if (!PyDict_GetItemString(modules, module))
+            return 0;
+        if (load(state))
+            return -1;
+    }
+    return PyObject_IsInstance(object, *type);
+}
+
+static int place_kind_of(stpy_state *state, PyObject *out)
+{
+    int is = is_of(state, out, "torch", stpy_torch_load, &state->torch.tensor);
+    if (is)
+        return is < 0 ? -1 : PLACE_TORCH;
+    is = is_of(state, out, "numpy", stpy_numpy_load, &state->numpy.ndarray);
+    return is < 0 ? -1 : is ? PLACE_NUMPY : PLACE_BYTES;
+}
+
+/* Reads into any writable memory of the right size. */
+static int read_into_bytes(stpy_state *state, stpy_file *self, const st_tensor *tensor,
+                           const st_region *region, PyObject *out)
+{
+    const stpy_data data = stpy_data_of(self, tensor, region);
+    Py_buffer export;
+    if (PyObject_GetBuffer(out, &export, PyBUF_WRITABLE))
+        return -1;
+    int failed = -1;
+    if ((uint64_t) export.len != data.size)
+        (void)stpy_data_refuse(state, &data, "out has %zd bytes, the tensor %llu", export.len,
+                               (unsigned long long)data.size);
+    else
+        failed = stpy_file_fetch(self, tensor, region, export.buf, data.size);
+    PyBuffer_Release(&export);
+    return failed;
+}
+
+/* Assigns an array of its own to one that cannot be read into: strided, on a device, of another type. */
+static int assign(stpy_state *state, enum place_kind kind, const stpy_data *data, bool packed,
+                  PyObject *out)
+{
+    PyObject *done = NULL;
+    if (kind == PLACE_NUMPY) {
+        PyObject *array = stpy_numpy_array(state, data, packed);
+        int failed = array ? PyObject_SetItem(out, Py_Ellipsis, array) : -1;
+        Py_XDECREF(array);
+        return failed;
+    }
+    PyObject *tensor = stpy_torch_tensor(state, data);
+    /* Detached, as one may not write to what autograd watches. */
+    PyObject *plain = tensor ? PyObject_CallMethod(out, "detach", NULL) : NULL;
+    if (plain)
+        done = PyObject_CallMethod(plain, "copy_", "O", tensor);
+    Py_XDECREF(plain);
+    Py_XDECREF(tensor);
+    Py_XDECREF(done);
+    return done ? 0 : -1;
+}
+
+static int read_and_assign(stpy_state *state, stpy_file *self, const st_tensor *tensor,
+                           const st_region *region, enum place_kind kind, PyObject *out)
+{
+    stpy_data data = stpy_data_of(self, tensor, region);
+    data.buffer = stpy_buffer_alloc(state, data.size);
+    if (!data.buffer)
+        return -1;
+    data.data = st_buffer_data(data.buffer);
+    int failed = stpy_file_fetch(self, tensor, region, data.data, data.size);
+    if (!failed)
+        failed = assign(state, kind, &data, self->packed, out);
+    st_buffer_release(data.buffer);
+    return failed;
+}
+
+int stpy_file_read_into(stpy_file *self, const st_tensor *tensor, const st_region *region,
+                        PyObject *out)
+{
+    stpy_state *state = stpy_state_of((PyObject *)self);
+    const stpy_data data = stpy_data_of(self, tensor, region);
+    int kind = place_kind_of(state, out);
+    void *target = NULL;
+    if (kind < 0)
+        return -1;
+    if (kind == PLACE_BYTES)
+        return read_into_bytes(state, self, tensor, region, out);
+    if (kind == PLACE_NUMPY ? stpy_numpy_target(state, &data, self->packed, out, &target)
+                            : stpy_torch_target(state, &data, out, &target))
+        return -1;
+    if (data.size == 0)
+        return 0;
+    if (target)
+        return stpy_file_fetch(self, tensor, region, target, data.size);
+    return read_and_assign(state, self, tensor, region, (enum place_kind)kind, out);
+}
