@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 
-.PHONY: all demo test install clean fuzz bench format lint amalgamation
+.PHONY: all demo test test-frameworks test-consumers wheel install clean fuzz bench format lint amalgamation
 
 all:
 	@scripts/setup build
@@ -20,6 +20,21 @@ demo:
 test:
 	@scripts/setup test
 	@scripts/test $(PRESETS)
+
+# The Python package with TensorFlow, PaddlePaddle, MLX and jax, each in an environment of its own.
+test-frameworks:
+	@scripts/setup frameworks
+	@scripts/test-frameworks
+
+# The programs that use safetensors, with this package and with upstream's.
+test-consumers:
+	@scripts/setup consumers
+	@scripts/test-consumers
+
+# The Python package as an sdist and a wheel that install elsewhere, in build/dist.
+wheel:
+	@scripts/setup wheel
+	@scripts/wheel
 
 install: all
 	@cmake --install build/release --prefix $(PREFIX)

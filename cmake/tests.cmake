@@ -5,7 +5,7 @@
 # source tree or the build itself and so is run once, not in every preset.
 
 set(tests ${PROJECT_SOURCE_DIR}/tests)
-set(oracle_python ${PROJECT_SOURCE_DIR}/build/oracle-0.8/bin/python)
+set(oracle_python ${PROJECT_SOURCE_DIR}/build/oracle-0.8.0/bin/python)
 find_package(Python3 3.9 REQUIRED COMPONENTS Interpreter)
 find_path(CMOCKA_INCLUDE_DIR cmocka.h REQUIRED)
 find_library(CMOCKA_LIBRARY cmocka REQUIRED)
@@ -129,6 +129,29 @@ if(NOT CMAKE_CROSSCOMPILING OR CMAKE_SYSTEM_PROCESSOR STREQUAL "i686")
     endif()
     st_add_test(${folder}.${stem} LABELS ${labels}
       COMMAND sh ${tests}/support/pytest.sh ${oracle_python} ${source})
+  endforeach()
+endif()
+
+# The Python package, out of the build, with the frameworks of a virtual environment. With sanitizers their
+# runtime has to be there before Python, and before torch's libstdc++; what Python itself leaks is its own.
+if(ST_PYTHON)
+  set(venv_python ${PROJECT_SOURCE_DIR}/build/venv-python/bin/python)
+  set(python_environment PYTHONPATH=${PROJECT_BINARY_DIR}/python)
+  if(CMAKE_C_FLAGS MATCHES "-fsanitize=address")
+    execute_process(COMMAND ${CMAKE_C_COMPILER} -print-file-name=libclang_rt.asan-x86_64.so
+                    OUTPUT_VARIABLE asan_runtime OUTPUT_STRIP_TRAILING_WHITESPACE)
+    execute_process(COMMAND ${CMAKE_C_COMPILER} -print-file-name=libstdc++.so.6
+                    OUTPUT_VARIABLE cxx_runtime OUTPUT_STRIP_TRAILING_WHITESPACE)
+    list(APPEND python_environment "LD_PRELOAD=${asan_runtime} ${cxx_runtime}"
+         ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1)
+  endif()
+  file(GLOB python_tests CONFIGURE_DEPENDS ${tests}/python/test_*.py)
+  foreach(source IN LISTS python_tests)
+    cmake_path(GET source STEM stem)
+    string(REGEX REPLACE "^test_" "" stem ${stem})
+    st_add_test(python.${stem} LABELS python COMMAND
+      ${CMAKE_CROSSCOMPILING_EMULATOR} ${CMAKE_COMMAND} -E env ${python_environment}
+      sh ${tests}/support/pytest.sh ${venv_python} ${source})
   endforeach()
 endif()
 

@@ -21,7 +21,7 @@ for path in paths:
     for match in REFUSED.finditer(code):
         if match[1] not in MAY_CALL.get(path, ()):
             tree.report(path, line_of(code, match.start()), f"calls {match[1]}()")
-for path in tree.files("src", "cli"):
+for path in tree.files("src", "cli", "python"):
     if not path.startswith(("src/format/", "src/quant/")):
         code = tree.code(path)
         for match in DTYPE_CASE.finditer(code):

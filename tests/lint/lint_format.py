@@ -13,7 +13,7 @@ except FileNotFoundError:
 if " 14." not in version:
     print(f"skipped: needs clang-format 14, not {version.strip() or 'none'}")
     sys.exit(77)
-paths = tree.files("src", "cli", "include", "tests", "fuzz", "bench", "examples",
+paths = tree.files("src", "cli", "python", "include", "tests", "fuzz", "bench", "examples",
                    ext=(".c", ".h", ".cpp", ".hpp"))
 checked = subprocess.run(["clang-format", "--dry-run", "--Werror", *paths], cwd=tree.root,
                          capture_output=True, text=True)

@@ -10,7 +10,7 @@ UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 SPDX = "SPDX-License-Identifier: Apache-2.0"
 
 tree = Tree(sys.argv[1])
-paths = tree.files("src", "cli", "include", "tests", "fuzz", "bench", "examples",
+paths = tree.files("src", "cli", "python", "include", "tests", "fuzz", "bench", "examples",
                    ext=(".c", ".h", ".cpp", ".hpp"))
 for path in paths:
     text = tree.read(path)

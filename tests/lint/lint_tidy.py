@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""clang-tidy, with the short list of .clang-tidy, finds nothing in src/ and cli/."""
+"""clang-tidy, with the short list of .clang-tidy, finds nothing in src/, cli/ and python/."""
 import json
 import os
 import subprocess
@@ -17,7 +17,7 @@ except FileNotFoundError:
     sys.exit(77)
 with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as file:
     compiled = [os.path.relpath(entry["file"], tree.root) for entry in json.load(file)]
-paths = sorted({path for path in compiled if path.startswith(("src/", "cli/"))})
+paths = sorted({path for path in compiled if path.startswith(("src/", "cli/", "python/"))})
 
 
 def tidy(path):

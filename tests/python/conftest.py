@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files to test with, made by hand: json and struct, and nothing of what is tested."""
+
+import json
+import struct
+
+import hypothesis
+import numpy as np
+import pytest
+
+# No test depends on time, and none leaves a folder behind.
+hypothesis.settings.register_profile("tests", deadline=None, database=None, print_blob=True)
+hypothesis.settings.load_profile("tests")
+
+CODES = {
+    "bool": "BOOL",
+    "uint8": "U8",
+    "int8": "I8",
+    "uint16": "U16",
+    "int16": "I16",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "uint32": "U32",
+    "int32": "I32",
+    "float32": "F32",
+    "uint64": "U64",
+    "int64": "I64",
+    "float64": "F64",
+    "complex64": "C64",
+}
+
+
+def entry_of(value):
+    """Gives dtype code, shape and bytes of an array, or of a tuple of just these."""
+    if isinstance(value, tuple):
+        return value
+    array = np.asarray(value)
+    return CODES[array.dtype.name], list(array.shape), array.tobytes()
+
+
+def file_bytes(tensors, metadata=None, *, pad=8):
+    """Gives a file's bytes. The data lies in the order of the dict; the header's length is a multiple of `pad`."""
+    header, data = {}, b""
+    if metadata is not None:
+        header["__metadata__"] = metadata
+    for name, value in tensors.items():
+        code, shape, content = entry_of(value)
+        header[name] = {"dtype": code, "shape": list(shape), "data_offsets": [len(data), len(data) + len(content)]}
+        data += content
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % pad)
+    return struct.pack("<Q", len(text)) + text + data
+
+
+@pytest.fixture
+def model_bytes():
+    """The function above: `model_bytes({"a": array, "b": ("BF16", [2], b"....")}, metadata)`."""
+    return file_bytes
+
+
+@pytest.fixture
+def model(tmp_path):
+    """Writes such a file, and gives its path."""
+
+    def write(tensors, metadata=None, *, name="model.safetensors", pad=8):
+        path = tmp_path / name
+        path.write_bytes(file_bytes(tensors, metadata, pad=pad))
+        return path
+
+    return write

@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory: what arrays lie in, how much of it, and what happens where there is none."""
+
+import gc
+import mmap
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+import weakref
+
+import numpy as np
+import pytest
+
+from safetensors import safe_open
+from safetensors import _safetensors_rust as extension
+
+A = np.arange(12, dtype="float32").reshape(3, 4)
+
+
+def run(program, *arguments):
+    """The lines that a fresh interpreter prints."""
+    code = "import gc, resource, sys\nfrom safetensors import safe_open, _safetensors_rust\n" + textwrap.dedent(program)
+    result = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+    assert result.returncode == 0, (result.returncode, result.stderr)
+    return result.stdout.splitlines()
+
+
+def test_the_type(model):
+    with safe_open(model({"a": A}), "np") as f:
+        memory = f.get_tensor("a").base
+    kind = type(memory)
+    assert kind.__name__ == "_Memory" and kind.__module__ == "safetensors"
+    with pytest.raises(TypeError, match="cannot create"):
+        kind()
+    with pytest.raises(TypeError):
+        type("Sub", (kind,), {})
+    with pytest.raises(TypeError):
+        kind.anything = 1
+    with pytest.raises(TypeError):
+        pickle.dumps(memory)
+    view = memoryview(memory)
+    assert view.format == "B" and view.ndim == 1 and view.c_contiguous and not view.readonly
+    with pytest.raises(TypeError):
+        weakref.ref(memory)
+
+
+@pytest.mark.parametrize("backend", ["mmap", "pread"])
+def test_what_is_read_is_aligned(model, backend):
+    tensors = {str(i): np.arange(i, dtype="uint8") for i in (1, 63, 1000)} | {
+        "large": np.arange(3 << 20, dtype="uint8")
+    }
+    with safe_open(model(tensors), "np", backend="pread") as f:
+        for name, wanted in tensors.items():
+            array = f.get_tensor(name)
+            assert array.__array_interface__["data"][0] % 64 == 0
+            np.testing.assert_array_equal(array, wanted)
+        # Memory of huge pages starts at one.
+        assert f.get_tensor("large").__array_interface__["data"][0] % (2 << 20) == 0
+
+
+def sparse_file(path, size):
+    """A file of zeros that takes no room."""
+    header = b'{"t":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (size, size)
+    header += b" " * (-len(header) % 8)
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with open(path, "r+b") as f:
+        f.seek(8 + len(header) + size - 1)
+        f.write(b"\x07")
+    return path
+
+
+def overcommit():
+    try:
+        with open("/proc/sys/vm/overcommit_memory") as f:
+            return f.read().strip()
+    except OSError:
+        return ""
+
+
+@pytest.mark.skipif(overcommit() not in ("0", "1"), reason="this system reserves memory for private mappings")
+@pytest.mark.parametrize("framework", ["np", "pt"])
+def test_a_file_larger_than_memory(tmp_path, framework):
+    """Private mappings reserve nothing: upstream's fails at a file larger than memory and swap."""
+    if framework == "pt":
+        pytest.importorskip("torch")
+    size = 1 << 40
+    with safe_open(sparse_file(tmp_path / "huge.safetensors", size), framework) as f:
+        tensor = f.get_tensor("t")
+        assert tensor.shape == (size,) and int(tensor[-1]) == 7 and int(tensor[size // 2]) == 0
+        tensor[5] = 3
+        assert int(tensor[5]) == 3
+        assert int(f.get_tensors()["t"][-1]) == 7
+
+
+LIMITED = """
+    framework, how = sys.argv[2:]
+    exec("import torch" if framework == "pt" else "import numpy")
+    data = bytearray(open(sys.argv[1], "rb").read()) if how == "load" else None
+    f = safe_open(sys.argv[1], framework, backend="pread")
+    small = f.get_tensor("small")
+    with open("/proc/self/statm") as statm:
+        used = int(statm.read().split()[0]) * resource.getpagesize()
+    limit = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), limit[1]))
+    def attempt():
+        if how == "get_tensor":
+            f.get_tensor("large")
+        elif how == "get_tensors":
+            f.get_tensors()
+        elif how == "part":
+            f.get_slice("large")[1:]
+        else:
+            _safetensors_rust._load(data, framework, copy=True)
+    for enabled in (True, False):
+        gc.enable() if enabled else gc.disable()
+        try:
+            attempt()
+        except MemoryError:
+            print("MemoryError", gc.isenabled() == enabled)
+    resource.setrlimit(resource.RLIMIT_AS, limit)
+    attempt()
+    print(small.sum())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS")
+@pytest.mark.parametrize("framework", ["np", "pt"])
+@pytest.mark.parametrize("how", ["get_tensor", "get_tensors", "part", "load"])
+def test_no_memory_is_a_memory_error(model, framework, how):
+    if framework == "pt":
+        pytest.importorskip("torch")
+    path = model({"small": np.uint8([1, 2]), "large": np.zeros(200 << 20, "uint8")})
+    out = run(LIMITED, path, framework, how)
+    assert out[:2] == ["MemoryError True"] * 2
+    assert "3" in out[2]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS")
+@pytest.mark.parametrize("framework", ["np", "pt"])
+def test_what_cannot_be_mapped_is_read(model, framework):
+    if framework == "pt":
+        pytest.importorskip("torch")
+    path = model({"large": np.zeros(200 << 20, "uint8"), "small": np.uint8([1, 2])})
+    out = run(
+        """
+        exec("import torch" if sys.argv[2] == "pt" else "import numpy")
+        with safe_open(sys.argv[1], sys.argv[2], backend="pread") as f:
+            f.get_tensor("small")
+        f = safe_open(sys.argv[1], sys.argv[2])
+        with open("/proc/self/statm") as statm:
+            used = int(statm.read().split()[0]) * resource.getpagesize()
+        limit = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), limit[1]))
+        tensor = f.get_tensor("small")
+        tensor[0] = 9
+        print(f.get_tensor("small").tolist(), f.get_tensors(["small"])["small"].tolist())
+        with open("/proc/self/maps") as maps:
+            print(sum(line.rstrip().endswith(sys.argv[1]) for line in maps))
+        """,
+        path,
+        framework,
+    )
+    assert out == ["[1, 2] [1, 2]", "0"]
+
+
+def test_a_second_mapping_that_is_refused_is_a_copy(model):
+    path = model({"large": np.arange(4 << 20, dtype="uint8"), "rest": np.zeros(200 << 20, "uint8")})
+    out = run(
+        """
+        import numpy
+        f = safe_open(sys.argv[1], "np")
+        first = f.get_tensor("large")
+        with open("/proc/self/statm") as statm:
+            used = int(statm.read().split()[0]) * resource.getpagesize()
+        limit = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), limit[1]))
+        first[:] = 1
+        second = f.get_tensor("large")
+        print(second[:5].tolist(), first[:5].tolist(), second.base is first.base)
+        """,
+        path,
+    )
+    assert out == ["[0, 1, 2, 3, 4] [1, 1, 1, 1, 1] False"]
+
+
+def operations(path):
+    """What allocates, as functions, with the number of mappings of the file that each leaves."""
+    content = path.read_bytes()
+    with safe_open(path, "np") as f:
+        yield f.get_tensors, 1
+        part = f.get_slice("a")
+        yield lambda: part[1:2], 1
+        yield part.__dlpack__, 1
+        out = np.zeros((3, 4), "float32")
+        yield lambda: f.get_tensor("a", out=out), 1
+        yield lambda: f.get_tensors(["f4", "a"]), 1
+    del f, part
+    with safe_open(path, "np", backend="pread") as f:
+        yield f.get_tensors, 0
+        yield lambda: f.get_tensor("bf"), 0
+    yield lambda: extension._load(content, "np"), 0
+    yield lambda: extension._load(bytearray(content), "np"), 0
+    yield lambda: extension._load(content, "np", packed=True), 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_every_allocation_of_pythons_may_fail(model):
+    hooks = pytest.importorskip("_testcapi")
+    pytest.importorskip("ml_dtypes")
+    path = model({"a": A, "b": np.int16([1, 2, 3]), "f4": ("F4", [4], b"ab"), "bf": ("BF16", [2], b"abcd")})
+    for operation, mapped in operations(path):
+        operation()
+        failed = 0
+        for n in range(200):
+            hooks.set_nomemory(n, n + 1)
+            try:
+                operation()
+            except MemoryError:
+                failed += 1
+            finally:
+                hooks.remove_mem_hooks()
+            assert gc.isenabled()
+        assert failed
+        with open("/proc/self/maps") as maps:
+            assert sum(line.rstrip().endswith(str(path)) for line in maps) == mapped
+        operation()
+
+
+def resident_kib():
+    with open("/proc/self/status") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("VmRSS"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+@pytest.mark.parametrize("framework", ["np", "pt"])
+@pytest.mark.parametrize("backend", ["mmap", "pread"])
+def test_nothing_is_kept_over_many_loads(model, framework, backend):
+    if framework == "pt":
+        pytest.importorskip("torch")
+    path = model({"a": np.ones(1 << 20, "float32"), "b": A, "f4": ("F4", [64], bytes(32))})
+    content = path.read_bytes()
+
+    def load():
+        with safe_open(path, framework, backend=backend) as f:
+            f.get_tensors(), f.get_tensor("a"), f.get_tensor("a"), f.get_slice("a")[1:]
+        extension._load(content, framework)
+        extension._load(bytearray(content), framework)
+        extension.deserialize(content)
+
+    for _ in range(3):
+        load()
+    gc.collect()
+    before = resident_kib()
+    for _ in range(50):
+        load()
+    gc.collect()
+    # 50 times 4 MiB would show.
+    assert resident_kib() - before < 40 << 10
+
+
+def test_a_view_of_a_large_file_takes_no_memory(tmp_path):
+    path = sparse_file(tmp_path / "large.safetensors", 1 << 30)
+    before = resident_kib()
+    with safe_open(path, "np") as f:
+        array = f.get_tensor("t")
+    assert resident_kib() - before < 20 << 10
+    assert array[-1] == 7
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview, mmap.mmap, np.ndarray])
+def test_writable_memory_is_seen_and_held(model_bytes, kind):
+    content = model_bytes({"a": A})
+    if kind is mmap.mmap:
+        data = mmap.mmap(-1, len(content))
+        data[:] = content
+    elif kind is np.ndarray:
+        data = np.frombuffer(bytearray(content), "uint8")
+    else:
+        data = kind(bytearray(content))
+    array = extension._load(data, "np")["a"]
+    assert array.flags.writeable
+    array[0, 0] = 42
+    assert bytes(data)[-A.nbytes :][:4] == np.float32(42).tobytes()
+    if kind is mmap.mmap:
+        with pytest.raises(BufferError):
+            data.close()
+        del array
+        data.close()
+    elif kind is bytearray:
+        with pytest.raises(BufferError):
+            data.clear()
+        del array
+        data.clear()
+
+
+def test_the_last_reference_may_go_with_an_exception_on_its_way(model_bytes):
+    class Data(bytearray):
+        pass
+
+    data = Data(model_bytes({"a": A}))
+    gone = weakref.ref(data)
+    try:
+        kept = extension._load(data, "np")
+        del data
+        gc.collect()
+        assert gone() is not None
+        try:
+            raise KeyError("first")
+        finally:
+            del kept
+    except KeyError as error:
+        assert error.args == ("first",)
+    assert gone() is None
+
+
+def test_nothing_to_read_is_not_read(model, tmp_path):
+    path = model({"empty": np.zeros((0, 3), "float32")})
+    assert os.path.getsize(path) % 8 == 0
+    for backend in ("mmap", "pread"):
+        with safe_open(path, "np", backend=backend) as f:
+            assert f.get_tensors()["empty"].shape == (0, 3) and f.get_tensor("empty").shape == (0, 3)

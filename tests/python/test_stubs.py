@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The types that checkers see: against the package as it is, and by a checker's own tests."""
+
+import importlib.util
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import safetensors
+from safetensors import _safetensors_rust
+
+pytest.importorskip("mypy")
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "python" / "safetensors"
+
+# What a user of the package writes, in mypy's strictest mode.
+PROGRAM = """
+import io
+import pathlib
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+import numpy as np
+import torch
+
+import safetensors
+import safetensors.numpy
+import safetensors.torch
+from safetensors import PrefetchLoader, PySafeSlice, SafetensorError, TensorMeta, TensorSpec, TensorStream
+from safetensors import check, deserialize, safe_open, serialize, serialize_file
+
+
+def names(path: pathlib.Path) -> List[str]:
+    with safe_open(path, framework="pt", device="cpu", backend="pread") as f:
+        assert len(f) and "a" in f and not f.closed
+        tensor = f["a"]
+        part: PySafeSlice = f.get_slice("a")
+        shape: List[int] = part.get_shape()
+        dtype: str = part.get_dtype()
+        meta: TensorMeta = f.get_tensor_meta("a")
+        offsets: Tuple[int, int] = meta.data_offsets
+        metadata: Optional[Dict[str, str]] = f.metadata()
+        everything: Dict[str, Any] = f.get_tensors(["a"])
+        reveal_type(f.keys())
+        del tensor, shape, dtype, offsets, metadata, everything
+        print(part[1:, ::2])
+        return [name for name in f]
+
+
+def stream(path: str) -> Iterator[Tuple[str, Any]]:
+    with safe_open(path, "np") as f, f.prefetch({"a": slice(1, 2), "b": None}, threads=4) as loader:
+        one: PrefetchLoader = loader
+        tensors: TensorStream = iter(one)
+        yield from tensors
+
+
+def arrays(data: bytes) -> Dict[str, np.ndarray[Any, Any]]:
+    safetensors.numpy.save_file({"a": np.zeros(2)}, "a.safetensors", {"k": "v"}, durable=True)
+    written: bytes = safetensors.numpy.save({"a": np.zeros(2)})
+    loaded: Dict[str, np.ndarray[Any, Any]] = safetensors.numpy.load(bytearray(written), copy=False)
+    loaded |= safetensors.numpy.load_file("a.safetensors", keys=["a"], prefix="a", packed=True)
+    return loaded | safetensors.numpy.load(data)
+
+
+def tensors(model: torch.nn.Module) -> Dict[str, torch.Tensor]:
+    safetensors.torch.save_file(model.state_dict(), "b.safetensors", shared="clone", contiguous=True)
+    safetensors.torch.save_model(model, "b.safetensors")
+    missing, unexpected = safetensors.torch.load_model(model, "b.safetensors", strict=False)
+    if missing or unexpected:
+        raise SafetensorError("incomplete")
+    return safetensors.torch.load_file("b.safetensors", device="cpu", backend="mmap")
+
+
+def raw(spec: TensorSpec) -> List[Tuple[str, Dict[str, Any]]]:
+    spec = TensorSpec(dtype="float32", shape=(2, 2), data_ptr=spec.data_ptr, data_len=16)
+    serialize_file({"a": spec}, pathlib.Path("c.safetensors"), metadata={"k": "v"})
+    report = check(io.BytesIO(serialize({"a": spec})))
+    return deserialize(serialize({"a": spec})) if report.ok else []
+
+
+version: str = safetensors.__version__
+"""
+
+# Each line is a mistake.
+MISTAKES = """
+from safetensors import PySafeSlice, TensorSpec, safe_open, serialize
+safe_open("a")
+safe_open("a", "pt", backend=1)
+safe_open("a", "pt").get_tensor(1)
+safe_open("a", "pt").nothing
+TensorSpec("float32", [1], 1, 4)
+TensorSpec(dtype="float32", shape=[1], data_ptr=1, data_len=4).dtype = "F32"
+serialize({"a": b""})
+serialize({}, {"a": 1})
+class Mine(safe_open): ...
+"""
+
+
+@pytest.fixture(scope="module")
+def checker(tmp_path_factory):
+    """Runs one of mypy's programs; what is known of other packages is kept from run to run."""
+    folder = tmp_path_factory.mktemp("mypy")
+    # torch alone would take minutes.
+    config = "[mypy]\nignore_missing_imports = true\n[mypy-torch.*,jax.*,flax.*]\nfollow_imports = skip\n"
+    (folder / "mypy.ini").write_text(f"{config}follow_imports_for_stubs = true\n")
+    environment = {name: str(pathlib.Path(safetensors.__file__).parents[1]) for name in ("PYTHONPATH", "MYPYPATH")}
+
+    def run(module, *options):
+        return subprocess.run(
+            [sys.executable, "-m", module, *options], cwd=folder, capture_output=True, text=True, env=environment
+        )
+
+    def check(program, *options):
+        (folder / "program.py").write_text(program)
+        return run("mypy", "--config-file=mypy.ini", "--cache-dir=cache", *options, "program.py")
+
+    check.folder, check.run = folder, run
+    return check
+
+
+def test_programs_pass_in_the_strictest_mode(checker):
+    result = checker(PROGRAM, "--strict")
+    assert result.returncode == 0, result.stdout
+    assert 'Revealed type is "list[str]"' in result.stdout.replace("builtins.", "")
+
+
+def test_mistakes_are_found(checker):
+    result = checker(MISTAKES)
+    found = {int(line.split(":")[1]) for line in result.stdout.splitlines() if ": error:" in line}
+    assert found == set(range(3, MISTAKES.count("\n") + 1)), result.stdout
+
+
+def test_types_are_those_of_the_package(checker):
+    # Modules whose framework need not be here.
+    absent = ("flax", "tensorflow", "mlx", "paddle")
+    (checker.folder / "absent").write_text("".join(f"safetensors.{name}\n" for name in absent))
+    result = checker.run(
+        "mypy.stubtest", "--mypy-config-file=mypy.ini", "--allowlist=absent", "--ignore-unused-allowlist", "safetensors"
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_descriptions_are_those_of_the_extension():
+    spec = importlib.util.spec_from_file_location("stubs", ROOT / "scripts" / "stubs.py")
+    stubs = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(stubs)
+    text = (PACKAGE / "_safetensors_rust.pyi").read_text()
+    assert stubs.described(text, _safetensors_rust) == text, "run scripts/stubs.py"
+
+
+def test_everything_public_is_typed():
+    text = (PACKAGE / "__init__.pyi").read_text()
+    public = [name for name in dir(safetensors) if not name.startswith("_")]
+    modules = {path.stem for path in PACKAGE.glob("*.py")}
+    assert [name for name in public if f" as {name}\n" not in text and name not in modules] == []
