@@ -75,7 +75,7 @@ class Results:
     def __init__(self, label):
         self.notes = []
         found = {}
-        for what in ("open", "memory", "instructions", "slice", "save", "inspect"):
+        for what in ("open", "memory", "instructions", "slice", "save", "inspect", "python"):
             notes, found[what] = load(what, label)
             self.notes += [note for note in notes if note not in self.notes]
         self.open = {(r["case"], r["what"], r["who"]): r for r in found["open"]}
@@ -83,6 +83,7 @@ class Results:
         self.slice = {(r["case"], r["who"]): r for r in found["slice"]}
         self.save = {(r["case"], r["who"]): r for r in found["save"]}
         self.inspect = {(r["case"], r["who"]): r for r in found["inspect"]}
+        self.python = {(r["case"], r["who"]): r for r in found["python"]}
         self.memory = {}
         self.upstream_memory = {}
         for row in found["memory"]:
@@ -144,6 +145,10 @@ def stats_cases(results):
     if not found:
         raise KeyError("stats")
     return found
+
+
+def python_speed(results, case):
+    return 1 / results.python[case, "ours"]["x_upstream"]
 
 
 # (what, at most or at least, limit, unit, how)
@@ -213,6 +218,25 @@ GOALS = [
      lambda r: inspect_against(r, "hash-xxh3-file", "pread+xxh3-1")),
     ("XXH3 of 16 tensors on 4 cores, faster than on one", ">=", 2.8, "x",
      lambda r: inspect_speed(r, "hash-xxh3-tensors", "ours-4", "x_one_thread")),
+] + [
+    (f"Python: {text}", ">=", limit, "x", lambda r, case=case: python_speed(r, case)) for text, limit, case in (
+        ("open and keys of 100 000 tensors, faster than upstream", 10, "open-100000"),
+        ("the same of 100 tensors", 3, "open-100"),
+        ("torch `load_file` of 20 000 tiny tensors", 15, "torch-load-20000"),
+        ("torch `get_tensor`", 10, "torch-get-tensor"),
+        ("NumPy `load_file` of 1 GiB", 100, "numpy-load-1GiB"),
+        ("NumPy `load_file` of 1 GiB, every byte touched", 5, "numpy-load-touch-1GiB"),
+        ("NumPy `load` of 512 MiB of bytes", 3, "numpy-load-bytes-512MiB"),
+        ("torch `load` of 512 MiB of bytes", 3, "torch-load-bytes-512MiB"),
+        ("NumPy `save_file` of 10 000 small tensors", 8, "numpy-save-10000"),
+        ("torch `save_file` of 10 000 small tensors", 20, "torch-save-10000"),
+        ("`save_file` of 1 GiB", 2, "numpy-save-1GiB"),
+        ("`save` of 512 MiB to bytes", 4, "numpy-save-bytes-512MiB"),
+        ("`get_slice` of 16 rows of 4 096, pread", 20, "slice-pread-16-rows"),
+        ("`import safetensors`", 1, "import"))
+] + [
+    ("Python: memory of its own that NumPy `load_file` of 1 GiB takes", "<=", 0.1, "GB",
+     lambda r: r.python["numpy-load-1GiB", "ours"]["bytes_peak"] / 1e9),
 ]
 
 
@@ -297,6 +321,14 @@ def saves(results):
     return table(("case", "", "ms", "least", "GB/s", "speed, x the case's first", "x upstream"), rows)
 
 
+def python(results):
+    rows = [(case, who, number(row["ns_median"] / 1e3), number(row["ns_min"] / 1e3),
+             *(number(1 / row[base]) if row[base] != "" else "" for base in ("x_upstream", "x_ceiling")),
+             number(row["bytes_peak"] / 1e6))
+            for (case, who), row in results.python.items()]
+    return table(("case", "", "µs", "least", "speed, x upstream", "x ceiling", "memory, MB"), rows)
+
+
 def inspections(results):
     cases = list(dict.fromkeys(case for case, _ in results.inspect))
     whos = list(dict.fromkeys(who for _, who in results.inspect))
@@ -311,7 +343,7 @@ def page(results, label):
     yield from goals(results)
     parts = (("Opening", opens, results.open), ("Memory and hostile headers", memory, results.memory),
              ("Instructions", instructions, results.instructions), ("Column slices", slices, results.slice), ("Saving", saves, results.save),
-             ("Statistics and hashes", inspections, results.inspect))
+             ("Statistics and hashes", inspections, results.inspect), ("The Python package", python, results.python))
     for title, part, rows in parts:
         if rows:
             yield f"### {title}"
