@@ -4,12 +4,6 @@
 
 #include <limits.h>
 #include <stdlib.h>
-#ifdef __unix__
-# include <sys/mman.h>
-#endif
-
-/* From this size on memory is asked for in huge pages: its first touch costs more than the copy. */
-#define HUGE_PAGE ((uintptr_t)2 << 20)
 
 typedef struct saving {
     stpy_state *state;
@@ -171,20 +165,6 @@ static PyObject *save_to_place(saving *self, const stpy_place *place, bool durab
     Py_RETURN_NONE;
 }
 
-/* The huge pages inside a block of memory. */
-static void advise_huge(void *data, size_t size)
-{
-#ifdef MADV_HUGEPAGE
-    uintptr_t begin = ((uintptr_t)data + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
-    uintptr_t end = ((uintptr_t)data + size) & ~(HUGE_PAGE - 1);
-    if (begin < end)
-        (void)madvise((void *)begin, end - begin, MADV_HUGEPAGE);
-#else
-    (void)data;
-    (void)size;
-#endif
-}
-
 static PyObject *save_to_bytes(saving *self)
 {
     st_error error;
@@ -201,7 +181,7 @@ static PyObject *save_to_bytes(saving *self)
     st_sink *sink;
     st_status status;
     Py_BEGIN_ALLOW_THREADS
-    advise_huge(data, (size_t)size);
+    stpy_huge_pages(data, (size_t)size);
     status = st_sink_open_memory(data, (size_t)size, &options, &sink, &error);
     if (status == ST_OK) {
         status = file_write(self, sink, &error);

@@ -2,8 +2,11 @@
 """What the two packages are asked, in a process of each of them. It reads a pickled (function, arguments) at a time and
 answers with plain data. What is imported as `safetensors` here is what is tested, or what it is held against."""
 
+import copy  # noqa: F401 (as io, for the expressions of the test)
 import importlib
+import importlib.util
 import inspect
+import io  # noqa: F401
 import os
 import pickle
 import sys
