@@ -17,6 +17,8 @@
 
 /* As many links in a row as Linux itself follows. */
 #define LINKS_MAX 40
+/* So often the place of a file that others keep replacing is looked at. */
+#define LOOKS_MAX 100
 
 /* A name in a directory that is held open. */
 typedef struct place {
@@ -91,23 +93,39 @@ static int place_find(const char *path, place *out)
     return failed;
 }
 
-/* Finds the place of a file of which `seen` is known already, if it is there. Following the links by hand
- * must end at the same file as the kernel's doing so: /proc has links that only the kernel can follow. */
-static int place_check(const char *path, const st__os_info *seen, place *out, bool *there)
+/* Whether what the path leads to by hand is what the kernel finds there: 0; ESTALE: not now. */
+static int place_compare(const char *path, const place *at, bool *there)
 {
-    st__os_info found;
-    int failed = place_find(path, out);
-    if (failed)
-        return failed;
-    failed = st__os_info_at(out->directory, out->name, true, &found);
-    *there = failed == 0;
-    if (failed == ENOENT && !seen)
-        return 0;
-    if (failed == 0 && seen && (found.device != seen->device || found.inode != seen->inode))
-        failed = ESTALE;
-    if (failed)
-        st__os_close(out->directory);
-    return failed == ENOENT ? ESTALE : failed;
+    st__os_info kernel, hand;
+    int no_kernel = st__os_info_at(ST__OS_HERE, path, true, &kernel);
+    int no_hand = st__os_info_at(at->directory, at->name, true, &hand);
+    *there = no_kernel == 0;
+    if (no_kernel && no_kernel != ENOENT)
+        return no_kernel;
+    if (no_hand && no_hand != ENOENT)
+        return no_hand;
+    if (no_kernel != no_hand)
+        return ESTALE;
+    if (*there && (kernel.device != hand.device || kernel.inode != hand.inode))
+        return ESTALE;
+    return 0;
+}
+
+/* Finds the place of a file, and whether there is one. Following the links by hand must end at the same file
+ * as the kernel's doing so: /proc has links that only the kernel can follow. Others may replace the file
+ * between the two looks; then it is looked at again. */
+static int place_check(const char *path, place *out, bool *there)
+{
+    int failed = ESTALE;
+    for (int looks = 0; failed == ESTALE && looks < LOOKS_MAX; looks++) {
+        failed = place_find(path, out);
+        if (failed)
+            return failed;
+        failed = place_compare(path, out, there);
+        if (failed)
+            st__os_close(out->directory);
+    }
+    return failed;
 }
 
 /* ---------------------------------------------------------------------- the new file */
@@ -284,8 +302,8 @@ static st_status new_file_open(replacement *r, const st_sink_options *options, s
                           "%s: its access rights cannot be handed on", r->sink->name);
 }
 
-static st_status replace_open(const char *path, const st__os_info *seen,
-                              const st_sink_options *options, st_sink **out, st_error *error)
+static st_status replace_open(const char *path, const st_sink_options *options, st_sink **out,
+                              st_error *error)
 {
     st_context *context = options ? options->context : NULL;
     bool there = false;
@@ -298,7 +316,7 @@ static st_status replace_open(const char *path, const st__os_info *seen,
         st__free(context, r, sizeof *r);
         return status;
     }
-    int failed = place_check(path, seen, &r->at, &there);
+    int failed = place_check(path, &r->at, &there);
     r->fresh = !there;
     status = failed ? cannot_open(failed, r->sink->name, error) : new_file_open(r, options, error);
     if (status != ST_OK) {
@@ -339,11 +357,11 @@ st_status st_sink_open(const char *path, const st_sink_options *options, st_sink
         return cannot_open(EEXIST, name, error);
     int failed = st__os_info_at(ST__OS_HERE, path, true, &info);
     if (failed == ENOENT)
-        return replace_open(path, NULL, options, out, error);
+        return replace_open(path, options, out, error);
     if (failed)
         return cannot_open(failed, name, error);
     switch (info.kind) {
-    case ST__OS_REGULAR: return replace_open(path, &info, options, out, error);
+    case ST__OS_REGULAR: return replace_open(path, options, out, error);
     case ST__OS_FIFO:
     case ST__OS_CHARACTER: return stream_open(path, name, options, out, error);
     case ST__OS_DIRECTORY: return cannot_open(EISDIR, name, error);

@@ -56,11 +56,18 @@ static st_status file_read(void *self, uint64_t offset, const st_segment *segmen
     if (failed)
         return st__fail_errno(error, ST_ERR_IO, failed, offset + done,
                               "%s: cannot be read at byte %" PRIu64, name, offset + done);
-    if (done < size)
-        return st__fail(error, ST_ERR_SHORT_READ, offset + done,
-                        "%s: the file ends at byte %" PRIu64 ", %" PRIu64
-                        " bytes missing; it was cut off after it was opened",
-                        name, offset + done, size - done);
+    if (done < size) {
+        /* A read that begins behind the end does not tell where that is. */
+        st__os_info info;
+        uint64_t end = offset + done;
+        if (done == 0 && st__os_info_fd(fd_of(self), &info) == 0 && info.size < end)
+            end = info.size;
+        return st__fail(error, ST_ERR_SHORT_READ, end,
+                        "%s: the file ends at byte %" PRIu64
+                        ", and was to be read up to byte %" PRIu64
+                        "; it was cut off after it was opened",
+                        name, end, offset + size);
+    }
     return ST_OK;
 }
 

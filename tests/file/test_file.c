@@ -381,11 +381,11 @@ static void test_short_message(void **state)
     sample_store(&own);
     CHECK_OK(st_file_open(own.path, &(st_open_options){.name = "f"}, &file, &error));
     assert_int_equal(truncate(own.path, (off_t)own.data_offset + 200), 0);
-    snprintf(
-        want, sizeof want,
-        "f: tensor \"m\": the file ends at byte %zu, 40 bytes missing; it was cut off after it "
-        "was opened",
-        own.data_offset + 200);
+    snprintf(want, sizeof want,
+             "f: tensor \"m\": the file ends at byte %zu, and was to be read up to byte %zu; it "
+             "was cut off after it "
+             "was opened",
+             own.data_offset + 200, own.data_offset + 240);
     CHECK_ERR_TEXT(st_file_read(file, sample_find(file, "m"), NULL, got, 240, &error),
                    ST_ERR_SHORT_READ, own.data_offset + 200, want);
     st_file_close(file);
