@@ -21,36 +21,21 @@ PIECE_COUNT = 4
 # Devices whose module in torch has streams and events as CUDA's has.
 _WITH_EVENTS = ("cuda", "xpu", "npu", "musa")
 
-_TORCH_DTYPES = {
-    "BOOL": "bool",
-    "U8": "uint8",
-    "I8": "int8",
-    "U16": "uint16",
-    "I16": "int16",
-    "U32": "uint32",
-    "I32": "int32",
-    "U64": "uint64",
-    "I64": "int64",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "F32": "float32",
-    "F64": "float64",
-    "C64": "complex64",
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2",
-    "F8_E8M0": "float8_e8m0fnu",
-    "F8_E4M3FNUZ": "float8_e4m3fnuz",
-    "F8_E5M2FNUZ": "float8_e5m2fnuz",
-    "F6_E2M3": "uint8",
-    "F6_E3M2": "uint8",
-    "F4": "float4_e2m1fn_x2",
-}
-
 
 def _torch() -> Any:
     import torch
 
     return torch
+
+
+def _torch_dtype(code: str) -> Any:
+    """What a dtype of the header becomes. F6, which torch lacks, comes as bytes."""
+    from .torch import _TYPES
+
+    dtype = _TYPES.get("U8" if code.startswith("F6_") else code)
+    if dtype is None:
+        raise SafetensorError(f"Dtype not understood: {code}")
+    return dtype
 
 
 # ------------------------------------------------------------------------------------- errors
@@ -88,7 +73,8 @@ def resolve(device: Any) -> Any:
             found = torch.device(f"{found.type}:{getattr(torch, found.type).current_device()}")
         torch.empty(0, device=found)
     except Exception as error:
-        raise SafetensorError(f"device {device} is invalid: {error}") from error
+        first_line = str(error).partition("\n")[0]
+        raise SafetensorError(f"device {device} is invalid: {first_line}") from error
     return found
 
 
@@ -223,10 +209,7 @@ class _Target:
     def __init__(self, file: Any, name: str, index: Any, device: Any):
         torch = _torch()
         shape, self.size = _native._part_of(file, name, index)
-        code = file.get_slice(name).get_dtype()
-        self.dtype: Any = getattr(torch, _TORCH_DTYPES.get(code, ""), None)
-        if self.dtype is None:
-            raise SafetensorError(f"Dtype not understood: {code}")
+        self.dtype = _torch_dtype(file.get_slice(name).get_dtype())
         self.name = name
         self.index = index
         self.device = device
@@ -343,10 +326,17 @@ def _read_torch(file: Any, names: List[str], indices: List[Any], device: Any) ->
 # -------------------------------------------------------------------------------------- paddle
 
 
+def paddle_place(device: Any) -> Any:
+    """What Paddle takes, where it may be torch's name for it or number of it."""
+    if isinstance(device, int):
+        return f"gpu:{device}"
+    return device.replace("cuda", "gpu", 1) if isinstance(device, str) else device
+
+
 def _read_paddle(file: Any, names: List[str], indices: List[Any], device: Any) -> List[Any]:
     import paddle
 
-    place = str(device).replace("cuda", "gpu", 1) if not isinstance(device, int) else f"gpu:{device}"
+    place = paddle_place(device)
     results = _native._read_many(file, names, indices)
     for i, result in enumerate(results):
         if not isinstance(result, Exception):

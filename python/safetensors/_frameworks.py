@@ -1,16 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an array becomes in the frameworks that are reached through NumPy: jax, TensorFlow, MLX and Paddle."""
 
-import mmap
-import os
 import re
 from importlib import import_module
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Union
+from typing import Any, Callable, Optional, Sequence
 
-from ._safetensors_rust import SafetensorError, safe_open
-
-# What offers its memory as a buffer; collections.abc.Buffer has a name for it from Python 3.12 on.
-Buffer = Union[bytes, bytearray, memoryview, mmap.mmap]
+from ._safetensors_rust import SafetensorError
 
 # From this size on jax.device_put is faster than jnp.asarray; below, slower.
 _LARGE = 1 << 20
@@ -41,28 +36,6 @@ def converter(framework: str) -> Converter:
         dtypes that NumPy lacks: the bytes as a flat `uint8` array and the header's dtype and shape.
     """
     return _MAKERS[framework]()
-
-
-def load_file_as(
-    framework: str,
-    filename: Union[str, os.PathLike],
-    *,
-    backend: str,
-    keys: Optional[Iterable[str]],
-    prefix: Optional[str],
-    packed: bool,
-) -> Dict[str, Any]:
-    """The tensors of a file that `keys` and `prefix` select, on the CPU."""
-    with safe_open(filename, framework, backend=backend, packed=packed) as f:
-        return f.get_tensors(selected(f, keys, prefix))
-
-
-def selected(f: Any, keys: Optional[Iterable[str]], prefix: Optional[str]) -> Optional[List[str]]:
-    """The names that `keys` and `prefix` leave of a file's, in data order; None for all."""
-    if keys is None and prefix is None:
-        return None
-    names = f.offset_keys() if keys is None else keys
-    return [name for name in names if name.startswith(prefix or "")]
 
 
 def version_of(module: Any) -> tuple[int, ...]:
@@ -176,3 +149,50 @@ _MAKERS = {
     "mlx": _mlx,
     "paddle": _paddle,
 }
+
+
+def index_torch(tensor: Any, index: Any) -> Any:
+    """
+    Indexes a tensor of torch as NumPy would: also by slices that run backwards or count beyond 64 bits.
+
+    Args:
+        tensor (`torch.Tensor`):
+            The whole tensor.
+        index (`Any`):
+            What stands between the brackets.
+
+    Returns:
+        `torch.Tensor`: The part; a copy where a slice runs backwards.
+    """
+    items = list(index) if isinstance(index, tuple) else [index]
+    spans = [_dims_of(item) for item in items]
+    rest = tensor.ndim - sum(spans)
+    turned, dim = [], 0
+    for place, item in enumerate(items):
+        if isinstance(item, slice) and dim < tensor.ndim:
+            items[place], backwards = _forward(item, tensor.shape[dim])
+            turned += [dim] if backwards else []
+        dim += rest if item is Ellipsis else spans[place]
+    return (tensor.flip(turned) if turned else tensor)[tuple(items)]
+
+
+def _dims_of(item: Any) -> int:
+    """How many dimensions of the tensor an item of an index takes."""
+    if item is None or item is Ellipsis or isinstance(item, bool):
+        return 0
+    if isinstance(item, (slice, int)):
+        return 1
+    if not hasattr(item, "dtype"):
+        item = import_module("numpy").asarray(item)
+    return item.ndim if str(item.dtype).endswith("bool") else 1
+
+
+def _forward(item: slice, size: int) -> tuple[slice, bool]:
+    """A slice that takes the same of a dimension, or of the dimension turned round: then True."""
+    start, _, step = item.indices(size)
+    count = len(range(*item.indices(size)))
+    if count == 0:
+        return slice(0, 0), False
+    first = size - 1 - start if step < 0 else start
+    step = min(abs(step), size)
+    return slice(first, first + (count - 1) * step + 1, step), item.indices(size)[2] < 0

@@ -426,13 +426,12 @@ class PrefetchLoader(metaclass=_Final):
                 plan.changed.wait()
             if plan.closed:
                 raise SafetensorError("prefetch loader closed")
-            if item.state == _READY:
+            ready = item.state == _READY
+            if ready:
                 result = plan.pool.hand_out(plan, item)
             else:
-                item.state, result = _TAKEN, _TAKEN
-        if result is _TAKEN:
-            result = plan.read([item])[0]
-        return _given(result)
+                item.state = _TAKEN
+        return _given(result if ready else plan.read([item])[0])
 
     def __iter__(self) -> "TensorStream":
         if self._plan.closed:
@@ -582,10 +581,10 @@ def start(file: Any, plan: Optional[Dict[str, Any]], device: Any, threads: int) 
     threads = operator.index(threads)
     if threads < 0:
         raise OverflowError("can't convert negative int to unsigned")
-    device = _resolved(file, device)
     items = _planned(file, plan)
     if not items:
         raise SafetensorError("prefetch plan selects no tensors")
+    device = _resolved(file, device)
     loader = object.__new__(PrefetchLoader)
     loader._plan = _Plan(_pool, file, items, device, max(threads, 1))
     _pool.add(loader._plan)

@@ -379,9 +379,9 @@ class safe_open(_OpenFile):
     valid after it was closed.
 
     Args:
-        filename (`str`, `os.PathLike` or a file object):
+        filename (`str`, `os.PathLike`, `int`, file object or buffer):
             The file. Of a file object the descriptor is used, from the start of the file;
-            one without a descriptor is read.
+            one without a descriptor is read. A buffer holds the bytes of a file.
         framework (`str`):
             What the tensors become: `"pt"`, `"np"`, `"tf"`, `"flax"` (or `"jax"`),
             `"mlx"` or `"paddle"`.

@@ -2,7 +2,8 @@
 """Writing a file tensor by tensor, so that they need not all be in memory at once."""
 
 import os
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple, Union
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple, Union
 
 from ._safetensors_rust import SafetensorError, TensorSpec, _Writer
 
@@ -15,6 +16,28 @@ def check_target(filename: Any) -> None:
         raise TypeError("filename must be a path, a descriptor or a file object, not None")
 
 
+@contextmanager
+def _begun(
+    target: Any, layout: Mapping[str, Any], metadata: Optional[Dict[str, str]], durable: bool
+) -> Iterator[_Writer]:
+    """A writer that has been told what will come. The file appears where the block ends, and not where it fails."""
+    writer = _Writer(target, metadata, durable=durable)
+    try:
+        for name, like in layout.items():
+            writer.add(name, *description(like))
+        writer.begin()
+        yield writer
+        writer.finish()
+    finally:
+        writer.close()
+
+
+def _write_plain(writer: _Writer, name: str, tensor: Any, plain: Plainer) -> None:
+    value, _alive = plain(name, tensor)
+    if writer.write(name, value) is NotImplemented:
+        raise SafetensorError(f"tensor {name!r}: {type(tensor)} cannot be saved")
+
+
 def write(
     tensors: Iterable[Tuple[str, Any]],
     target: Union[str, os.PathLike, int, Any],
@@ -24,21 +47,11 @@ def write(
     plain: Plainer,
 ) -> None:
     """Writes what `layout` announces and `tensors` yields; the file appears whole or not at all."""
-    writer = _Writer(target, metadata, durable=durable)
-    try:
-        for name, like in layout.items():
-            writer.add(name, *description(like))
-        writer.begin()
+    with _begun(target, layout, metadata, durable) as writer:
         for name, tensor in tensors:
             if writer.write(name, tensor) is NotImplemented:
-                value, alive = plain(name, tensor)
-                if writer.write(name, value) is NotImplemented:
-                    raise SafetensorError(f"tensor {name!r}: {type(tensor)} cannot be saved")
-                del value, alive
+                _write_plain(writer, name, tensor, plain)
             del tensor  # before the next one is asked for
-        writer.finish()
-    finally:
-        writer.close()
 
 
 def write_in_order(
@@ -50,19 +63,9 @@ def write_in_order(
     plain: Plainer,
 ) -> None:
     """Writes a dict whose values are made plain one at a time, in the order of the file."""
-    writer = _Writer(target, metadata, durable=durable)
-    try:
-        for name, like in layout.items():
-            writer.add(name, *description(like))
-        writer.begin()
+    with _begun(target, layout, metadata, durable) as writer:
         for name in writer.names():
-            value, alive = plain(name, tensors[name])
-            if writer.write(name, value) is NotImplemented:
-                raise SafetensorError(f"tensor {name!r}: {type(tensors[name])} cannot be saved")
-            del value, alive
-        writer.finish()
-    finally:
-        writer.close()
+            _write_plain(writer, name, tensors[name], plain)
 
 
 def description(like: Any) -> Tuple[str, List[int]]:

@@ -9,7 +9,8 @@ import numpy as np
 from jax import Array
 
 from . import numpy, safe_open  # noqa: F401
-from ._frameworks import Buffer, converter, load_file_as
+from ._frameworks import converter
+from ._loading import Buffer, load_file_as, Source
 from ._safetensors_rust import _load
 
 
@@ -100,7 +101,7 @@ def load(data: Buffer, *, packed: bool = False) -> Dict[str, Array]:
 
 
 def load_file(
-    filename: Union[str, os.PathLike],
+    filename: Source,
     *,
     backend: str = "mmap",
     keys: Optional[Iterable[str]] = None,
@@ -134,7 +135,7 @@ def load_file(
     loaded = load_file("./my_folder/bert.safetensors")
     ```
     """
-    return load_file_as("flax", filename, backend=backend, keys=keys, prefix=prefix, packed=packed)
+    return load_file_as("flax", filename, keys, prefix, backend=backend, packed=packed)
 
 
 def _np2jnp(numpy_dict: Dict[str, np.ndarray]) -> Dict[str, Array]:

@@ -8,7 +8,8 @@ import mlx.core as mx
 import numpy as np
 
 from . import TensorSpec, numpy, safe_open  # noqa: F401
-from ._frameworks import Buffer, converter, load_file_as
+from ._frameworks import converter
+from ._loading import Buffer, load_file_as, Source
 from ._safetensors_rust import _load
 
 
@@ -101,7 +102,7 @@ def load(data: Buffer, *, packed: bool = False) -> Dict[str, mx.array]:
 
 
 def load_file(
-    filename: Union[str, os.PathLike],
+    filename: Source,
     *,
     backend: str = "mmap",
     keys: Optional[Iterable[str]] = None,
@@ -135,7 +136,7 @@ def load_file(
     loaded = load_file("./my_folder/bert.safetensors")
     ```
     """
-    return load_file_as("mlx", filename, backend=backend, keys=keys, prefix=prefix, packed=packed)
+    return load_file_as("mlx", filename, keys, prefix, backend=backend, packed=packed)
 
 
 def _np2mx(numpy_dict: Dict[str, np.ndarray]) -> Dict[str, mx.array]:

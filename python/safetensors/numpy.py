@@ -9,8 +9,7 @@ import numpy as np
 
 from . import TensorSpec, deserialize, safe_open, serialize, serialize_file  # noqa: F401
 from . import _stream
-from ._frameworks import Buffer, selected
-from ._into import load_into
+from ._loading import Buffer, load_file_as, Source
 from ._safetensors_rust import SafetensorError, _load, _save
 
 Target = Union[str, os.PathLike, int, Any]
@@ -269,7 +268,7 @@ def load(data: Buffer, *, copy: Optional[bool] = None, packed: bool = False) -> 
 
 
 def load_file(
-    filename: Union[str, os.PathLike],
+    filename: Source,
     *,
     backend: str = "mmap",
     keys: Optional[Iterable[str]] = None,
@@ -308,9 +307,7 @@ def load_file(
     loaded = load_file("./my_folder/bert.safetensors")
     ```
     """
-    with safe_open(filename, framework="np", backend=backend, packed=packed) as f:
-        names = selected(f, keys, prefix)
-        return f.get_tensors(names) if out is None else load_into(f, names, out)
+    return load_file_as("np", filename, keys, prefix, out=out, backend=backend, packed=packed)
 
 
 def _view2np(safeview: Iterable[Tuple[str, Dict[str, Any]]]) -> Dict[str, np.ndarray]:

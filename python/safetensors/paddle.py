@@ -9,7 +9,9 @@ import numpy as np
 import paddle
 
 from . import TensorSpec, deserialize, numpy, safe_open, serialize, serialize_file  # noqa: F401
-from ._frameworks import Buffer, converter, load_file_as
+from ._device import paddle_place
+from ._frameworks import converter
+from ._loading import Buffer, load_file_as, Source
 from ._safetensors_rust import _load, _save
 
 
@@ -108,7 +110,7 @@ def load(
 
 
 def load_file(
-    filename: Union[str, os.PathLike],
+    filename: Source,
     device: Any = "cpu",
     *,
     backend: str = "mmap",
@@ -145,7 +147,7 @@ def load_file(
     loaded = load_file("./my_folder/bert.safetensors")
     ```
     """
-    tensors = load_file_as("paddle", filename, backend=backend, keys=keys, prefix=prefix, packed=packed)
+    tensors = load_file_as("paddle", filename, keys, prefix, backend=backend, packed=packed)
     return _moved(tensors, device)
 
 
@@ -153,8 +155,9 @@ def _moved(tensors: Dict[str, paddle.Tensor], device: Any) -> Dict[str, paddle.T
     """Takes each tensor to the device, letting go of it on the CPU at once."""
     if device is None or device == "cpu" or getattr(device, "is_cpu_place", bool)():
         return tensors
+    place = paddle_place(device)
     for name in tensors:
-        tensors[name] = tensors[name].to(device)
+        tensors[name] = tensors[name].to(place)
     return tensors
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 from . import numpy, safe_open  # noqa: F401
-from ._frameworks import Buffer, converter, load_file_as
+from ._frameworks import converter
+from ._loading import Buffer, load_file_as, Source
 from ._safetensors_rust import _load
 
 
@@ -99,7 +100,7 @@ def load(data: Buffer, *, packed: bool = False) -> Dict[str, tf.Tensor]:
 
 
 def load_file(
-    filename: Union[str, os.PathLike],
+    filename: Source,
     *,
     backend: str = "mmap",
     keys: Optional[Iterable[str]] = None,
@@ -133,7 +134,7 @@ def load_file(
     loaded = load_file("./my_folder/bert.safetensors")
     ```
     """
-    return load_file_as("tf", filename, backend=backend, keys=keys, prefix=prefix, packed=packed)
+    return load_file_as("tf", filename, keys, prefix, backend=backend, packed=packed)
 
 
 def _np2tf(numpy_dict: Dict[str, np.ndarray]) -> Dict[str, tf.Tensor]:

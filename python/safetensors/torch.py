@@ -10,8 +10,7 @@ import torch
 
 from . import TensorSpec, deserialize, safe_open, serialize, serialize_file  # noqa: F401
 from . import _stream
-from ._frameworks import Buffer, selected
-from ._into import load_into
+from ._loading import Buffer, load_file_as, Source
 from ._safetensors_rust import SafetensorError, _load, _save
 
 Target = Union[str, os.PathLike, int, Any]
@@ -207,8 +206,7 @@ def _check_shared(tensors: Dict[str, torch.Tensor]) -> None:
         raise RuntimeError(
             f"Some tensors share memory: {failing}. Each would be saved in full, and loaded as separate tensors."
             " Save a model with `save_model`, which keeps one of each group, or say which you want:"
-            " `shared='alias'` to keep one, `shared='clone'` to save each. More on it:"
-            " https://huggingface.co/docs/safetensors/torch_shared_tensors"
+            " `shared='alias'` to keep one, `shared='clone'` to save each."
         )
 
 
@@ -280,13 +278,34 @@ def _to_ndarray(tensor: torch.Tensor) -> Tuple[Any, torch.Tensor]:
 # ---------------------------------------------------------------------------------------------- saving
 
 
+def _check_alias(name: str, kept: str, tensors: Dict[str, torch.Tensor], metadata: Dict[str, str]) -> None:
+    """Refuses what could not be told from the kept tensor and the metadata."""
+    one, other = tensors[name], tensors[kept]
+    if (one.data_ptr(), one.shape, one.stride(), one.dtype) != (
+        other.data_ptr(),
+        other.shape,
+        other.stride(),
+        other.dtype,
+    ):
+        raise RuntimeError(
+            f"`{name}` shares memory with `{kept}`, but is another view of it, so that `{kept}` cannot stand for it;"
+            " `shared='clone'` saves both"
+        )
+    if metadata.get(name, kept) != kept:
+        raise ValueError(f"the metadata has the key `{name}` already, under which the alias `{kept}` is to be kept")
+
+
 def _aliased(
-    tensors: Dict[str, torch.Tensor], metadata: Optional[Dict[str, str]]
+    tensors: Dict[str, torch.Tensor], metadata: Optional[Dict[str, str]], is_model: bool
 ) -> Tuple[Dict[str, torch.Tensor], Optional[Dict[str, str]]]:
-    """One tensor of each group that shares memory, and metadata that tells which name stands for which."""
+    """One tensor of each group that shares memory, and metadata that tells which name stands for which. A model
+    makes its views itself when it is loaded, and the user's metadata wins."""
     removed = {name: kept for kept, names in _duplicates(tensors).items() for name in names}
     if not removed:
         return tensors, metadata
+    if not is_model:
+        for name, kept in removed.items():
+            _check_alias(name, kept, tensors, metadata or {})
     return {k: v for k, v in tensors.items() if k not in removed}, {**removed, **(metadata or {})}
 
 
@@ -302,8 +321,8 @@ def _save_odd(
     _check_values(tensors)
     if shared == "error":
         _check_shared(tensors)
-    elif shared == "alias":
-        tensors, metadata = _aliased(tensors, metadata)
+    elif shared != "clone":
+        tensors, metadata = _aliased(tensors, metadata, is_model=shared == "model")
     for name, tensor in tensors.items():
         _check_tensor(name, tensor, contiguous)
     saved = _save(tensors, target, metadata, durable=durable, only="pt", strided=contiguous)
@@ -326,7 +345,7 @@ def _save_any(
     durable: bool = False,
 ) -> Any:
     """The bytes, where there is no target."""
-    if shared not in ("error", "clone", "alias"):
+    if shared not in ("error", "clone", "alias", "model"):
         raise ValueError(f"shared must be 'error', 'clone' or 'alias', not {shared!r}")
     if not isinstance(tensors, dict):
         _check_values(tensors)
@@ -463,7 +482,7 @@ def save_stream(
 
 
 def load_file(
-    filename: Union[str, os.PathLike],
+    filename: Source,
     device: Union[str, int, torch.device] = "cpu",
     *,
     backend: str = "mmap",
@@ -500,9 +519,7 @@ def load_file(
     loaded = load_file("./my_folder/bert.safetensors")
     ```
     """
-    with safe_open(filename, framework="pt", device=device, backend=backend) as f:
-        names = selected(f, keys, prefix)
-        return f.get_tensors(names) if out is None else load_into(f, names, out)
+    return load_file_as("pt", filename, keys, prefix, out=out, device=device, backend=backend)
 
 
 def load(data: Buffer, *, copy: Optional[bool] = None) -> Dict[str, torch.Tensor]:
@@ -553,7 +570,7 @@ def _view2torch(safeview: Iterable[Tuple[str, Dict[str, Any]]]) -> Dict[str, tor
 
 def save_model(
     model: torch.nn.Module,
-    filename: str,
+    filename: Union[str, os.PathLike],
     metadata: Optional[Dict[str, str]] = None,
     force_contiguous: bool = True,
     *,
@@ -588,7 +605,7 @@ def save_model(
     """
     _stream.check_target(filename)
     try:
-        _save_any(model.state_dict(), filename, metadata, "alias", force_contiguous, durable)
+        _save_any(model.state_dict(), filename, metadata, "model", force_contiguous, durable)
     except ValueError as error:
         raise ValueError(
             f"{error} Or use save_model(..., force_contiguous=True), read the docs for potential caveats."
@@ -597,7 +614,7 @@ def save_model(
 
 def load_model(
     model: torch.nn.Module,
-    filename: Union[str, os.PathLike],
+    filename: Source,
     strict: bool = True,
     device: Union[str, int, torch.device] = "cpu",
     *,

@@ -239,12 +239,11 @@ static int place_of_path(PyObject *path, stpy_place *out)
 {
     if (!PyUnicode_FSConverter(path, &out->path))
         return -1;
-    if (PyUnicode_Check(path)) {
-        Py_INCREF(path);
-        out->shown = path;
-        return 0;
-    }
-    if (PyUnicode_FSDecoder(path, &out->shown))
+    if (PyUnicode_Check(path))
+        out->shown = PyUnicode_FromObject(path); /* a str, where it is of a subclass */
+    else if (!PyUnicode_FSDecoder(path, &out->shown))
+        out->shown = NULL;
+    if (out->shown)
         return 0;
     stpy_place_release(out);
     return -1;
@@ -255,12 +254,11 @@ static int place_of_file(stpy_state *state, PyObject *file, int fd, stpy_place *
     PyObject *name = PyObject_GetAttr(file, state->names[STPY_NAME_name]);
     PyErr_Clear();
     if (name && PyUnicode_Check(name))
-        out->shown = name;
-    else
-        Py_XDECREF(name);
+        out->shown = PyUnicode_FromObject(name);
+    Py_XDECREF(name);
     out->file = file;
     out->fd = fd;
-    return 0;
+    return PyErr_Occurred() ? -1 : 0;
 }
 
 static int place_of_number(PyObject *number, stpy_place *out)
@@ -276,11 +274,27 @@ static int place_of_number(PyObject *number, stpy_place *out)
     return 0;
 }
 
-int stpy_place_read(stpy_state *state, PyObject *object, stpy_place *out)
+/* Whether the object holds a file's bytes. */
+static bool is_contents(PyObject *object)
+{
+    char *data;
+    Py_ssize_t size;
+    uint64_t length;
+    if (!PyBytes_Check(object))
+        return PyObject_CheckBuffer(object);
+    return PyBytes_AsStringAndSize(object, &data, &size) == 0 &&
+           st_header_length(data, (size_t)size, (uint64_t)size, NULL, &length, NULL) == ST_OK;
+}
+
+int stpy_place_read(stpy_state *state, PyObject *object, bool reading, stpy_place *out)
 {
     *out = (stpy_place){.fd = -1};
-    if (PyUnicode_Check(object) || PyBytes_Check(object))
+    if (PyUnicode_Check(object))
         return place_of_path(object, out);
+    if (reading && is_contents(object)) {
+        out->contents = object;
+        return 0;
+    }
     if (PyLong_Check(object) && !PyBool_Check(object))
         return place_of_number(object, out);
     int fd = PyObject_HasAttr(object, state->names[STPY_NAME_fileno]) ? descriptor_of(state, object)
@@ -292,7 +306,9 @@ int stpy_place_read(stpy_state *state, PyObject *object, stpy_place *out)
     if (PyObject_HasAttr(object, state->names[STPY_NAME_read]) ||
         PyObject_HasAttr(object, state->names[STPY_NAME_write]))
         return place_of_file(state, object, -1, out);
-    stpy_raise_type("filename", object, "a str, an os.PathLike or a file object");
+    stpy_raise_type("filename", object,
+                    reading ? "a str, an os.PathLike, a file object or a file's bytes"
+                            : "a str, an os.PathLike or a file object");
     return -1;
 }
 
@@ -301,5 +317,6 @@ void stpy_place_release(stpy_place *place)
     Py_CLEAR(place->path);
     Py_CLEAR(place->shown);
     place->file = NULL;
+    place->contents = NULL;
     place->fd = -1;
 }

@@ -64,57 +64,20 @@ static bool finding_collect(void *ctx, const st_finding *finding)
 
 /* ------------------------------------------------------------------------------------ source */
 
-static void buffer_drop(void *ctx, void *data, size_t size)
-{
-    (void)data;
-    (void)size;
-    st_buffer_release(ctx);
-}
-
-static st_source *source_over_memory(stpy_state *state, PyObject *object)
-{
-    bool readonly;
-    st_buffer *buffer = stpy_buffer_of_object(state, object, &readonly);
-    if (!buffer)
-        return NULL;
-    st_memory memory = {st_buffer_data(buffer), st_buffer_size(buffer), buffer_drop, buffer};
-    st_open_options options = {.context = state->context};
-    st_source *source;
-    st_error error;
-    if (st_source_open_memory(&memory, &options, &source, &error) == ST_OK)
-        return source;
-    st_buffer_release(buffer);
-    return stpy_raise(state, &error, STPY_OPEN, NULL);
-}
-
-static st_source *source_over_place(stpy_state *state, const stpy_place *place)
-{
-    const char *path = place->path ? PyBytes_AsString(place->path) : NULL;
-    PyObject *name = !path && place->shown ? PyUnicode_EncodeFSDefault(place->shown) : NULL;
-    PyErr_Clear();
-    st_open_options options = {.context = state->context,
-                               .name = name ? PyBytes_AsString(name) : NULL};
-    st_source *source;
-    st_error error;
-    PyThreadState *thread = PyEval_SaveThread();
-    st_status status = path ? st_source_open(path, &options, &source, &error)
-                            : st_source_open_fd(place->fd, &options, &source, &error);
-    PyEval_RestoreThread(thread);
-    Py_XDECREF(name);
-    return status == ST_OK ? source : stpy_raise(state, &error, STPY_OPEN, place->shown);
-}
-
-/* A path, a file object with a descriptor, a descriptor, or a buffer with the contents. */
+/* A path, a file object with a descriptor, a descriptor, or a buffer with the contents, be it no file at all. */
 static st_source *source_of(stpy_state *state, PyObject *object)
 {
-    if (PyObject_CheckBuffer(object))
-        return source_over_memory(state, object);
+    bool readonly;
+    if (PyObject_CheckBuffer(object)) {
+        st_buffer *buffer = stpy_buffer_of_object(state, object, &readonly);
+        return buffer ? stpy_source_of_buffer(state, buffer, NULL) : NULL;
+    }
     stpy_place place;
-    if (stpy_place_read(state, object, &place))
+    if (stpy_place_read(state, object, true, &place))
         return NULL;
     st_source *source = NULL;
     if (place.path || place.fd >= 0)
-        source = source_over_place(state, &place);
+        source = stpy_source_open(state, &place);
     else
         PyErr_SetString(PyExc_TypeError, "the file object has no descriptor; give its contents");
     stpy_place_release(&place);

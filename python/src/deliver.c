@@ -16,9 +16,9 @@ void *stpy_data_refuse(stpy_state *state, const stpy_data *data, const char *for
     va_start(arguments, format);
     PyObject *text = PyUnicode_FromFormatV(format, arguments);
     va_end(arguments);
-    PyObject *name = data->name ? PyUnicode_DecodeUTF8(data->name, (Py_ssize_t)data->name_len, NULL)
-                                : PyUnicode_FromString("");
-    if (text && name)
+    const char *own = data->name ? data->name : "";
+    PyObject *name = text ? PyUnicode_DecodeUTF8(own, (Py_ssize_t)data->name_len, NULL) : NULL;
+    if (name)
         stpy_raise_text(state, "tensor %R: %U", name, text);
     Py_XDECREF(text);
     Py_XDECREF(name);
@@ -76,23 +76,38 @@ stpy_data stpy_data_of(const stpy_file *self, const st_tensor *tensor, const st_
                        .counted = region && counts_bytes(self, tensor)};
 }
 
+/* Looks the converter up. Meanwhile another thread may have done the same; one stays as long as the file. */
+static PyObject *converter_find(stpy_file *file)
+{
+    PyObject *make = stpy_import("safetensors._frameworks", "converter");
+    PyObject *convert =
+        make ? PyObject_CallFunction(make, "s", stpy_framework_text(file->framework)) : NULL;
+    Py_XDECREF(make);
+    if (!convert)
+        return NULL;
+    STPY_BEGIN_LOCKED((PyObject *)file);
+    if (!file->convert)
+        file->convert = Py_NewRef(convert);
+    STPY_END_LOCKED();
+    return convert;
+}
+
+static PyObject *converter_of(stpy_file *file)
+{
+    PyObject *convert;
+    STPY_BEGIN_LOCKED((PyObject *)file);
+    convert = Py_XNewRef(file->convert);
+    STPY_END_LOCKED();
+    return convert ? convert : converter_find(file);
+}
+
 /* What frameworks behind NumPy make of an array: calls their converter with `arguments`, which are taken over. */
 static PyObject *converted(stpy_file *file, PyObject *arguments)
 {
-    if (!arguments)
-        return NULL;
-    if (!file->convert) {
-        PyObject *make = stpy_import("safetensors._frameworks", "converter");
-        PyObject *convert =
-            make ? PyObject_CallFunction(make, "s", stpy_framework_text(file->framework)) : NULL;
-        Py_XDECREF(make);
-        if (file->convert)
-            Py_XDECREF(convert); /* another thread was here meanwhile */
-        else
-            file->convert = convert;
-    }
-    PyObject *tensor = file->convert ? PyObject_CallObject(file->convert, arguments) : NULL;
-    Py_DECREF(arguments);
+    PyObject *convert = arguments ? converter_of(file) : NULL;
+    PyObject *tensor = convert ? PyObject_CallObject(convert, arguments) : NULL;
+    Py_XDECREF(convert);
+    Py_XDECREF(arguments);
     return tensor;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tensors of any other library that speaks DLPack as entries to write. */
 #include "dlpack.h"
+#include "gather.h"
 
 static st_dtype dtype_of(const dl_tensor *tensor)
 {

@@ -25,6 +25,7 @@ void *stpy_raise_text(stpy_state *state, const char *format, ...)
 /* X(name): the built-in exceptions of which SafetensorError has a variant. */
 #define VARIANT_MAP(X)     \
  X(IndexError)             \
+ X(KeyError)               \
  X(OSError)                \
  X(BlockingIOError)        \
  X(BrokenPipeError)        \
@@ -42,8 +43,9 @@ void *stpy_raise_text(stpy_state *state, const char *format, ...)
  X(ProcessLookupError)     \
  X(TimeoutError)
 
-/* OSError's own __str__ begins with "[Errno 13]"; here the message stands alone, as upstream's does. */
-static PyObject *system_error_str(PyObject *self)
+/* OSError's own __str__ begins with "[Errno 13]", and KeyError's quotes; here the message stands alone, as
+ * upstream's does. */
+static PyObject *message_str(PyObject *self)
 {
     PyObject *text = PyObject_GetAttrString(self, "strerror");
     if (text && PyUnicode_Check(text))
@@ -60,7 +62,7 @@ static PyObject *variant_make(stpy_state *state, PyObject *module, const char *f
     PyType_Slot slots[] = {
         {Py_tp_doc,
          (void *)"A SafetensorError that is the built-in exception of its name as well."},
-        {builtin == PyExc_IndexError ? 0 : Py_tp_str, (void *)system_error_str},
+        {builtin == PyExc_IndexError ? 0 : Py_tp_str, (void *)message_str},
         {0, NULL},
     };
     PyType_Spec spec = {
@@ -70,7 +72,8 @@ static PyObject *variant_make(stpy_state *state, PyObject *module, const char *f
         return NULL;
     PyObject *made = PyType_FromModuleAndSpec(module, &spec, bases);
     Py_DECREF(bases);
-    return made;
+    /* Python 3.11 does not always say that it is out of memory. */
+    return made || PyErr_Occurred() ? made : PyErr_NoMemory();
 }
 
 /* The class that the module has already, or a new one; the module is locked. */
@@ -136,13 +139,13 @@ static PyObject *variant_for(stpy_state *state, PyObject *builtin)
     return class;
 }
 
-void *stpy_raise_index(stpy_state *state, const char *format, ...)
+void *stpy_raise_variant(stpy_state *state, PyObject *builtin, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
     PyObject *text = PyUnicode_FromFormatV(format, arguments);
     va_end(arguments);
-    PyObject *class = text ? variant_for(state, PyExc_IndexError) : NULL;
+    PyObject *class = text ? variant_for(state, builtin) : NULL;
     if (class)
         PyErr_SetObject(class, text);
     Py_XDECREF(class);

@@ -6,23 +6,23 @@
  *     errors.c      the library's errors as Python exceptions
  *     dtypes.c      one table of names: header code, TensorSpec, NumPy, torch, DLPack
  *     arguments.c   paths, devices, frameworks and file objects out of Python arguments
+ *     source.c      what is opened, as the library's source;  memory.c: the type _Memory, counted memory
  *     file.c        one open file (type _File): its source, its mapping, its framework
  *     safe_open.c   the types safe_open and _safe_open_handle: a file as the user sees it
  *     slice.c       the type PySafeSlice;  index.c: Python indices as st_index
  *     meta.c        the type TensorMeta;   spec.c: the type TensorSpec
- *     memory.c      the type _Memory: counted memory behind the buffer protocol
- *     deliver.c     a file's tensors as arrays of its framework: views, copies, whole dicts
- *     tensors.c     many of them as a dict
- *     read_into.c   the same into the user's own arrays
+ *     deliver.c     a file's tensors as arrays of its framework: views and copies
+ *     tensors.c     many of them as a dict;  read_into.c: one into the user's own array
+ *     prefetch.c    many of them read at once, for the Python side
+ *     load.c        deserialize and load: files whose bytes are in memory
  *     numpy.c       arrays out of memory, and memory out of arrays
  *     torch.c       tensors out of memory (torch's DLPack tables), and memory out of tensors
- *     dlpack.h      the DLPack structures;  dlpack.c: capsules for any consumer, and from any producer
- *     gather.c      a dict of tensors as entries to write
- *     *_gather.c    one value of each kind as an entry
- *     prefetch.c    many tensors read at once;  check.c: what is wrong with a file
+ *     dlpack.h      the DLPack structures;  dlpack.c: memory of ours for any consumer
+ *     gather.h      what is to be written;  gather.c: a dict of tensors as entries
+ *     *_gather.c    one value as an entry: of NumPy, of torch, of any other that speaks DLPack
  *     save.c        serialize, serialize_file and _save;  file_sink.c: writing to Python's file objects
  *     writer.c      the type _Writer: a file written tensor by tensor
- *     load.c        deserialize and load
+ *     check.c       _check: what is wrong with a file
  *
  * Conventions. stpy_* is shared between files, the rest is static. A function that returns PyObject *
  * gives a new reference, or NULL with an exception set; one that returns int gives 0, or -1 with an
@@ -51,6 +51,9 @@
 # define STPY_BEGIN_LOCKED(object) {
 # define STPY_END_LOCKED()         }
 #endif
+
+/* A function with keywords, as an entry of a method table. */
+#define STPY_WITH_KEYWORDS(function) ((PyCFunction)(void (*)(void))(function))
 
 /* From this size on a copy in memory releases the GIL. */
 #define STPY_LONG_COPY ((size_t)64 << 10)
@@ -128,6 +131,9 @@ stpy_state *stpy_state_of_module(PyObject *module);
 stpy_state *stpy_state_of(PyObject *self);
 /* Imports `module` and gives its attribute. */
 PyObject *stpy_import(const char *module, const char *attribute);
+/* Whether the program has imported `module`: nobody has an instance of what is not there. Not so where
+ * sys.modules has None, which forbids the import. */
+bool stpy_is_imported(const char *module);
 
 /* ------------------------------------------------------------------------------- errors.c */
 
@@ -145,8 +151,8 @@ enum stpy_action {
 void *stpy_raise(stpy_state *state, const st_error *error, enum stpy_action action, PyObject *path);
 /* Raises SafetensorError with a text made as by PyErr_Format. Always NULL. */
 void *stpy_raise_text(stpy_state *state, const char *format, ...);
-/* The same, of the class SafetensorIndexError, which is an IndexError as well. */
-void *stpy_raise_index(stpy_state *state, const char *format, ...);
+/* The same, of the class that is the built-in one as well: SafetensorIndexError, SafetensorKeyError. */
+void *stpy_raise_variant(stpy_state *state, PyObject *builtin, const char *format, ...);
 /* Makes the class SafetensorPermissionError (and so on for each of OSError's subclasses), or NULL with
  * AttributeError for a name that is none of these: behind the module's __getattr__. */
 PyObject *stpy_error_class(stpy_state *state, PyObject *module, const char *name);
@@ -197,14 +203,16 @@ const char *stpy_framework_text(enum stpy_framework framework);
 
 /* Where to write or read. */
 typedef struct stpy_place {
-    PyObject *path;  /* owned bytes for the file system, or NULL */
-    PyObject *shown; /* owned str, for messages; or NULL */
-    PyObject *file;  /* borrowed file object, or NULL */
-    int fd;          /* descriptor, or -1 */
+    PyObject *path;     /* owned bytes for the file system, or NULL */
+    PyObject *shown;    /* owned str, for messages; or NULL */
+    PyObject *file;     /* borrowed file object, or NULL */
+    PyObject *contents; /* borrowed object whose buffer is the whole file, or NULL */
+    int fd;             /* descriptor, or -1 */
 } stpy_place;
-/* Accepts str, bytes and os.PathLike as a path, an object with fileno() or read/write as a file.
- * A text-mode file with a working fileno() serves as well. */
-int stpy_place_read(stpy_state *state, PyObject *object, stpy_place *out);
+/* Accepts str and os.PathLike as a path, an int as a descriptor, an object with fileno() or read/write as a
+ * file (in text mode too, if fileno() works) and, for reading, a buffer as a file's contents. Bytes are a
+ * buffer only if they begin as a file does: they may be meant for a path, which upstream refuses. */
+int stpy_place_read(stpy_state *state, PyObject *object, bool reading, stpy_place *out);
 void stpy_place_release(stpy_place *place);
 
 /* ------------------------------------------------------------------------------- memory.c */
@@ -222,6 +230,15 @@ st_buffer *stpy_buffer_alloc(stpy_state *state, uint64_t size);
 st_buffer *stpy_buffer_of_object(stpy_state *state, PyObject *object, bool *readonly);
 /* Asks for huge pages in fresh memory that is about to be filled. */
 void stpy_huge_pages(void *data, size_t size);
+
+/* -------------------------------------------------------------------------------- source.c */
+
+/* Opens a place, of a file object what its descriptor leads to, or what read() gives. */
+st_source *stpy_source_open(stpy_state *state, const stpy_place *place);
+/* A source over memory; takes one reference of `buffer` over, also on failure. */
+st_source *stpy_source_of_buffer(stpy_state *state, st_buffer *buffer, const char *name);
+/* Releases memory that an st_buffer, the `ctx`, keeps. */
+void stpy_buffer_drop(void *ctx, void *data, size_t size);
 
 /* --------------------------------------------------------------------------------- file.c */
 
@@ -252,9 +269,16 @@ stpy_file *stpy_file_open_buffer(stpy_state *state, st_buffer *buffer, bool read
                                  const stpy_open_arguments *arguments);
 /* Finds a tensor; NULL with SafetensorError "File does not contain tensor NAME", or TypeError. */
 const st_tensor *stpy_file_find(stpy_file *self, PyObject *name);
-/* The private mapping, borrowed, and where a tensor lies in it. NULL without an exception: it cannot be
- * mapped, read instead. */
-st_buffer *stpy_file_map(stpy_file *self);
+/* Makes the private mapping, where there is none yet. False, without an exception: read instead. */
+bool stpy_file_map(stpy_file *self);
+/* What TensorMeta and PySafeSlice are: one of a file's tensors, and a reference of the file. */
+typedef struct stpy_tensor_ref {
+    PyObject_HEAD stpy_file *file;
+    const st_tensor *tensor; /* of the file's header */
+} stpy_tensor_ref;
+
+PyObject *stpy_tensor_ref_new(PyTypeObject *type, stpy_file *file, const st_tensor *tensor);
+void stpy_tensor_ref_dealloc(PyObject *self);
 /* Keys in the order of the names; in data order; metadata as a dict or None. */
 PyObject *stpy_file_keys(stpy_file *self);
 PyObject *stpy_file_offset_keys(stpy_file *self);
@@ -303,7 +327,7 @@ PyObject *stpy_file_part(stpy_file *self, const st_tensor *tensor, const st_regi
 /* Reads a tensor, or a part of it, without the GIL, in the host's order of bytes. */
 int stpy_file_fetch(stpy_file *self, const st_tensor *tensor, const st_region *region, void *dst,
                     uint64_t size);
-/* An array of `framework` out of memory; `convert` as in stpy_file. */
+/* An array of the file's framework out of memory. */
 PyObject *stpy_data_array(stpy_state *state, const stpy_data *data, stpy_file *file);
 
 /* Elements lie in files the little-endian way. */
@@ -331,9 +355,8 @@ PyObject *stpy_file_tensors(stpy_file *self, PyObject *names);
 
 /* ----------------------------------------------------------------------------- read_into.c */
 
-/* Reads a tensor, or a part of it, into the user's array or tensor of the same dtype and shape. */
-int stpy_file_read_into(stpy_file *self, const st_tensor *tensor, const st_region *region,
-                        PyObject *out);
+/* Reads a tensor into the user's array or tensor of the same dtype and shape. */
+int stpy_file_read_into(stpy_file *self, const st_tensor *tensor, PyObject *out);
 /* Checks that an array or tensor has this dtype and shape: -1 with SafetensorError that names both. */
 int stpy_data_match(stpy_state *state, const stpy_data *data, const uint64_t *shape,
                     PyObject *dtype, PyObject *out);
@@ -359,74 +382,6 @@ PyObject *stpy_torch_tensor(stpy_state *state, const stpy_data *data);
 PyObject *stpy_use_exchange(PyObject *module, PyObject *use);
 PyObject *stpy_refuse_dtypes(PyObject *module, PyObject *codes);
 
-/* --------------------------------------------------------------------- gather.c and its kin */
-
-/* One tensor to write. */
-typedef struct stpy_entry {
-    const char *name; /* borrowed from `key` */
-    size_t name_len;
-    st_array array;  /* shape and strides are owned by the entries' arena; strides NULL: packed */
-    uint64_t size;   /* bytes of the packed elements */
-    PyObject *key;   /* owned */
-    PyObject *value; /* owned: keeps the memory alive */
-} stpy_entry;
-
-/* Which values a gatherer takes; any other is odd. */
-enum {
-    STPY_TAKE_SPECS = 1,
-    STPY_TAKE_NUMPY = 2,
-    STPY_TAKE_TORCH = 4,
-    STPY_TAKE_DLPACK = 8, /* of any other library */
-    STPY_TAKE_STRIDED =
-        16, /* torch tensors that are not contiguous; NumPy's arrays always may be so */
-    STPY_TAKE_ALL = 31
-};
-
-typedef struct stpy_entries {
-    stpy_entry *at;
-    size_t count;
-    size_t capacity;
-    void *arena; /* shapes and strides, in blocks; given back whole */
-} stpy_entries;
-
-/* Room for `n` dimensions that lives as long as the entries. */
-uint64_t *stpy_entries_dims(stpy_entries *entries, size_t n);
-void stpy_entries_release(stpy_entries *entries);
-
-/* What a gatherer says of one value. */
-enum stpy_gathered {
-    STPY_FAILED = -1, /* an exception is set */
-    STPY_ODD = 0,     /* not plain: the Python side has to make it plain, or refuse it */
-    STPY_PLAIN = 1
-};
-/* The exception that is set: clears one that says that a value is odd; out of memory and what is no
- * Exception are failures. */
-int stpy_odd_error(void);
-/* Fill `entry->array`, `size` and `value`. Exact types only; anything with a hook of its own is odd. */
-int stpy_spec_gather(stpy_state *state, PyObject *value, stpy_entries *entries, stpy_entry *entry);
-int stpy_numpy_gather(stpy_state *state, PyObject *value, stpy_entries *entries, stpy_entry *entry);
-int stpy_torch_gather(stpy_state *state, PyObject *value, stpy_entries *entries, stpy_entry *entry);
-int stpy_dlpack_gather(stpy_state *state, PyObject *value, stpy_entries *entries,
-                       stpy_entry *entry);
-
-/* The same for memory that DLPack describes, on the host, of a dtype that is known: not `value`. */
-struct dl_tensor;
-int stpy_dl_gather(const struct dl_tensor *tensor, st_dtype dtype, stpy_entries *entries,
-                   stpy_entry *entry);
-
-/* A dict of specs, arrays and tensors as entries. *odd receives (a new reference) the first key whose value
- * is odd, or NULL; then `out` is empty. `take`: STPY_TAKE_... */
-int stpy_gather(stpy_state *state, PyObject *dict, unsigned take, stpy_entries *out,
-                PyObject **odd);
-/* One value as an entry without a key. */
-int stpy_gather_value(stpy_state *state, PyObject *value, unsigned take, stpy_entries *entries,
-                      stpy_entry *entry);
-/* Describes an entry's memory whose `shape` is set: sets `size`, and `strides` to NULL where they are those
- * of packed elements. False: its size in bits exceeds 64 bits. */
-bool stpy_entry_measure(stpy_entry *entry);
-/* Whether two of the entries share memory, by an interval sort with a running maximum. */
-bool stpy_entries_overlap(const stpy_entries *entries);
-
 /* -------------------------------------------------------------------- spec.c, save.c, writer.c */
 
 /* A sequence of integers from 0 to 2^64-1; *out is given back with PyMem_Free. */
@@ -436,7 +391,8 @@ int stpy_shape_read(PyObject *object, uint64_t **out, uint32_t *ndim);
 int stpy_metadata_add(stpy_state *state, st_writer *writer, PyObject *metadata);
 st_sink *stpy_sink_open(stpy_state *state, const stpy_place *place, bool durable);
 /* A sink that hands its bytes to an object's write(), under the GIL. The thread that writes must be the one
- * that called, with `*thread` its state, NULL while it holds the GIL. */
+ * that called, with `*thread` its state, NULL while it holds the GIL. `file` is borrowed: it has to live as long
+ * as the sink, which is released under the GIL. */
 st_sink *stpy_file_sink(stpy_state *state, PyObject *file, PyThreadState **thread);
 
 /* ------------------------------------------------------------------------------- dlpack.c */
@@ -460,7 +416,9 @@ PyObject *stpy_check(PyObject *module, PyObject *args);
 extern PyType_Spec stpy_file_spec, stpy_safe_open_spec, stpy_handle_spec, stpy_slice_spec,
     stpy_meta_spec, stpy_tensor_spec_spec, stpy_memory_spec, stpy_writer_spec;
 
-/* safe_open.c and slice.c to each other. */
+/* slice.c, meta.c */
+/* Whether there is something: always, as upstream's objects have no length. */
+int stpy_true(PyObject *self);
 PyObject *stpy_slice_new(stpy_file *file, const st_tensor *tensor);
 PyObject *stpy_meta_new(stpy_file *file, const st_tensor *tensor);
 

@@ -78,32 +78,11 @@ static stpy_file *open_source(stpy_state *state, st_source *source, PyObject *sh
     return self;
 }
 
-static void memory_release(void *ctx, void *data, size_t size)
-{
-    (void)data;
-    (void)size;
-    st_buffer_release(ctx);
-}
-
-/* A source over memory; takes one reference of `buffer` over, also on failure. */
-static st_source *source_of_buffer(stpy_state *state, st_buffer *buffer, const char *name)
-{
-    st_memory memory = {st_buffer_data(buffer), st_buffer_size(buffer), memory_release, buffer};
-    st_open_options options = {.context = state->context, .name = name};
-    st_source *source;
-    st_error error;
-    if (st_source_open_memory(&memory, &options, &source, &error)) {
-        st_buffer_release(buffer);
-        return stpy_raise(state, &error, STPY_OPEN, NULL);
-    }
-    return source;
-}
-
 stpy_file *stpy_file_open_buffer(stpy_state *state, st_buffer *buffer, bool readonly,
                                  const stpy_open_arguments *arguments)
 {
     st_buffer_retain(buffer);
-    st_source *source = source_of_buffer(state, buffer, NULL);
+    st_source *source = stpy_source_of_buffer(state, buffer, NULL);
     stpy_file *self = source ? open_source(state, source, NULL, arguments) : NULL;
     if (!self) {
         st_buffer_release(buffer);
@@ -114,88 +93,12 @@ stpy_file *stpy_file_open_buffer(stpy_state *state, st_buffer *buffer, bool read
     return self;
 }
 
-/* Whole contents of a file object that has no descriptor, from its start where it can seek. */
-static PyObject *contents_of(stpy_state *state, PyObject *file)
-{
-    PyObject *const *names = state->names;
-    PyObject *zero = PyLong_FromLong(0);
-    if (!zero)
-        return NULL;
-    PyObject *position = PyObject_CallMethodObjArgs(file, names[STPY_NAME_tell], NULL);
-    PyObject *moved =
-        position ? PyObject_CallMethodObjArgs(file, names[STPY_NAME_seek], zero, NULL) : NULL;
-    Py_DECREF(zero);
-    PyErr_Clear(); /* what cannot seek is read from where it stands */
-    PyObject *contents = PyObject_CallMethodObjArgs(file, names[STPY_NAME_read], NULL);
-    if (moved && contents) {
-        PyObject *back = PyObject_CallMethodObjArgs(file, names[STPY_NAME_seek], position, NULL);
-        if (!back)
-            Py_CLEAR(contents);
-        Py_XDECREF(back);
-    }
-    Py_XDECREF(moved);
-    Py_XDECREF(position);
-    if (contents && PyUnicode_Check(contents)) {
-        Py_DECREF(contents);
-        PyErr_SetString(PyExc_TypeError, "the file is open as text; open it in binary mode");
-        return NULL;
-    }
-    return contents;
-}
-
-static st_source *source_of_object(stpy_state *state, PyObject *file, PyObject *shown)
-{
-    bool readonly;
-    PyObject *contents = contents_of(state, file);
-    st_buffer *buffer = contents ? stpy_buffer_of_object(state, contents, &readonly) : NULL;
-    Py_XDECREF(contents);
-    if (!buffer)
-        return NULL;
-    PyObject *name = shown ? PyUnicode_EncodeFSDefault(shown) : NULL;
-    PyErr_Clear();
-    st_source *source = source_of_buffer(state, buffer, name ? PyBytes_AsString(name) : NULL);
-    Py_XDECREF(name);
-    return source;
-}
-
-/* What was written to a file object reaches its descriptor; one that cannot flush has nothing to. */
-static void flush_file(PyObject *file)
-{
-    PyObject *done = file ? PyObject_CallMethod(file, "flush", NULL) : NULL;
-    Py_XDECREF(done);
-    PyErr_Clear();
-}
-
-static st_source *source_of_place(stpy_state *state, const stpy_place *place)
-{
-    st_source *source;
-    st_error error;
-    st_status status;
-    PyObject *name = NULL;
-    if (!place->path && place->fd < 0)
-        return source_of_object(state, place->file, place->shown);
-    flush_file(place->file);
-    if (!place->path && place->shown) {
-        name = PyUnicode_EncodeFSDefault(place->shown);
-        PyErr_Clear();
-    }
-    const char *path = place->path ? PyBytes_AsString(place->path) : NULL;
-    st_open_options options = {.context = state->context,
-                               .name = name ? PyBytes_AsString(name) : NULL};
-    Py_BEGIN_ALLOW_THREADS
-    status = path ? st_source_open(path, &options, &source, &error)
-                  : st_source_open_fd(place->fd, &options, &source, &error);
-    Py_END_ALLOW_THREADS
-    Py_XDECREF(name);
-    return status ? stpy_raise(state, &error, STPY_OPEN, place->shown) : source;
-}
-
 stpy_file *stpy_file_open(stpy_state *state, const stpy_open_arguments *arguments)
 {
     stpy_place place;
-    if (stpy_place_read(state, arguments->source, &place))
+    if (stpy_place_read(state, arguments->source, true, &place))
         return NULL;
-    st_source *source = source_of_place(state, &place);
+    st_source *source = stpy_source_open(state, &place);
     stpy_file *self = source ? open_source(state, source, place.shown, arguments) : NULL;
     stpy_place_release(&place);
     return self;
@@ -204,9 +107,10 @@ stpy_file *stpy_file_open(stpy_state *state, const stpy_open_arguments *argument
 /* -------------------------------------------------------------------------------- the mapping */
 
 /* Makes the mapping outside of the lock, as that may wait for the disk; the first one made is kept. */
-static void map_make(stpy_file *self)
+static bool map_make(stpy_file *self)
 {
     st_buffer *made = NULL;
+    bool mapped;
     st_status status;
     Py_BEGIN_ALLOW_THREADS
     status = st_file_map(self->file, ST_MAP_PRIVATE, &made, NULL);
@@ -218,25 +122,20 @@ static void map_make(stpy_file *self)
         self->map = made;
         made = NULL;
     }
+    mapped = self->map;
     STPY_END_LOCKED();
     st_buffer_release(made);
+    return mapped;
 }
 
-st_buffer *stpy_file_map(stpy_file *self)
+bool stpy_file_map(stpy_file *self)
 {
-    st_buffer *map;
-    bool wanted;
+    bool mapped, wanted;
     STPY_BEGIN_LOCKED((PyObject *)self);
-    map = self->map;
-    wanted = !map && !self->unmappable && self->backend == STPY_MMAP;
+    mapped = self->map;
+    wanted = !mapped && !self->unmappable && self->backend == STPY_MMAP;
     STPY_END_LOCKED();
-    if (!wanted)
-        return map;
-    map_make(self);
-    STPY_BEGIN_LOCKED((PyObject *)self);
-    map = self->map;
-    STPY_END_LOCKED();
-    return map;
+    return wanted ? map_make(self) : mapped;
 }
 
 /* ------------------------------------------------------------------------------ what is in it */
@@ -251,7 +150,8 @@ const st_tensor *stpy_file_find(stpy_file *self, PyObject *name)
         return NULL;
     const st_tensor *tensor = st_file_find(self->file, text, (size_t)len);
     if (!tensor)
-        stpy_raise_text(stpy_state_of((PyObject *)self), "File does not contain tensor %U", name);
+        stpy_raise_variant(stpy_state_of((PyObject *)self), PyExc_KeyError,
+                           "File does not contain tensor %U", name);
     return tensor;
 }
 
@@ -429,3 +329,25 @@ PyType_Spec stpy_file_spec = {
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = file_slots,
 };
+
+/* -------------------------------------------------------------------------- one of its tensors */
+
+PyObject *stpy_tensor_ref_new(PyTypeObject *type, stpy_file *file, const st_tensor *tensor)
+{
+    allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    stpy_tensor_ref *self = (stpy_tensor_ref *)alloc(type, 0);
+    if (!self)
+        return NULL;
+    self->file = (stpy_file *)Py_NewRef((PyObject *)file);
+    self->tensor = tensor;
+    return (PyObject *)self;
+}
+
+void stpy_tensor_ref_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    Py_XDECREF((PyObject *)((stpy_tensor_ref *)self)->file);
+    release(self);
+    Py_DECREF(type);
+}

@@ -7,7 +7,7 @@
 
 typedef struct file_sink {
     stpy_state *state;
-    PyObject *file;
+    PyObject *file;         /* borrowed */
     PyThreadState **thread; /* of the writing call; NULL: it holds the GIL */
 } file_sink;
 
@@ -87,12 +87,10 @@ static st_status sink_write(void *ctx, uint64_t offset, const st_bytes *pieces, 
     return ST_ERR_STOPPED;
 }
 
-/* Called under the GIL: where stpy_sink_open's result is released. */
+/* Called under the GIL, by whoever drops the last reference of the sink. */
 static void sink_free(void *ctx)
 {
-    file_sink *self = ctx;
-    Py_DECREF(self->file);
-    PyMem_Free(self);
+    PyMem_Free(ctx);
 }
 
 st_sink *stpy_file_sink(stpy_state *state, PyObject *file, PyThreadState **thread)
@@ -107,7 +105,7 @@ st_sink *stpy_file_sink(stpy_state *state, PyObject *file, PyThreadState **threa
         PyErr_NoMemory();
         return NULL;
     }
-    *self = (file_sink){state, Py_NewRef(file), thread};
+    *self = (file_sink){state, file, thread};
     if (st_sink_new(&vtable, self, &options, &sink, &error)) {
         sink_free(self);
         return stpy_raise(state, &error, STPY_SAVE, NULL);

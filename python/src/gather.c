@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A dict of tensors as entries to write, and whether their memory overlaps. */
-#include "extension.h"
+#include "gather.h"
 
 #include <stdlib.h>
 
@@ -88,13 +88,12 @@ bool stpy_entry_measure(stpy_entry *entry)
 /* NumPy or torch are only looked at where they were imported: by whoever made the values. */
 static int find_frameworks(stpy_state *state, unsigned take, unsigned *found)
 {
-    PyObject *modules = PyImport_GetModuleDict();
-    if ((take & STPY_TAKE_NUMPY) && PyDict_GetItemString(modules, "numpy")) {
+    if ((take & STPY_TAKE_NUMPY) && stpy_is_imported("numpy")) {
         if (stpy_numpy_load(state))
             return -1;
         *found |= STPY_TAKE_NUMPY;
     }
-    if ((take & STPY_TAKE_TORCH) && PyDict_GetItemString(modules, "torch")) {
+    if ((take & STPY_TAKE_TORCH) && stpy_is_imported("torch")) {
         if (stpy_torch_load(state))
             return -1;
         *found |= STPY_TAKE_TORCH;
@@ -185,6 +184,12 @@ static int key_read(PyObject *key, stpy_entry *entry)
     return 0;
 }
 
+static int raise_changed(void)
+{
+    PyErr_SetString(PyExc_RuntimeError, "the dict changed while it was saved");
+    return STPY_FAILED;
+}
+
 static int gather_dict(stpy_state *state, PyObject *dict, unsigned take, stpy_entries *out,
                        PyObject **odd)
 {
@@ -194,10 +199,8 @@ static int gather_dict(stpy_state *state, PyObject *dict, unsigned take, stpy_en
     if (find_frameworks(state, take, &found))
         return STPY_FAILED;
     while (PyDict_Next(dict, &at, &key, &value)) {
-        if (out->count == out->capacity) {
-            PyErr_SetString(PyExc_RuntimeError, "the dict changed while it was saved");
-            return STPY_FAILED;
-        }
+        if (out->count == out->capacity)
+            return raise_changed();
         /* What follows may run Python code, which may take them out of the dict. */
         Py_INCREF(key);
         Py_INCREF(value);
@@ -211,7 +214,9 @@ static int gather_dict(stpy_state *state, PyObject *dict, unsigned take, stpy_en
         if (plain != STPY_PLAIN)
             return plain;
     }
-    return STPY_PLAIN;
+    /* Nothing is left out in silence. */
+    bool all = out->count == out->capacity && (size_t)PyDict_Size(dict) == out->capacity;
+    return all ? STPY_PLAIN : raise_changed();
 }
 
 int stpy_gather(stpy_state *state, PyObject *dict, unsigned take, stpy_entries *out, PyObject **odd)

@@ -110,9 +110,9 @@ static int item_read(stpy_state *state, PyObject *object, st_index *item)
     } else if (is_fancy(object)) {
         return STPY_INDEX_OTHER;
     } else {
-        stpy_raise_index(state,
-                         "only integers, slices (`:`), ellipsis (`...`), numpy.newaxis (`None`) "
-                         "and integer or boolean arrays are valid indices");
+        stpy_raise_variant(state, PyExc_IndexError,
+                           "only integers, slices (`:`), ellipsis (`...`), numpy.newaxis (`None`) "
+                           "and integer or boolean arrays are valid indices");
         return STPY_INDEX_FAILED;
     }
     return STPY_INDEX_BASIC;
@@ -216,10 +216,11 @@ static int raise_outside(const request *r, PyObject *asked, uint32_t d)
     PyObject *index = asked ? index_text(r) : NULL;
     PyObject *shape = index ? stpy_tensor_shape(r->tensor) : NULL;
     if (shape)
-        stpy_raise_index(r->state,
-                         "Error during slicing %U with shape %R: index %S out of bounds for tensor "
-                         "dimension #%u of size %llu",
-                         index, shape, asked, (unsigned)d, (unsigned long long)r->tensor->shape[d]);
+        stpy_raise_variant(
+            r->state, PyExc_IndexError,
+            "Error during slicing %U with shape %R: index %S out of bounds for tensor "
+            "dimension #%u of size %llu",
+            index, shape, asked, (unsigned)d, (unsigned long long)r->tensor->shape[d]);
     Py_XDECREF(shape);
     Py_XDECREF(index);
     Py_XDECREF(asked);
@@ -237,8 +238,9 @@ static int check_low(const request *r, size_t i, uint32_t d)
         return STPY_INDEX_BASIC;
     PyObject *number = PyNumber_Index(object_at(r, i));
     if (number)
-        stpy_raise_index(r->state, "Invalid index %S for dimension %u of size %llu", number,
-                         (unsigned)d, (unsigned long long)dim);
+        stpy_raise_variant(r->state, PyExc_IndexError,
+                           "Invalid index %S for dimension %u of size %llu", number, (unsigned)d,
+                           (unsigned long long)dim);
     Py_XDECREF(number);
     return STPY_INDEX_FAILED;
 }
@@ -284,11 +286,13 @@ static int check_counts(const request *r)
         taken += kind == ST_INDEX_INTEGER || kind == ST_INDEX_SLICE;
     }
     if (ellipses > 1)
-        stpy_raise_index(r->state, "an index can only have a single ellipsis ('...')");
+        stpy_raise_variant(r->state, PyExc_IndexError,
+                           "an index can only have a single ellipsis ('...')");
     else if (taken > r->tensor->ndim)
-        stpy_raise_index(r->state,
-                         "too many indices for array: array is %u-dimensional, but %u were indexed",
-                         (unsigned)r->tensor->ndim, (unsigned)taken);
+        stpy_raise_variant(
+            r->state, PyExc_IndexError,
+            "too many indices for array: array is %u-dimensional, but %u were indexed",
+            (unsigned)r->tensor->ndim, (unsigned)taken);
     else
         return STPY_INDEX_BASIC;
     return STPY_INDEX_FAILED;

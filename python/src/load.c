@@ -59,17 +59,11 @@ static PyObject *entries_of(stpy_state *state, const st_file *file)
     return list;
 }
 
-static void buffer_drop(void *ctx, void *data, size_t size)
-{
-    (void)data;
-    (void)size;
-    st_buffer_release(ctx);
-}
-
 /* Opens over `buffer`, of which one reference is taken over, also on failure. */
 static st_file *file_over(stpy_state *state, st_buffer *buffer)
 {
-    const st_memory memory = {st_buffer_data(buffer), st_buffer_size(buffer), buffer_drop, buffer};
+    const st_memory memory = {st_buffer_data(buffer), st_buffer_size(buffer), stpy_buffer_drop,
+                              buffer};
     const st_open_options options = {.context = state->context};
     st_error error;
     st_file *file;
@@ -111,7 +105,7 @@ static st_buffer *arena_alloc(stpy_state *state, const st_file *file)
     if (!room)
         return NULL;
     const st_memory memory = {(char *)st_buffer_data(room) + lead, (size_t)st_file_size(file),
-                              buffer_drop, room};
+                              stpy_buffer_drop, room};
     st_error error;
     st_buffer *arena;
     if (st_buffer_new(state->context, &memory, &arena, &error) == ST_OK)

@@ -100,6 +100,24 @@ static void export_release(void *ctx, void *data, size_t size)
     PyGILState_Release(gil);
 }
 
+/* Whether export_release could not get the GIL: before 3.12, PyGILState_Ensure goes back to the main
+ * interpreter, for which a thread that is in another one would wait for ever. */
+static bool is_stranded(void)
+{
+    return Py_Version < 0x030C0000 && PyInterpreterState_GetID(PyInterpreterState_Get()) != 0;
+}
+
+/* A copy, instead of an export to be given back later. */
+static st_buffer *export_copy(stpy_state *state, Py_buffer *export)
+{
+    st_buffer *copy = stpy_buffer_alloc(state, (uint64_t) export->len);
+    if (copy && export->len)
+        memcpy(st_buffer_data(copy), export->buf, (size_t) export->len);
+    PyBuffer_Release(export);
+    PyMem_Free(export);
+    return copy;
+}
+
 st_buffer *stpy_buffer_of_object(stpy_state *state, PyObject *object, bool *readonly)
 {
     Py_buffer *export = PyMem_Malloc(sizeof *export);
@@ -116,11 +134,11 @@ st_buffer *stpy_buffer_of_object(stpy_state *state, PyObject *object, bool *read
             return NULL;
         }
     }
-    st_buffer *buffer =
-        buffer_over(state, &(st_memory){export->buf, (size_t) export->len, export_release, export});
-    if (buffer)
-        *readonly = !writable;
-    return buffer;
+    *readonly = !writable;
+    if (is_stranded())
+        return export_copy(state, export);
+    return buffer_over(state,
+                       &(st_memory){export->buf, (size_t) export->len, export_release, export});
 }
 
 /* ---------------------------------------------------------------------------------- _Memory */

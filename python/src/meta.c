@@ -2,48 +2,26 @@
 /* The type TensorMeta: what the header says of one tensor. */
 #include "extension.h"
 
-typedef struct meta {
-    PyObject_HEAD stpy_file *file;
-    const st_tensor *tensor; /* of the file's header */
-} meta;
-
 PyObject *stpy_meta_new(stpy_file *file, const st_tensor *tensor)
 {
-    PyTypeObject *type = stpy_state_of((PyObject *)file)->meta_type;
-    allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-    meta *self = (meta *)alloc(type, 0);
-    if (!self)
-        return NULL;
-    Py_INCREF((PyObject *)file);
-    self->file = file;
-    self->tensor = tensor;
-    return (PyObject *)self;
-}
-
-static void meta_dealloc(PyObject *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-    Py_XDECREF((PyObject *)((meta *)self)->file);
-    release(self);
-    Py_DECREF(type);
+    return stpy_tensor_ref_new(stpy_state_of((PyObject *)file)->meta_type, file, tensor);
 }
 
 static PyObject *meta_dtype(PyObject *self, void *closure)
 {
     (void)closure;
-    return stpy_tensor_dtype(((meta *)self)->file, ((meta *)self)->tensor);
+    return stpy_tensor_dtype(((stpy_tensor_ref *)self)->file, ((stpy_tensor_ref *)self)->tensor);
 }
 
 static PyObject *meta_shape(PyObject *self, void *closure)
 {
     (void)closure;
-    return stpy_tensor_shape(((meta *)self)->tensor);
+    return stpy_tensor_shape(((stpy_tensor_ref *)self)->tensor);
 }
 
 static PyObject *meta_data_offsets(PyObject *self, void *closure)
 {
-    const st_tensor *tensor = ((meta *)self)->tensor;
+    const st_tensor *tensor = ((stpy_tensor_ref *)self)->tensor;
     (void)closure;
     return Py_BuildValue("(KK)", (unsigned long long)tensor->begin,
                          (unsigned long long)tensor->end);
@@ -51,7 +29,7 @@ static PyObject *meta_data_offsets(PyObject *self, void *closure)
 
 static PyObject *meta_repr(PyObject *self)
 {
-    const st_tensor *tensor = ((meta *)self)->tensor;
+    const st_tensor *tensor = ((stpy_tensor_ref *)self)->tensor;
     PyObject *dtype = meta_dtype(self, NULL);
     PyObject *shape = dtype ? stpy_tensor_shape(tensor) : NULL;
     PyObject *text = NULL;
@@ -74,7 +52,7 @@ static PyGetSetDef meta_getset[] = {
 
 static PyType_Slot meta_slots[] = {
     {Py_tp_doc, (void *)"What a file's header says of one tensor."},
-    {Py_tp_dealloc, (void *)meta_dealloc},
+    {Py_tp_dealloc, (void *)stpy_tensor_ref_dealloc},
     {Py_tp_repr, (void *)meta_repr},
     {Py_tp_getset, meta_getset},
     {0, NULL},
@@ -82,7 +60,7 @@ static PyType_Slot meta_slots[] = {
 
 PyType_Spec stpy_meta_spec = {
     .name = "safetensors.TensorMeta",
-    .basicsize = sizeof(meta),
+    .basicsize = sizeof(stpy_tensor_ref),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = meta_slots,
 };

@@ -22,6 +22,12 @@ PyObject *stpy_import(const char *module, const char *attribute)
     return found;
 }
 
+bool stpy_is_imported(const char *module)
+{
+    PyObject *found = PyDict_GetItemString(PyImport_GetModuleDict(), module); /* borrowed */
+    return found && found != Py_None;
+}
+
 /* ---------------------------------------------------------------------- made when asked for */
 
 /* Written in Python, and imported at their first use only. */
@@ -84,15 +90,14 @@ PyDoc_STRVAR(load_doc, "_load(data, framework, *, copy=None, packed=False)\n--\n
                        "The tensors of a file's bytes as a dict.\n");
 PyDoc_STRVAR(getattr_doc, "__getattr__(name)\n--\n\nImports what is written in Python.\n");
 
-#define WITH_KEYWORDS(function) ((PyCFunction)(void (*)(void))(function))
-
 static PyMethodDef module_methods[] = {
-    {"serialize", WITH_KEYWORDS(stpy_serialize), METH_VARARGS | METH_KEYWORDS, serialize_doc},
-    {"serialize_file", WITH_KEYWORDS(stpy_serialize_file), METH_VARARGS | METH_KEYWORDS,
+    {"serialize", STPY_WITH_KEYWORDS(stpy_serialize), METH_VARARGS | METH_KEYWORDS, serialize_doc},
+    {"serialize_file", STPY_WITH_KEYWORDS(stpy_serialize_file), METH_VARARGS | METH_KEYWORDS,
      serialize_file_doc},
-    {"deserialize", WITH_KEYWORDS(stpy_deserialize), METH_VARARGS | METH_KEYWORDS, deserialize_doc},
-    {"_save", WITH_KEYWORDS(stpy_save), METH_VARARGS | METH_KEYWORDS, save_doc},
-    {"_load", WITH_KEYWORDS(stpy_load), METH_VARARGS | METH_KEYWORDS, load_doc},
+    {"deserialize", STPY_WITH_KEYWORDS(stpy_deserialize), METH_VARARGS | METH_KEYWORDS,
+     deserialize_doc},
+    {"_save", STPY_WITH_KEYWORDS(stpy_save), METH_VARARGS | METH_KEYWORDS, save_doc},
+    {"_load", STPY_WITH_KEYWORDS(stpy_load), METH_VARARGS | METH_KEYWORDS, load_doc},
     {"_check", stpy_check, METH_VARARGS,
      "_check(source, upstream)\n--\n\nA file's deviations from the format, and what was seen of "
      "it.\n"},
@@ -115,29 +120,46 @@ static PyMethodDef module_methods[] = {
 
 /* ----------------------------------------------------------------------------------- state */
 
-/* Calls `visit` on every object of the state, as a traverse function does. */
+/* X(member), Y(array, length): every object of the state. */
+#define STATE_OBJECT_MAP(X, Y)       \
+ X(error)                            \
+ X(file_type)                        \
+ X(safe_open_type)                   \
+ X(handle_type)                      \
+ X(slice_type)                       \
+ X(meta_type)                        \
+ X(spec_type)                        \
+ X(memory_type)                      \
+ X(writer_type)                      \
+ X(numpy.ndarray)                    \
+ X(torch.tensor)                     \
+ X(torch.parameter)                  \
+ X(torch.from_capsule)               \
+ Y(names, STPY_NAME_COUNT)           \
+ Y(numpy.dtypes, ST_DTYPE_COUNT + 1) \
+ Y(torch.dtypes, ST_DTYPE_COUNT + 1)
+
 static int state_visit(stpy_state *state, visitproc visit, void *arg)
 {
-    Py_VISIT(state->error);
-    Py_VISIT(state->file_type);
-    Py_VISIT(state->safe_open_type);
-    Py_VISIT(state->handle_type);
-    Py_VISIT(state->slice_type);
-    Py_VISIT(state->meta_type);
-    Py_VISIT(state->spec_type);
-    Py_VISIT(state->memory_type);
-    Py_VISIT(state->writer_type);
-    for (size_t i = 0; i < STPY_NAME_COUNT; i++)
-        Py_VISIT(state->names[i]);
-    Py_VISIT(state->numpy.ndarray);
-    Py_VISIT(state->torch.tensor);
-    Py_VISIT(state->torch.parameter);
-    Py_VISIT(state->torch.from_capsule);
-    for (size_t i = 0; i <= ST_DTYPE_COUNT; i++) {
-        Py_VISIT(state->numpy.dtypes[i]);
-        Py_VISIT(state->torch.dtypes[i]);
-    }
+#define VISIT(member) Py_VISIT(state->member);
+#define VISIT_ALL(array, length)               \
+ for (size_t i = 0; i < (size_t)(length); i++) \
+  Py_VISIT(state->array[i]);
+    STATE_OBJECT_MAP(VISIT, VISIT_ALL)
+#undef VISIT_ALL
+#undef VISIT
     return 0;
+}
+
+static void state_clear(stpy_state *state)
+{
+#define CLEAR(member) Py_CLEAR(state->member);
+#define CLEAR_ALL(array, length)               \
+ for (size_t i = 0; i < (size_t)(length); i++) \
+  Py_CLEAR(state->array[i]);
+    STATE_OBJECT_MAP(CLEAR, CLEAR_ALL)
+#undef CLEAR_ALL
+#undef CLEAR
 }
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
@@ -149,27 +171,8 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 static int module_clear(PyObject *module)
 {
     stpy_state *state = stpy_state_of_module(module);
-    if (!state)
-        return 0;
-    Py_CLEAR(state->error);
-    Py_CLEAR(state->file_type);
-    Py_CLEAR(state->safe_open_type);
-    Py_CLEAR(state->handle_type);
-    Py_CLEAR(state->slice_type);
-    Py_CLEAR(state->meta_type);
-    Py_CLEAR(state->spec_type);
-    Py_CLEAR(state->memory_type);
-    Py_CLEAR(state->writer_type);
-    for (size_t i = 0; i < STPY_NAME_COUNT; i++)
-        Py_CLEAR(state->names[i]);
-    Py_CLEAR(state->numpy.ndarray);
-    Py_CLEAR(state->torch.tensor);
-    Py_CLEAR(state->torch.parameter);
-    Py_CLEAR(state->torch.from_capsule);
-    for (size_t i = 0; i <= ST_DTYPE_COUNT; i++) {
-        Py_CLEAR(state->numpy.dtypes[i]);
-        Py_CLEAR(state->torch.dtypes[i]);
-    }
+    if (state)
+        state_clear(state);
     return 0;
 }
 

@@ -11,10 +11,9 @@ static PyObject *dtype_make(PyObject *make, PyObject *of)
     return dtype;
 }
 
-int stpy_numpy_load(stpy_state *state)
+/* Imports NumPy; meanwhile another thread may have done the same, whose findings then stay. */
+static int numpy_find(stpy_state *state)
 {
-    if (state->numpy.ndarray)
-        return 0;
     PyObject *ndarray = stpy_import("numpy", "ndarray");
     PyObject *make = ndarray ? stpy_import("numpy", "dtype") : NULL;
     int failed = make ? 0 : -1;
@@ -25,7 +24,7 @@ int stpy_numpy_load(stpy_state *state)
         if (!dtype)
             failed = -1;
         else if (state->numpy.dtypes[d])
-            Py_DECREF(dtype); /* another thread was here during the import */
+            Py_DECREF(dtype);
         else
             state->numpy.dtypes[d] = dtype;
     }
@@ -34,6 +33,15 @@ int stpy_numpy_load(stpy_state *state)
         Py_XDECREF(ndarray);
     else
         state->numpy.ndarray = ndarray;
+    return failed;
+}
+
+int stpy_numpy_load(stpy_state *state)
+{
+    int failed;
+    STPY_BEGIN_LOCKED(state->error);
+    failed = state->numpy.ndarray ? 0 : numpy_find(state);
+    STPY_END_LOCKED();
     return failed;
 }
 
@@ -68,21 +76,30 @@ static PyObject *ml_dtype(stpy_state *state, st_dtype dtype)
     return made;
 }
 
-PyObject *stpy_numpy_dtype(stpy_state *state, st_dtype dtype)
+/* Fills the slot of a dtype, under the lock, which an import gives up for a while. */
+static void dtype_find(stpy_state *state, st_dtype dtype)
 {
     PyObject **slot = &state->numpy.dtypes[dtype];
-    if (*slot)
-        return *slot;
+    PyObject *made = ml_dtype(state, dtype);
+    if (!*slot) {
+        *slot = made;
+    } else { /* another thread came first, and what this one met with does not matter */
+        Py_XDECREF(made);
+        PyErr_Clear();
+    }
+}
+
+PyObject *stpy_numpy_dtype(stpy_state *state, st_dtype dtype)
+{
+    PyObject *found;
     if (stpy_numpy_load(state))
         return NULL;
-    if (!*slot) {
-        PyObject *made = ml_dtype(state, dtype);
-        if (*slot)
-            Py_XDECREF(made);
-        else
-            *slot = made;
-    }
-    return *slot;
+    STPY_BEGIN_LOCKED(state->error);
+    if (!state->numpy.dtypes[dtype])
+        dtype_find(state, dtype);
+    found = state->numpy.dtypes[dtype];
+    STPY_END_LOCKED();
+    return found;
 }
 
 /* --------------------------------------------------------------------------------- unpacking */
@@ -250,8 +267,8 @@ int stpy_numpy_target(stpy_state *state, const stpy_data *data, bool packed, PyO
     if (!dtype || stpy_data_match(state, data, shape, dtype, out))
         return -1;
     int writeable = flag_of(out, "writeable");
-    int contiguous = flag_of(out, "c_contiguous");
-    if (writeable < 0 || contiguous < 0)
+    int contiguous = writeable < 0 ? -1 : flag_of(out, "c_contiguous");
+    if (contiguous < 0)
         return -1;
     if (!writeable) {
         (void)stpy_data_refuse(state, data, "out is read-only");

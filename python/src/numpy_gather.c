@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* NumPy arrays as entries to write. */
-#include "extension.h"
+#include "gather.h"
 
 /* What the capsule of __array_struct__ holds (NumPy's array interface, version 3). */
 typedef struct array_interface {

@@ -14,7 +14,7 @@ typedef struct part {
     void *memory;             /* owned: of `counted` */
     st_region region;
     bool is_part;      /* `region` is made */
-    PyObject *index;   /* borrowed: what is applied to the whole array; or NULL */
+    PyObject *index;   /* borrowed of `parts`: what is applied to the whole array; or NULL */
     uint64_t size;     /* bytes to read */
     st_buffer *buffer; /* owned, or NULL */
     void *data;
@@ -95,11 +95,9 @@ static void part_read(const stpy_file *file, part *self)
 {
     self->status = st_file_read(file->file, self->counted, self->is_part ? &self->region : NULL,
                                 self->data, (size_t)self->size, &self->error);
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    uint32_t bytes = st_dtype_bits(self->tensor->dtype) / 8;
-    if (self->status == ST_OK && bytes > 1)
-        st_elements_swap(self->tensor->dtype, self->data, self->size / bytes);
-#endif
+    st_dtype dtype = self->tensor->dtype;
+    if (self->status == ST_OK && stpy_must_swap(dtype))
+        st_elements_swap(dtype, self->data, self->size / (st_dtype_bits(dtype) / 8));
 }
 
 /* What the framework makes of the bytes. */
@@ -129,6 +127,9 @@ static PyObject *part_array(stpy_state *state, stpy_file *file, const part *self
 typedef struct parts {
     part *at;
     Py_ssize_t count;
+    PyObject
+        *names; /* tuples, as an index may run Python code, which may change the caller's lists */
+    PyObject *indices;
 } parts;
 
 static void parts_close(parts *self)
@@ -136,14 +137,17 @@ static void parts_close(parts *self)
     for (Py_ssize_t i = 0; i < self->count; i++)
         part_close(&self->at[i]);
     PyMem_Free(self->at);
+    Py_XDECREF(self->names);
+    Py_XDECREF(self->indices);
 }
 
-static int parts_open(stpy_state *state, parts *self, stpy_file *file, PyObject *names,
-                      PyObject *indices)
+static int parts_alloc(parts *self, PyObject *names, PyObject *indices)
 {
-    *self = (parts){.count = 0};
-    Py_ssize_t count = PyList_Size(names);
-    if (PyList_Size(indices) != count) {
+    *self = (parts){.names = PyList_AsTuple(names), .indices = PyList_AsTuple(indices)};
+    if (!self->names || !self->indices)
+        return -1;
+    Py_ssize_t count = PyTuple_Size(self->names);
+    if (PyTuple_Size(self->indices) != count) {
         PyErr_SetString(PyExc_ValueError, "as many indices as names are needed");
         return -1;
     }
@@ -153,9 +157,17 @@ static int parts_open(stpy_state *state, parts *self, stpy_file *file, PyObject 
         return -1;
     }
     self->count = count;
-    for (Py_ssize_t i = 0; i < count; i++)
-        if (part_open(state, &self->at[i], file, PyList_GetItem(names, i),
-                      PyList_GetItem(indices, i))) {
+    return 0;
+}
+
+static int parts_open(stpy_state *state, parts *self, stpy_file *file, PyObject *names,
+                      PyObject *indices)
+{
+    if (parts_alloc(self, names, indices))
+        return -1;
+    for (Py_ssize_t i = 0; i < self->count; i++)
+        if (part_open(state, &self->at[i], file, PyTuple_GetItem(self->names, i),
+                      PyTuple_GetItem(self->indices, i))) {
             self->at[i].failure = exception_taken();
             if (!self->at[i].failure)
                 return -1;
@@ -164,7 +176,7 @@ static int parts_open(stpy_state *state, parts *self, stpy_file *file, PyObject 
 }
 
 /* Reads all that has memory to be read into, and notes what failed. */
-static void parts_read(stpy_state *state, const parts *self, stpy_file *file)
+static int parts_read(stpy_state *state, const parts *self, stpy_file *file)
 {
     PyThreadState *thread = PyEval_SaveThread();
     for (Py_ssize_t i = 0; i < self->count; i++)
@@ -175,7 +187,10 @@ static void parts_read(stpy_state *state, const parts *self, stpy_file *file)
         if (!self->at[i].failure && self->at[i].status != ST_OK) {
             stpy_raise(state, &self->at[i].error, STPY_READ, file->shown);
             self->at[i].failure = exception_taken();
+            if (!self->at[i].failure)
+                return -1;
         }
+    return 0;
 }
 
 /* A list of what `result` makes of each part, or of its exception. */
@@ -204,6 +219,25 @@ static int arguments_read(PyObject *module, PyObject *args, const char *format, 
                : -1;
 }
 
+/* Gives each part memory of its own. */
+static int buffers_make(stpy_state *state, const parts *self)
+{
+    for (Py_ssize_t i = 0; i < self->count; i++) {
+        part *one = &self->at[i];
+        if (one->failure)
+            continue;
+        one->buffer = stpy_buffer_alloc(state, one->size);
+        if (one->buffer) {
+            one->data = st_buffer_data(one->buffer);
+        } else {
+            one->failure = exception_taken();
+            if (!one->failure)
+                return -1;
+        }
+    }
+    return 0;
+}
+
 PyObject *stpy_read_many(PyObject *module, PyObject *args)
 {
     stpy_state *state = stpy_state_of_module(module);
@@ -212,22 +246,10 @@ PyObject *stpy_read_many(PyObject *module, PyObject *args)
     parts all;
     if (arguments_read(module, args, "O!O!O!:_read_many", &file, &names, &indices, NULL))
         return NULL;
-    int failed = parts_open(state, &all, file, names, indices);
-    for (Py_ssize_t i = 0; !failed && i < all.count; i++) {
-        part *one = &all.at[i];
-        if (one->failure)
-            continue;
-        one->buffer = stpy_buffer_alloc(state, one->size);
-        if (one->buffer)
-            one->data = st_buffer_data(one->buffer);
-        else
-            one->failure = exception_taken();
-    }
     PyObject *list = NULL;
-    if (!failed) {
-        parts_read(state, &all, file);
+    if (parts_open(state, &all, file, names, indices) == 0 && buffers_make(state, &all) == 0 &&
+        parts_read(state, &all, file) == 0)
         list = parts_results(state, &all, file, part_array);
-    }
     parts_close(&all);
     return list;
 }
@@ -274,10 +296,9 @@ PyObject *stpy_read_many_into(PyObject *module, PyObject *args)
     if (PyObject_GetBuffer(target, &buffer, PyBUF_WRITABLE))
         return NULL;
     if (parts_open(state, &all, file, names, indices) == 0 &&
-        parts_place(&all, buffer.buf, (size_t)buffer.len) == 0) {
-        parts_read(state, &all, file);
+        parts_place(&all, buffer.buf, (size_t)buffer.len) == 0 &&
+        parts_read(state, &all, file) == 0)
         list = parts_results(state, &all, file, part_none);
-    }
     parts_close(&all);
     PyBuffer_Release(&buffer);
     return list;

@@ -23,19 +23,13 @@ int stpy_data_match(stpy_state *state, const stpy_data *data, const uint64_t *sh
 /* What kind of memory the user offers. */
 enum place_kind { PLACE_BYTES, PLACE_NUMPY, PLACE_TORCH };
 
-/* Whether `object` is an instance of a type of `module`, which is not imported for the question: nobody has an
- * instance of what is not. */
+/* Whether `object` is an instance of a type of `module`, which is not imported for the question. */
 static int is_of(stpy_state *state, PyObject *object, const char *module,
                  int (*load)(stpy_state *state), PyObject *const *type)
 {
-    if (!*type) {
-        PyObject *modules = PyImport_GetModuleDict();
-        if (!PyDict_GetItemString(modules, module))
-            return 0;
-        if (load(state))
-            return -1;
-    }
-    return PyObject_IsInstance(object, *type);
+    if (!*type && !stpy_is_imported(module))
+        return 0;
+    return load(state) ? -1 : PyObject_IsInstance(object, *type);
 }
 
 static int place_kind_of(stpy_state *state, PyObject *out)
@@ -49,9 +43,9 @@ static int place_kind_of(stpy_state *state, PyObject *out)
 
 /* Reads into any writable memory of the right size. */
 static int read_into_bytes(stpy_state *state, stpy_file *self, const st_tensor *tensor,
-                           const st_region *region, PyObject *out)
+                           PyObject *out)
 {
-    const stpy_data data = stpy_data_of(self, tensor, region);
+    const stpy_data data = stpy_data_of(self, tensor, NULL);
     Py_buffer export;
     if (PyObject_GetBuffer(out, &export, PyBUF_WRITABLE))
         return -1;
@@ -60,9 +54,19 @@ static int read_into_bytes(stpy_state *state, stpy_file *self, const st_tensor *
         (void)stpy_data_refuse(state, &data, "out has %zd bytes, the tensor %llu", export.len,
                                (unsigned long long)data.size);
     else
-        failed = stpy_file_fetch(self, tensor, region, export.buf, data.size);
+        failed = stpy_file_fetch(self, tensor, NULL, export.buf, data.size);
     PyBuffer_Release(&export);
     return failed;
+}
+
+/* What autograd saved of a tensor is no longer what is in it, as after every in-place operation of torch's. */
+static int tell_autograd(PyObject *out)
+{
+    PyObject *tell = stpy_import("torch.autograd.graph", "increment_version");
+    PyObject *told = tell ? PyObject_CallFunctionObjArgs(tell, out, NULL) : NULL;
+    Py_XDECREF(tell);
+    Py_XDECREF(told);
+    return told ? 0 : -1;
 }
 
 /* Assigns an array of its own to one that cannot be read into: strided, on a device, of another type. */
@@ -88,37 +92,38 @@ static int assign(stpy_state *state, enum place_kind kind, const stpy_data *data
 }
 
 static int read_and_assign(stpy_state *state, stpy_file *self, const st_tensor *tensor,
-                           const st_region *region, enum place_kind kind, PyObject *out)
+                           enum place_kind kind, PyObject *out)
 {
-    stpy_data data = stpy_data_of(self, tensor, region);
+    stpy_data data = stpy_data_of(self, tensor, NULL);
     data.buffer = stpy_buffer_alloc(state, data.size);
     if (!data.buffer)
         return -1;
     data.data = st_buffer_data(data.buffer);
-    int failed = stpy_file_fetch(self, tensor, region, data.data, data.size);
+    int failed = stpy_file_fetch(self, tensor, NULL, data.data, data.size);
     if (!failed)
         failed = assign(state, kind, &data, self->packed, out);
     st_buffer_release(data.buffer);
     return failed;
 }
 
-int stpy_file_read_into(stpy_file *self, const st_tensor *tensor, const st_region *region,
-                        PyObject *out)
+int stpy_file_read_into(stpy_file *self, const st_tensor *tensor, PyObject *out)
 {
     stpy_state *state = stpy_state_of((PyObject *)self);
-    const stpy_data data = stpy_data_of(self, tensor, region);
+    const stpy_data data = stpy_data_of(self, tensor, NULL);
     int kind = place_kind_of(state, out);
     void *target = NULL;
     if (kind < 0)
         return -1;
     if (kind == PLACE_BYTES)
-        return read_into_bytes(state, self, tensor, region, out);
+        return read_into_bytes(state, self, tensor, out);
     if (kind == PLACE_NUMPY ? stpy_numpy_target(state, &data, self->packed, out, &target)
                             : stpy_torch_target(state, &data, out, &target))
         return -1;
     if (data.size == 0)
         return 0;
-    if (target)
-        return stpy_file_fetch(self, tensor, region, target, data.size);
-    return read_and_assign(state, self, tensor, region, (enum place_kind)kind, out);
+    if (target) {
+        int failed = stpy_file_fetch(self, tensor, NULL, target, data.size);
+        return failed || kind == PLACE_NUMPY ? failed : tell_autograd(out);
+    }
+    return read_and_assign(state, self, tensor, (enum place_kind)kind, out);
 }

@@ -56,29 +56,19 @@ static PyObject *open_with(PyTypeObject *type, stpy_state *state, PyObject *cons
     return (PyObject *)self;
 }
 
-static PyObject *safe_open_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+static PyObject *opened_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static const char *const keywords[] = {"filename", "framework", "device",
-                                           "backend",  "packed",    NULL};
+    stpy_state *state = PyType_GetModuleState(type);
+    bool by_name = type == state->safe_open_type;
+    const char *format = by_name ? "OO|O$Op:safe_open" : "OO|O$Op:_safe_open_handle";
+    const char *const keywords[] = {
+        by_name ? "filename" : "f", "framework", "device", "backend", "packed", NULL};
     PyObject *given[4] = {NULL};
     int packed = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O$Op:safe_open", (char **)keywords,
-                                     &given[0], &given[1], &given[2], &given[3], &packed))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, (char **)(uintptr_t)keywords, &given[0],
+                                     &given[1], &given[2], &given[3], &packed))
         return NULL;
-    if (PyBytes_Check(given[0]) || PyLong_Check(given[0]))
-        return stpy_raise_type("filename", given[0], "a str, an os.PathLike or a file object");
-    return open_with(type, PyType_GetModuleState(type), given, packed);
-}
-
-static PyObject *handle_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
-{
-    static const char *const keywords[] = {"f", "framework", "device", "backend", "packed", NULL};
-    PyObject *given[4] = {NULL};
-    int packed = 0;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O$Op:_safe_open_handle", (char **)keywords,
-                                     &given[0], &given[1], &given[2], &given[3], &packed))
-        return NULL;
-    return open_with(type, PyType_GetModuleState(type), given, packed);
+    return open_with(type, state, given, packed);
 }
 
 static void opened_dealloc(PyObject *self)
@@ -88,6 +78,12 @@ static void opened_dealloc(PyObject *self)
     Py_XDECREF((PyObject *)((opened *)self)->file);
     release(self);
     Py_DECREF(type);
+}
+
+int stpy_true(PyObject *self)
+{
+    (void)self;
+    return 1;
 }
 
 static PyObject *opened_enter(PyObject *self, PyObject *none)
@@ -223,7 +219,7 @@ NAME_METHOD(get_shape, shape_of)
 static PyObject *read_out(stpy_file *file, PyObject *name, PyObject *out)
 {
     const st_tensor *tensor = stpy_file_find(file, name);
-    if (!tensor || stpy_file_read_into(file, tensor, NULL, out))
+    if (!tensor || stpy_file_read_into(file, tensor, out))
         return NULL;
     Py_INCREF(out);
     return out;
@@ -247,7 +243,8 @@ static PyObject *opened_get_tensors(PyObject *self, PyObject *args, PyObject *kw
 {
     static const char *const keywords[] = {"names", NULL};
     PyObject *names = Py_None, *list = NULL, *result = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:get_tensors", (char **)keywords, &names))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:get_tensors", (char **)(uintptr_t)keywords,
+                                     &names))
         return NULL;
     if (PyUnicode_Check(names)) {
         PyErr_SetString(PyExc_TypeError, "names must be an iterable of str, not one str");
@@ -267,8 +264,8 @@ static PyObject *opened_prefetch(PyObject *self, PyObject *args, PyObject *kwarg
 {
     static const char *const keywords[] = {"plan", "device", "threads", NULL};
     PyObject *plan = Py_None, *device = Py_None, *threads = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OO:prefetch", (char **)keywords, &plan,
-                                     &device, &threads))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O$OO:prefetch", (char **)(uintptr_t)keywords,
+                                     &plan, &device, &threads))
         return NULL;
     stpy_file *file = file_of(self);
     PyObject *start = file ? stpy_import("safetensors._prefetch", "start") : NULL;
@@ -341,9 +338,10 @@ PyDoc_STRVAR(
     "A mapping from names to tensors, and a context manager; what it handed out stays\n"
     "valid after it was closed.\n\n"
     "Args:\n"
-    "    filename (`str`, `os.PathLike` or a file object):\n"
+    "    filename (`str`, `os.PathLike`, `int`, file object or buffer):\n"
     "        The file. Of a file object the descriptor is used, from the start of the file;\n"
-    "        one without a descriptor is read.\n" OPEN_ARGUMENTS "\n"
+    "        one without a descriptor is read. A buffer holds the bytes of a file.\n" OPEN_ARGUMENTS
+    "\n"
     "Example:\n"
     "```python\n"
     "from safetensors import safe_open\n\n"
@@ -438,8 +436,7 @@ PyDoc_STRVAR(
     "Returns:\n"
     "    `PrefetchLoader`: iterable over `(name, tensor)`.\n");
 
-#define WITH_KEYWORDS(function) ((PyCFunction)(void (*)(void))(function))
-#define FAST_KEYWORDS           (METH_FASTCALL | METH_KEYWORDS)
+#define FAST_KEYWORDS (METH_FASTCALL | METH_KEYWORDS)
 
 static PyMethodDef opened_methods[] = {
     {"__enter__", opened_enter, METH_NOARGS, enter_doc},
@@ -448,14 +445,15 @@ static PyMethodDef opened_methods[] = {
     {"keys", opened_keys, METH_NOARGS, keys_doc},
     {"offset_keys", opened_offset_keys, METH_NOARGS, offset_keys_doc},
     {"metadata", opened_metadata, METH_NOARGS, metadata_doc},
-    {"get_tensor", WITH_KEYWORDS(opened_get_tensor), FAST_KEYWORDS, get_tensor_doc},
-    {"get_tensors", WITH_KEYWORDS(opened_get_tensors), METH_VARARGS | METH_KEYWORDS,
+    {"get_tensor", STPY_WITH_KEYWORDS(opened_get_tensor), FAST_KEYWORDS, get_tensor_doc},
+    {"get_tensors", STPY_WITH_KEYWORDS(opened_get_tensors), METH_VARARGS | METH_KEYWORDS,
      get_tensors_doc},
-    {"get_slice", WITH_KEYWORDS(opened_get_slice), FAST_KEYWORDS, get_slice_doc},
-    {"get_tensor_meta", WITH_KEYWORDS(opened_get_tensor_meta), FAST_KEYWORDS, get_tensor_meta_doc},
-    {"get_dtype", WITH_KEYWORDS(opened_get_dtype), FAST_KEYWORDS, get_dtype_doc},
-    {"get_shape", WITH_KEYWORDS(opened_get_shape), FAST_KEYWORDS, get_shape_doc},
-    {"prefetch", WITH_KEYWORDS(opened_prefetch), METH_VARARGS | METH_KEYWORDS, prefetch_doc},
+    {"get_slice", STPY_WITH_KEYWORDS(opened_get_slice), FAST_KEYWORDS, get_slice_doc},
+    {"get_tensor_meta", STPY_WITH_KEYWORDS(opened_get_tensor_meta), FAST_KEYWORDS,
+     get_tensor_meta_doc},
+    {"get_dtype", STPY_WITH_KEYWORDS(opened_get_dtype), FAST_KEYWORDS, get_dtype_doc},
+    {"get_shape", STPY_WITH_KEYWORDS(opened_get_shape), FAST_KEYWORDS, get_shape_doc},
+    {"prefetch", STPY_WITH_KEYWORDS(opened_prefetch), METH_VARARGS | METH_KEYWORDS, prefetch_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -464,17 +462,18 @@ static PyGetSetDef opened_getset[] = {
     {NULL, NULL, NULL, NULL, NULL},
 };
 
-#define OPENED_SLOTS                                                                     \
- {Py_tp_dealloc, (void *)opened_dealloc}, {Py_tp_methods, opened_methods},               \
-     {Py_tp_getset, opened_getset}, {Py_tp_iter, (void *)opened_iter},                   \
-     {Py_mp_length, (void *)opened_length}, {Py_mp_subscript, (void *)opened_subscript}, \
- {                                                                                       \
-  Py_sq_contains, (void *)opened_contains                                                \
+#define OPENED_SLOTS                                                         \
+ {Py_tp_dealloc, (void *)opened_dealloc}, {Py_tp_methods, opened_methods},   \
+     {Py_tp_getset, opened_getset}, {Py_tp_iter, (void *)opened_iter},       \
+     {Py_nb_bool, (void *)stpy_true}, {Py_mp_length, (void *)opened_length}, \
+     {Py_mp_subscript, (void *)opened_subscript},                            \
+ {                                                                           \
+  Py_sq_contains, (void *)opened_contains                                    \
  }
 
 static PyType_Slot safe_open_slots[] = {
     {Py_tp_doc, (void *)safe_open_doc},
-    {Py_tp_new, (void *)safe_open_new},
+    {Py_tp_new, (void *)opened_new},
     OPENED_SLOTS,
     {0, NULL},
 };
@@ -488,7 +487,7 @@ PyType_Spec stpy_safe_open_spec = {
 
 static PyType_Slot handle_slots[] = {
     {Py_tp_doc, (void *)handle_doc},
-    {Py_tp_new, (void *)handle_new},
+    {Py_tp_new, (void *)opened_new},
     OPENED_SLOTS,
     {0, NULL},
 };

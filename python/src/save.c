@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* serialize, serialize_file and _save: a dict of tensors as bytes or as a file, in one call. */
-#include "extension.h"
+#include "gather.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -279,7 +279,7 @@ PyObject *stpy_serialize_file(PyObject *module, PyObject *args, PyObject *kwargs
     stpy_place place;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO|O:serialize_file", (char **)(uintptr_t)names,
                                      &tensors, &filename, &metadata) ||
-        stpy_place_read(self.state, filename, &place))
+        stpy_place_read(self.state, filename, false, &place))
         return NULL;
     if (!gather_specs(&self, tensors) && !prepare(&self, metadata))
         out = save_to_place(&self, &place, false);
@@ -351,7 +351,7 @@ PyObject *stpy_save(PyObject *module, PyObject *args, PyObject *kwargs)
     if (save_arguments_read(args, kwargs, &asked))
         return NULL;
     bool to_bytes = asked.target == Py_None;
-    if (!to_bytes && stpy_place_read(self.state, asked.target, &place))
+    if (!to_bytes && stpy_place_read(self.state, asked.target, false, &place))
         return NULL;
     if (!gather_all(&self, &asked, &out) && !out && !prepare(&self, asked.metadata))
         out = to_bytes ? save_to_bytes(&self) : save_to_place(&self, &place, asked.durable);

@@ -1,54 +1,42 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The type PySafeSlice: a tensor of a file, of which parts can be had. */
-#include "extension.h"
+#include "dlpack.h"
 
 /* From so many bytes on, DLPack's consumers get a mapping rather than a copy. */
 #define MAP_MIN ((uint64_t)1 << 20)
 
-/* DLPack's number of the CPU. */
-#define DLPACK_CPU 1
-
-typedef struct slice {
-    PyObject_HEAD stpy_file *file;
-    const st_tensor *tensor; /* of the file's header */
-} slice;
-
 PyObject *stpy_slice_new(stpy_file *file, const st_tensor *tensor)
 {
-    PyTypeObject *type = stpy_state_of((PyObject *)file)->slice_type;
-    allocfunc alloc = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-    slice *self = (slice *)alloc(type, 0);
-    if (!self)
-        return NULL;
-    Py_INCREF((PyObject *)file);
-    self->file = file;
-    self->tensor = tensor;
-    return (PyObject *)self;
-}
-
-static void slice_dealloc(PyObject *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-    Py_XDECREF((PyObject *)((slice *)self)->file);
-    release(self);
-    Py_DECREF(type);
+    return stpy_tensor_ref_new(stpy_state_of((PyObject *)file)->slice_type, file, tensor);
 }
 
 /* ------------------------------------------------------------------------------------- indexing */
 
-/* The framework's own indexing of the whole tensor. */
-static PyObject *item_of_whole(const slice *self, PyObject *index)
+/* torch's indexing, after what it does not take was turned into what it does. */
+static PyObject *item_by_torch(PyObject *whole, PyObject *index)
 {
+    PyObject *take = stpy_import("safetensors._frameworks", "index_torch");
+    PyObject *part = take ? PyObject_CallFunctionObjArgs(take, whole, index, NULL) : NULL;
+    Py_XDECREF(take);
+    return part;
+}
+
+/* The framework's own indexing of the whole tensor. */
+static PyObject *item_of_whole(const stpy_tensor_ref *self, PyObject *index)
+{
+    stpy_state *state = stpy_state_of((PyObject *)self->file);
     PyObject *whole = stpy_file_host_tensor(self->file, self->tensor);
-    PyObject *part = whole ? PyObject_GetItem(whole, index) : NULL;
-    Py_XDECREF(whole);
+    if (!whole)
+        return NULL;
+    bool odd = self->file->framework == STPY_TORCH && !stpy_index_suits_torch(state, index);
+    PyObject *part = odd ? item_by_torch(whole, index) : PyObject_GetItem(whole, index);
+    Py_DECREF(whole);
     return part;
 }
 
 /* Reads what `items` say of the tensor as its framework counts it. */
-static PyObject *item_read(const slice *self, const st_tensor *counted, const stpy_index *items,
-                           PyObject *index)
+static PyObject *item_read(const stpy_tensor_ref *self, const st_tensor *counted,
+                           const stpy_index *items, PyObject *index)
 {
     stpy_state *state = stpy_state_of((PyObject *)self->file);
     st_region region;
@@ -65,7 +53,7 @@ static PyObject *item_read(const slice *self, const st_tensor *counted, const st
 }
 
 /* Reads just the bytes that the index asks for, where the library understands it. */
-static PyObject *item_native(const slice *self, PyObject *index)
+static PyObject *item_native(const stpy_tensor_ref *self, PyObject *index)
 {
     stpy_file *file = self->file;
     void *memory = NULL;
@@ -89,9 +77,9 @@ static PyObject *item_native(const slice *self, PyObject *index)
 static PyObject *item_on_device(PyObject *self, PyObject *index)
 {
     PyObject *read = stpy_import("safetensors._device", "part");
-    PyObject *part =
-        read ? PyObject_CallFunctionObjArgs(read, self, index, ((slice *)self)->file->device, NULL)
-             : NULL;
+    PyObject *part = read ? PyObject_CallFunctionObjArgs(
+                                read, self, index, ((stpy_tensor_ref *)self)->file->device, NULL)
+                          : NULL;
     Py_XDECREF(read);
     return part;
 }
@@ -100,13 +88,13 @@ static PyObject *item_on_device(PyObject *self, PyObject *index)
  * else is read, in part. */
 static PyObject *slice_subscript(PyObject *self, PyObject *index)
 {
-    stpy_file *file = ((slice *)self)->file;
+    stpy_file *file = ((stpy_tensor_ref *)self)->file;
     if (file->device)
         return item_on_device(self, index);
     if (file->framework == STPY_TORCH && stpy_file_map(file) &&
         stpy_index_suits_torch(stpy_state_of(self), index))
-        return item_of_whole((slice *)self, index);
-    return PyErr_Occurred() ? NULL : item_native((slice *)self, index);
+        return item_of_whole((stpy_tensor_ref *)self, index);
+    return item_native((stpy_tensor_ref *)self, index);
 }
 
 /* For iteration, which an IndexError ends. */
@@ -120,7 +108,7 @@ static PyObject *slice_item(PyObject *self, Py_ssize_t i)
 
 static Py_ssize_t slice_length(PyObject *self)
 {
-    const st_tensor *tensor = ((slice *)self)->tensor;
+    const st_tensor *tensor = ((stpy_tensor_ref *)self)->tensor;
     if (tensor->ndim == 0) {
         PyErr_SetString(PyExc_TypeError, "len() of a 0-d tensor");
         return -1;
@@ -137,24 +125,24 @@ static Py_ssize_t slice_length(PyObject *self)
 static PyObject *slice_get_shape(PyObject *self, PyObject *none)
 {
     (void)none;
-    return stpy_tensor_shape(((slice *)self)->tensor);
+    return stpy_tensor_shape(((stpy_tensor_ref *)self)->tensor);
 }
 
 static PyObject *slice_get_dtype(PyObject *self, PyObject *none)
 {
     (void)none;
-    return stpy_tensor_dtype(((slice *)self)->file, ((slice *)self)->tensor);
+    return stpy_tensor_dtype(((stpy_tensor_ref *)self)->file, ((stpy_tensor_ref *)self)->tensor);
 }
 
 static PyObject *slice_nbytes(PyObject *self, void *closure)
 {
     (void)closure;
-    return PyLong_FromUnsignedLongLong(st_tensor_size(((slice *)self)->tensor));
+    return PyLong_FromUnsignedLongLong(st_tensor_size(((stpy_tensor_ref *)self)->tensor));
 }
 
 static PyObject *slice_file(PyObject *self, void *closure)
 {
-    PyObject *file = (PyObject *)((slice *)self)->file;
+    PyObject *file = (PyObject *)((stpy_tensor_ref *)self)->file;
     (void)closure;
     Py_INCREF(file);
     return file;
@@ -162,60 +150,30 @@ static PyObject *slice_file(PyObject *self, void *closure)
 
 static PyObject *slice_name(PyObject *self, void *closure)
 {
-    const st_tensor *tensor = ((slice *)self)->tensor;
+    const st_tensor *tensor = ((stpy_tensor_ref *)self)->tensor;
     (void)closure;
     return PyUnicode_DecodeUTF8(tensor->name, (Py_ssize_t)tensor->name_len, NULL);
 }
 
 /* -------------------------------------------------------------------------------------- bytes */
 
-/* Whether the elements of a file lie the other way round in memory. */
-static bool must_swap(st_dtype dtype)
+/* Reads the whole tensor into memory of its own; `data` is all but the memory. */
+static st_buffer *bytes_read(const stpy_tensor_ref *self, stpy_data *data)
 {
-    const uint16_t one = 1;
-    unsigned char first;
-    memcpy(&first, &one, 1);
-    return first == 0 && st_dtype_bits(dtype) > 8;
-}
-
-/* Reads the whole tensor into memory of its own. */
-static st_buffer *bytes_read(const slice *self)
-{
-    const st_tensor *tensor = self->tensor;
-    stpy_state *state = stpy_state_of((PyObject *)self->file);
-    st_buffer *buffer = stpy_buffer_alloc(state, st_tensor_size(tensor));
-    st_error error;
-    st_status status;
-    if (!buffer)
+    data->buffer = stpy_buffer_alloc(stpy_state_of((PyObject *)self->file), data->size);
+    if (!data->buffer)
         return NULL;
-    void *data = st_buffer_data(buffer);
-    size_t size = st_buffer_size(buffer);
-    Py_BEGIN_ALLOW_THREADS
-    status = st_file_read(self->file->file, tensor, NULL, data, size, &error);
-    if (status == ST_OK && must_swap(tensor->dtype))
-        st_elements_swap(tensor->dtype, data, size / (st_dtype_bits(tensor->dtype) / 8));
-    Py_END_ALLOW_THREADS
-    if (status == ST_OK)
-        return buffer;
-    st_buffer_release(buffer);
-    return stpy_raise(state, &error, STPY_READ, self->file->shown);
-}
-
-static stpy_data data_of(const st_tensor *tensor, st_buffer *buffer)
-{
-    return (stpy_data){.dtype = tensor->dtype,
-                       .ndim = tensor->ndim,
-                       .shape = tensor->shape,
-                       .size = st_tensor_size(tensor),
-                       .data = st_buffer_data(buffer),
-                       .buffer = buffer,
-                       .name = tensor->name,
-                       .name_len = tensor->name_len};
+    data->data = st_buffer_data(data->buffer);
+    if (stpy_file_fetch(self->file, self->tensor, NULL, data->data, data->size)) {
+        st_buffer_release(data->buffer);
+        data->buffer = NULL;
+    }
+    return data->buffer;
 }
 
 static PyObject *slice_read_into(PyObject *self, PyObject *args)
 {
-    const slice *s = (slice *)self;
+    const stpy_tensor_ref *s = (stpy_tensor_ref *)self;
     uint64_t whole = st_tensor_size(s->tensor);
     Py_buffer into;
     unsigned long long offset, size;
@@ -249,24 +207,24 @@ static PyObject *slice_read_into(PyObject *self, PyObject *args)
 static PyObject *slice_torch(PyObject *self, PyObject *none)
 {
     (void)none;
-    return stpy_file_host_tensor(((slice *)self)->file, ((slice *)self)->tensor);
+    return stpy_file_host_tensor(((stpy_tensor_ref *)self)->file,
+                                 ((stpy_tensor_ref *)self)->tensor);
 }
 
 /* -------------------------------------------------------------------------------- as an array */
 
-static PyObject *array_of(const slice *self)
+static PyObject *array_of(const stpy_tensor_ref *self)
 {
     stpy_state *state = stpy_state_of((PyObject *)self->file);
     if (self->file->framework == STPY_NUMPY)
         return stpy_file_host_tensor(self->file, self->tensor);
     if (stpy_numpy_load(state))
         return NULL;
-    st_buffer *buffer = bytes_read(self);
-    if (!buffer)
+    stpy_data data = stpy_data_of(self->file, self->tensor, NULL);
+    if (!bytes_read(self, &data))
         return NULL;
-    stpy_data data = data_of(self->tensor, buffer);
     PyObject *array = stpy_numpy_array(state, &data, self->file->packed);
-    st_buffer_release(buffer);
+    st_buffer_release(data.buffer);
     return array;
 }
 
@@ -282,7 +240,7 @@ static PyObject *slice_array(PyObject *self, PyObject *args, PyObject *kwargs)
                         "the tensor is in a file: copy=False cannot be kept; use copy=None");
         return NULL;
     }
-    PyObject *array = array_of((slice *)self);
+    PyObject *array = array_of((stpy_tensor_ref *)self);
     if (!array || dtype == Py_None)
         return array;
     PyObject *cast = PyObject_CallMethod(array, "astype", "O", dtype);
@@ -290,25 +248,25 @@ static PyObject *slice_array(PyObject *self, PyObject *args, PyObject *kwargs)
     return cast;
 }
 
-/* A private mapping that nobody else has, and the tensor's place in it; NULL without an exception where a
- * copy serves better. */
-static st_buffer *mapping_of(const slice *self, void **data)
+/* Fills in `data` a private mapping that nobody else has, and the tensor's place in it; leaves the buffer NULL
+ * where a copy serves better. */
+static void mapping_take(const stpy_tensor_ref *self, stpy_data *data)
 {
     const stpy_file *file = self->file;
-    uint32_t bits = st_dtype_bits(self->tensor->dtype);
+    uint32_t bits = st_dtype_bits(data->dtype);
     uint64_t offset = st_file_offset(file->file, self->tensor);
-    st_buffer *map = NULL;
     st_status status;
-    if (file->backend != STPY_MMAP || st_tensor_size(self->tensor) < MAP_MIN || bits < 8 ||
-        offset % (bits / 8) || must_swap(self->tensor->dtype))
-        return NULL;
+    if (file->backend != STPY_MMAP || data->size < MAP_MIN || bits < 8 || offset % (bits / 8) ||
+        stpy_must_swap(data->dtype))
+        return;
+    st_buffer *map = NULL;
     Py_BEGIN_ALLOW_THREADS
     status = st_file_map(file->file, ST_MAP_PRIVATE, &map, NULL);
     Py_END_ALLOW_THREADS
     if (status != ST_OK)
-        return NULL;
-    *data = (char *)st_buffer_data(map) + (size_t)offset;
-    return map;
+        return;
+    data->buffer = map;
+    data->data = (char *)st_buffer_data(map) + (size_t)offset;
 }
 
 /* A pair of integers, such as a version; None leaves it as it is. */
@@ -327,7 +285,7 @@ static int dlpack_arguments(PyObject *args, PyObject *kwargs, PyObject **copy, b
 {
     static const char *const keywords[] = {"stream", "max_version", "dl_device", "copy", NULL};
     PyObject *stream = Py_None, *version = Py_None, *device = Py_None;
-    int major = 0, minor = 0, type = DLPACK_CPU, number = 0;
+    int major = 0, minor = 0, type = DL_CPU, number = 0;
     *copy = Py_None;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOOO:__dlpack__", (char **)keywords, &stream,
                                      &version, &device, copy))
@@ -335,7 +293,7 @@ static int dlpack_arguments(PyObject *args, PyObject *kwargs, PyObject **copy, b
     if (pair_read(version, "max_version", &major, &minor) ||
         pair_read(device, "dl_device", &type, &number))
         return -1;
-    if (stream != Py_None || type != DLPACK_CPU) {
+    if (stream != Py_None || type != DL_CPU) {
         PyErr_SetString(PyExc_BufferError, "tensors of a file are in the CPU's memory");
         return -1;
     }
@@ -345,26 +303,22 @@ static int dlpack_arguments(PyObject *args, PyObject *kwargs, PyObject **copy, b
 
 static PyObject *slice_dlpack(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    const slice *s = (slice *)self;
+    const stpy_tensor_ref *s = (stpy_tensor_ref *)self;
     PyObject *copy;
     bool versioned;
-    void *mapped = NULL;
     if (dlpack_arguments(args, kwargs, &copy, &versioned))
         return NULL;
-    st_buffer *buffer = copy == Py_True ? NULL : mapping_of(s, &mapped);
-    if (!buffer && copy == Py_False) {
+    stpy_data data = stpy_data_of(s->file, s->tensor, NULL);
+    if (copy != Py_True)
+        mapping_take(s, &data);
+    if (!data.buffer && copy == Py_False) {
         PyErr_SetString(PyExc_BufferError, "the tensor cannot be had without a copy");
         return NULL;
     }
-    if (!buffer)
-        buffer = bytes_read(s);
-    if (!buffer)
+    if (!data.buffer && !bytes_read(s, &data))
         return NULL;
-    stpy_data data = data_of(s->tensor, buffer);
-    if (mapped)
-        data.data = mapped;
     PyObject *capsule = stpy_dlpack_capsule(stpy_state_of(self), &data, versioned);
-    st_buffer_release(buffer);
+    st_buffer_release(data.buffer);
     return capsule;
 }
 
@@ -372,7 +326,7 @@ static PyObject *slice_dlpack_device(PyObject *self, PyObject *none)
 {
     (void)self;
     (void)none;
-    return Py_BuildValue("(ii)", DLPACK_CPU, 0);
+    return Py_BuildValue("(ii)", DL_CPU, 0);
 }
 
 /* ----------------------------------------------------------------------------------- the type */
@@ -409,13 +363,11 @@ PyDoc_STRVAR(read_into_doc, "_read_into($self, buffer, offset, size)\n--\n\n"
 PyDoc_STRVAR(torch_doc, "_torch($self)\n--\n\n"
                         "The whole tensor on the CPU, whatever the file's device is.\n");
 
-#define WITH_KEYWORDS(function) ((PyCFunction)(void (*)(void))(function))
-
 static PyMethodDef slice_methods[] = {
     {"get_shape", slice_get_shape, METH_NOARGS, get_shape_doc},
     {"get_dtype", slice_get_dtype, METH_NOARGS, get_dtype_doc},
-    {"__array__", WITH_KEYWORDS(slice_array), METH_VARARGS | METH_KEYWORDS, array_doc},
-    {"__dlpack__", WITH_KEYWORDS(slice_dlpack), METH_VARARGS | METH_KEYWORDS, dlpack_doc},
+    {"__array__", STPY_WITH_KEYWORDS(slice_array), METH_VARARGS | METH_KEYWORDS, array_doc},
+    {"__dlpack__", STPY_WITH_KEYWORDS(slice_dlpack), METH_VARARGS | METH_KEYWORDS, dlpack_doc},
     {"__dlpack_device__", slice_dlpack_device, METH_NOARGS, dlpack_device_doc},
     {"_read_into", slice_read_into, METH_VARARGS, read_into_doc},
     {"_torch", slice_torch, METH_NOARGS, torch_doc},
@@ -431,18 +383,19 @@ static PyGetSetDef slice_getset[] = {
 
 static PyType_Slot slice_slots[] = {
     {Py_tp_doc, (void *)slice_doc},
-    {Py_tp_dealloc, (void *)slice_dealloc},
+    {Py_tp_dealloc, (void *)stpy_tensor_ref_dealloc},
     {Py_tp_methods, slice_methods},
     {Py_tp_getset, slice_getset},
     {Py_mp_subscript, (void *)slice_subscript},
     {Py_mp_length, (void *)slice_length},
     {Py_sq_item, (void *)slice_item},
+    {Py_nb_bool, (void *)stpy_true},
     {0, NULL},
 };
 
 PyType_Spec stpy_slice_spec = {
     .name = "safetensors.PySafeSlice",
-    .basicsize = sizeof(slice),
+    .basicsize = sizeof(stpy_tensor_ref),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = slice_slots,
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The type TensorSpec: a tensor to write, described by dtype, shape and address. */
-#include "extension.h"
+#include "gather.h"
 
 typedef struct spec_object {
     PyObject_HEAD st_dtype dtype;

@@ -155,8 +155,23 @@ static PyObject *dict_of(const selection *s)
     return dict;
 }
 
+/* All in one go, so that the copies to the device follow each other. */
+static PyObject *dict_on_device(stpy_file *self, PyObject *names)
+{
+    PyObject *read = stpy_import("safetensors._device", "tensors");
+    PyObject *dict = NULL;
+    names = names ? Py_NewRef(names) : stpy_file_offset_keys(self);
+    if (read && names)
+        dict = PyObject_CallFunctionObjArgs(read, (PyObject *)self, names, self->device, NULL);
+    Py_XDECREF(names);
+    Py_XDECREF(read);
+    return dict;
+}
+
 PyObject *stpy_file_tensors(stpy_file *self, PyObject *names)
 {
+    if (self->device)
+        return dict_on_device(self, names);
     selection s = {self, NULL, st_file_count(self->file)};
     if (!names)
         return dict_of(&s);

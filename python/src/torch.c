@@ -54,21 +54,28 @@ static void torch_drop(stpy_torch *torch)
         Py_XDECREF(torch->dtypes[i]);
 }
 
-int stpy_torch_load(stpy_state *state)
+/* Imports torch; meanwhile another thread may have done the same, whose findings then stay. */
+static int torch_import(stpy_state *state)
 {
-    if (state->torch.tensor)
-        return 0;
     PyObject *torch = PyImport_ImportModule("torch");
     if (!torch)
         return -1;
     stpy_torch found = {0};
     int failed = torch_find(state, torch, &found);
     Py_DECREF(torch);
-    /* The import let other threads run, and one of them may have come first. */
     if (failed || state->torch.tensor)
         torch_drop(&found);
     else
         state->torch = found;
+    return failed;
+}
+
+int stpy_torch_load(stpy_state *state)
+{
+    int failed;
+    STPY_BEGIN_LOCKED(state->error);
+    failed = state->torch.tensor ? 0 : torch_import(state);
+    STPY_END_LOCKED();
     return failed;
 }
 
@@ -217,8 +224,9 @@ static int is_on(stpy_state *state, PyObject *tensor, const char *type)
 {
     PyObject *device = PyObject_GetAttr(tensor, state->names[STPY_NAME_device]);
     PyObject *kind = device ? PyObject_GetAttrString(device, "type") : NULL;
-    int same =
-        kind && PyUnicode_Check(kind) ? PyUnicode_CompareWithASCIIString(kind, type) == 0 : -1;
+    int same = kind ? 0 : -1;
+    if (kind && PyUnicode_Check(kind))
+        same = PyUnicode_CompareWithASCIIString(kind, type) == 0;
     Py_XDECREF(kind);
     Py_XDECREF(device);
     return same;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* torch tensors as entries to write. */
 #include "dlpack.h"
+#include "gather.h"
 
 /* A bit that torch keeps beside the memory, where DLPack does not show it: conjugated, negated. */
 static int is_flagged(PyObject *tensor, PyObject *method)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The type _Writer: a file written tensor by tensor, so that they need not all be there at once. */
-#include "extension.h"
+#include "gather.h"
 
 enum writer_state { WRITER_ADDING, WRITER_WRITING, WRITER_CLOSED };
 
@@ -8,6 +8,7 @@ typedef struct writer_object {
     PyObject_HEAD st_writer *writer;
     PyObject *indices; /* dict: name -> number of the tensor */
     PyObject *shown;   /* str for messages, or NULL */
+    PyObject *file;    /* the object that `sink` writes to, or NULL */
     st_sink *sink;
     PyThreadState
         *thread; /* of the call that moves bytes; NULL: it holds the GIL, or there is none */
@@ -23,34 +24,48 @@ static void writer_drop(writer_object *self)
     self->writer = NULL;
     self->sink = NULL;
     self->state = WRITER_CLOSED;
+    Py_CLEAR(self->file);
 }
 
-/* Begins a call in a state: from here on the object is this call's alone, the GIL or not. */
+static bool busy_swap(writer_object *self, bool busy)
+{
+    bool was;
+    STPY_BEGIN_LOCKED((PyObject *)self);
+    was = self->busy;
+    self->busy = busy;
+    STPY_END_LOCKED();
+    return was;
+}
+
+/* Begins a call: from here on the object is this call's alone, the GIL or not. */
+static int writer_take(writer_object *self, const char *what)
+{
+    if (!busy_swap(self, true))
+        return 0;
+    PyErr_Format(PyExc_RuntimeError, "%s: the writer is in use", what);
+    return -1;
+}
+
+/* The same for a call that belongs to one state. */
 static int writer_enter(writer_object *self, enum writer_state wanted, const char *what)
 {
-    bool busy;
-    STPY_BEGIN_LOCKED(self);
-    busy = self->busy;
-    self->busy = true;
-    STPY_END_LOCKED();
-    if (busy) {
-        PyErr_Format(PyExc_RuntimeError, "%s: the writer is in use", what);
+    if (writer_take(self, what))
         return -1;
-    }
-    if (self->state == wanted)
+    enum writer_state state = self->state;
+    if (state == wanted)
         return 0;
-    self->busy = false;
+    (void)busy_swap(self, false);
     stpy_raise_text(stpy_state_of((PyObject *)self), "%s: %s", what,
-                    self->state == WRITER_CLOSED   ? "the writer is closed"
-                    : self->state == WRITER_ADDING ? "begin() comes first"
-                                                   : "begin() has been called");
+                    state == WRITER_CLOSED   ? "the writer is closed"
+                    : state == WRITER_ADDING ? "begin() comes first"
+                                             : "begin() has been called");
     return -1;
 }
 
 /* Ends the call, and gives what it gives. */
 static PyObject *writer_leave(writer_object *self, PyObject *out)
 {
-    self->busy = false;
+    (void)busy_swap(self, false);
     return out;
 }
 
@@ -79,8 +94,9 @@ static void gil_take(writer_object *self)
 static int target_open(writer_object *self, stpy_state *state, PyObject *target, bool durable)
 {
     stpy_place place;
-    if (stpy_place_read(state, target, &place))
+    if (stpy_place_read(state, target, false, &place))
         return -1;
+    self->file = Py_XNewRef(place.file);
     self->sink = place.file ? stpy_file_sink(state, place.file, &self->thread)
                             : stpy_sink_open(state, &place, durable);
     self->shown = Py_XNewRef(place.shown);
@@ -123,6 +139,7 @@ static void writer_dealloc(PyObject *object)
 {
     writer_object *self = (writer_object *)object;
     PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
     writer_drop(self);
     Py_XDECREF(self->indices);
     Py_XDECREF(self->shown);
@@ -130,13 +147,30 @@ static void writer_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
+/* A file object may keep the writer that writes to it. */
+static int writer_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    writer_object *self = (writer_object *)object;
+    Py_VISIT(Py_TYPE(object));
+    Py_VISIT(self->indices);
+    Py_VISIT(self->shown);
+    Py_VISIT(self->file);
+    return 0;
+}
+
+/* Nobody can call it any more, so that no call is going on. */
+static int writer_clear(PyObject *object)
+{
+    writer_drop((writer_object *)object);
+    Py_CLEAR(((writer_object *)object)->indices);
+    return 0;
+}
+
 static PyObject *writer_close(PyObject *object, PyObject *unused)
 {
     writer_object *self = (writer_object *)object;
     (void)unused;
-    if (self->state == WRITER_CLOSED)
-        Py_RETURN_NONE;
-    if (writer_enter(self, self->state, "close"))
+    if (writer_take(self, "close"))
         return NULL;
     writer_drop(self);
     return writer_leave(self, Py_NewRef(Py_None));
@@ -381,6 +415,8 @@ static PyMethodDef writer_methods[] = {
 static PyType_Slot writer_slots[] = {
     {Py_tp_new, (void *)writer_new},
     {Py_tp_dealloc, (void *)writer_dealloc},
+    {Py_tp_traverse, (void *)writer_traverse},
+    {Py_tp_clear, (void *)writer_clear},
     {Py_tp_methods, writer_methods},
     {Py_tp_doc, (void *)writer_doc},
     {0, NULL},
@@ -389,6 +425,6 @@ static PyType_Slot writer_slots[] = {
 PyType_Spec stpy_writer_spec = {
     .name = "safetensors._Writer",
     .basicsize = sizeof(writer_object),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_HAVE_GC,
     .slots = writer_slots,
 };

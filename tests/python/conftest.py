@@ -1,16 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files to test with, made by hand: json and struct, and nothing of what is tested."""
 
+import ctypes
+import gc
+import importlib.util
 import json
 import struct
 
 import hypothesis
 import numpy as np
 import pytest
+from interpreter import WithTorch
 
 # No test depends on time, and none leaves a folder behind.
 hypothesis.settings.register_profile("tests", deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("tests")
+
+
+def pytest_runtest_setup(item):
+    # A test's gc.collect() is for what the test made, and not for all that torch and jax consist of.
+    gc.freeze()
+
+
+# AddressSanitizer keeps what was freed, maps terabytes for itself, and allocates past a limit without being refused.
+counts_memory = pytest.mark.skipif(
+    hasattr(ctypes.CDLL(None), "__asan_init"),
+    reason="AddressSanitizer: memory is neither limited nor measured as without it",
+)
 
 CODES = {
     "bool": "BOOL",
@@ -40,16 +56,27 @@ def entry_of(value):
 
 def file_bytes(tensors, metadata=None, *, pad=8):
     """Gives a file's bytes. The data lies in the order of the dict; the header's length is a multiple of `pad`."""
-    header, data = {}, b""
+    header, data, end = {}, [], 0
     if metadata is not None:
         header["__metadata__"] = metadata
     for name, value in tensors.items():
         code, shape, content = entry_of(value)
-        header[name] = {"dtype": code, "shape": list(shape), "data_offsets": [len(data), len(data) + len(content)]}
-        data += content
+        header[name] = {"dtype": code, "shape": list(shape), "data_offsets": [end, end + len(content)]}
+        data.append(content)
+        end += len(content)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % pad)
-    return struct.pack("<Q", len(text)) + text + data
+    return b"".join([struct.pack("<Q", len(text)), text, *data])
+
+
+@pytest.fixture(scope="session")
+def run_with_torch(tmp_path_factory):
+    """Runs a program in an interpreter that has imported torch, and nothing else; gives the lines that it prints."""
+    if importlib.util.find_spec("torch") is None:
+        pytest.skip("torch is not installed")
+    interpreters = WithTorch(tmp_path_factory.mktemp("output"))
+    yield interpreters
+    interpreters.close()
 
 
 @pytest.fixture

@@ -6,15 +6,13 @@ import gc
 import io
 import os
 import pickle
-import subprocess
-import sys
-import textwrap
 import threading
 import weakref
 
 import numpy as np
 import pytest
 
+from interpreter import run
 from safetensors import SafetensorError, safe_open
 from safetensors import _safetensors_rust as extension
 
@@ -140,19 +138,14 @@ def test_torch_shares_memory(path, torch, route):
         assert alias[0, 0] == 0 and not alias.is_shared()
 
 
-def run(program, *arguments):
-    """Runs a program in an interpreter of its own, where no other test's threads are in the way of a fork."""
-    code = "import os, sys\nfrom safetensors import safe_open\n" + textwrap.dedent(program)
-    result = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=300
-    )
-    assert result.returncode == 0 and result.stderr == "", result.stderr
+# Programs that fork run where no other test's threads are in the way.
 
 
-def test_torch_through_a_queue(path, torch):
-    run(
+def test_torch_through_a_queue(path, run_with_torch):
+    run_with_torch(
         """
-        import torch
+        import sys, torch
+        from safetensors import safe_open
         with safe_open(sys.argv[1], "pt") as f:
             a, alias = f.get_tensor("a"), f.get_tensor("a")
         context = torch.multiprocessing.get_context("fork")
@@ -324,12 +317,13 @@ def test_torch_keeps_upstreams_pointers_where_data_is_misaligned(model, route, t
 
 
 @pytest.mark.parametrize("framework", ["pt", "np"])
-def test_writes_stay_in_the_process(path, framework):
-    if framework == "pt":
-        pytest.importorskip("torch")
+def test_writes_stay_in_the_process(path, framework, request):
+    start = run if framework == "np" else request.getfixturevalue("run_with_torch")
     content = path.read_bytes()
-    run(
+    start(
         """
+        import os, sys
+        from safetensors import safe_open
         with safe_open(sys.argv[1], sys.argv[2]) as f:
             a, large = f.get_tensor("a"), f.get_tensor("large")
             a[0, 0] = 7
@@ -536,7 +530,7 @@ def test_many_threads_on_one_handle(path, framework, backend):
 
         def load():
             try:
-                for _ in range(20):
+                for _ in range(5):
                     tensors = f.get_tensors()
                     assert list(tensors) == ["large", "a", "b", "empty", "one"]
                     assert tensors["b"].tolist() == B.tolist()
@@ -555,17 +549,17 @@ def test_many_threads_on_one_handle(path, framework, backend):
     assert not failures
 
 
-def test_tensors_left_at_the_end_of_the_process(path):
-    pytest.importorskip("torch")
-    program = """
-import sys, builtins
-from safetensors import safe_open, _safetensors_rust
-kept = builtins.kept = []
-for framework in ("pt", "np"):
-    with safe_open(sys.argv[1], framework) as f:
-        kept.append((f, f.get_tensors(), f.get_slice("a")))
-    kept.append(_safetensors_rust._load(bytearray(open(sys.argv[1], "rb").read()), framework))
-kept.append(kept)
-"""
-    result = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, text=True)
-    assert result.returncode == 0 and result.stderr == ""
+def test_tensors_left_at_the_end_of_the_process(path, run_with_torch):
+    run_with_torch(
+        """
+        import sys, builtins
+        from safetensors import safe_open, _safetensors_rust
+        kept = builtins.kept = []
+        for framework in ("pt", "np"):
+            with safe_open(sys.argv[1], framework) as f:
+                kept.append((f, f.get_tensors(), f.get_slice("a")))
+            kept.append(_safetensors_rust._load(bytearray(open(sys.argv[1], "rb").read()), framework))
+        kept.append(kept)
+        """,
+        path,
+    )

@@ -276,13 +276,15 @@ item = st.one_of(
     st.integers(-3, 2),
     st.none(),
 )
+shapes = st.lists(st.integers(3, 9), min_size=0, max_size=4).map(tuple)
+indexed = st.lists(item, max_size=6)
 
 
 @st.composite
 def indices(draw):
     """A shape and a plain index of it."""
-    shape = tuple(draw(st.lists(st.integers(3, 9), min_size=0, max_size=4)))
-    items = draw(st.lists(item, max_size=6))
+    shape = draw(shapes)
+    items = draw(indexed)
     while sum(i is not None for i in items) > len(shape):
         items.pop()
     if draw(st.booleans()):
@@ -290,7 +292,7 @@ def indices(draw):
     return shape, items[0] if len(items) == 1 and items[0] is not None and draw(st.booleans()) else tuple(items)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(indices(), st.integers(1, 40), st.sampled_from(["U8", "F32"]))
 def test_parts_in_pieces(tmp_path_factory, case, rows, dtype):
     shape, index = case

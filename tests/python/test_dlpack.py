@@ -3,14 +3,13 @@
 
 import ctypes
 import gc
-import subprocess
 import sys
-import textwrap
 import threading
 
 import numpy as np
 import pytest
 
+from interpreter import run
 from safetensors import safe_open
 from safetensors import _safetensors_rust as extension
 
@@ -260,22 +259,15 @@ def test_the_last_reference_may_go_on_another_python_thread(model_bytes):
     assert torch.ones(1).item() == 1
 
 
-def run(program, *arguments):
-    """The lines that a fresh interpreter prints."""
-    code = "import ctypes, gc, sys\nfrom safetensors import safe_open, _safetensors_rust\n" + textwrap.dedent(program)
-    result = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
-    assert result.returncode == 0, (result.returncode, result.stderr)
-    return result.stdout.splitlines()
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="__cxa_atexit out of the C library")
 @pytest.mark.parametrize("what", ["mapped", "pythons"])
-def test_the_deleter_may_run_after_the_interpreters_end(path, what):
+def test_the_deleter_may_run_after_the_interpreters_end(path, what, request):
     """Exit handlers of C's run last first, and after Python's own end."""
-    if what == "pythons":
-        pytest.importorskip("torch")
-    out = run(
+    start = run if what == "mapped" else request.getfixturevalue("run_with_torch")
+    out = start(
         """
+        import ctypes, sys
+        from safetensors import safe_open, _safetensors_rust
         libc = ctypes.CDLL(None)
         python = ctypes.pythonapi
         python.PyCapsule_GetPointer.restype = ctypes.c_void_p
@@ -312,7 +304,8 @@ def test_the_deleter_may_run_after_the_interpreters_end(path, what):
 
 
 FAILING = """
-    import torch
+    import ctypes, gc, sys, torch
+    from safetensors import safe_open
     del torch.Tensor.__dlpack_c_exchange_api__
     python = ctypes.pythonapi
     python.PyCapsule_GetPointer.restype = ctypes.c_void_p
@@ -356,16 +349,16 @@ FAILING = """
 
 
 @pytest.mark.parametrize("how, calls", [("untouched", 2), ("freed", 2), ("renamed", 2), ("value", 1)])
-def test_whoever_frees_after_a_failure(path, how, calls):
+def test_whoever_frees_after_a_failure(path, how, calls, run_with_torch):
     """torch leaves the memory to its giver, or has freed it before it raises: neither leaks nor is freed twice.
     A dtype that is refused is asked for as bytes, once."""
     name = "ValueError" if how == "value" else "RuntimeError"
-    assert run(FAILING, path, how) == [f"{name} {how} {calls}"] * 4
+    assert run_with_torch(FAILING, path, how) == [f"{name} {how} {calls}"] * 4
 
 
-def test_a_dict_that_fails_in_the_middle(path):
+def test_a_dict_that_fails_in_the_middle(path, run_with_torch):
     """What was made before is freed, the collector is as it was."""
-    out = run(
+    out = run_with_torch(
         FAILING.replace('f.get_tensor("a") and f.get_tensor("a") and f.get_tensor("a")', "f.get_tensors()"),
         path,
         "third",

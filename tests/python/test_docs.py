@@ -2,8 +2,6 @@
 """The examples of the guide and of the README, run as a reader would: one after the other, in an empty folder."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -25,12 +23,8 @@ def examples(page):
 
 
 @pytest.mark.parametrize("page, least", [("docs/python.md", 40), ("README.md", 4)])
-def test_examples_run(page, least, tmp_path):
-    pytest.importorskip("torch")
+def test_examples_run(page, least, tmp_path, run_with_torch):
     program = examples(page)
     assert sum(1 for line in program.splitlines() if line.strip()) >= least
-    (tmp_path / "page.py").write_text(program)
-    result = subprocess.run(
-        [sys.executable, "-W", "error::FutureWarning", "page.py"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stderr
+    setting = "import os, sys, warnings; os.chdir(sys.argv[1]); warnings.simplefilter('error', FutureWarning)"
+    run_with_torch(f"{setting}\n{program}", tmp_path)

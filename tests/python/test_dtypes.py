@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every dtype, on every way out of a file."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 import safetensors
+from interpreter import run
 from safetensors import SafetensorError, TensorSpec, safe_open
 from safetensors import _safetensors_rust as extension
 
@@ -55,13 +53,33 @@ def content_of(code, bits, elements):
     return bytes(i % 2 for i in range(size)) if code == "BOOL" else bytes((37 * i + 11) % 251 for i in range(size))
 
 
-def get(way, path, framework, packed=False):
-    """Tensor `t` of the file."""
+# A shape of each kind in every dtype, the wide ones first, as they lie in files.
+SHAPES = [(3, 8), (), (0, 5), (24,)]
+EVERY = {
+    (row[2], shape): (row[0], shape, content_of(*row[:2], int(np.prod(shape))))
+    for row in sorted(WHOLE, key=lambda row: -row[1])
+    for shape in SHAPES
+}
+
+
+@pytest.fixture
+def every(model):
+    return model({f"{name} {shape}": value for (name, shape), value in EVERY.items()})
+
+
+def get_all(way, path, framework, packed=False):
+    """The file's tensors by name."""
     if way == "load":
-        return extension._load(path.read_bytes(), framework, packed=packed)["t"]
+        return extension._load(path.read_bytes(), framework, packed=packed)
     how, _, backend = way.rpartition(" ")
     with safe_open(path, framework, backend=backend, packed=packed) as f:
-        return f.get_tensors()["t"] if how else f.get_tensor("t")
+        return f.get_tensors() if how else {name: f.get_tensor(name) for name in f}
+
+
+def get(way, path, framework, packed=False):
+    """Tensor `t` of the file, which has no other."""
+    (tensor,) = get_all(way, path, framework, packed).values()
+    return tensor
 
 
 def bytes_of_tensor(tensor):
@@ -86,18 +104,17 @@ def route(request):
     extension._refuse_dtypes([])
 
 
-@pytest.mark.parametrize("code, bits, name", WHOLE)
-@pytest.mark.parametrize("shape", [(3, 8), (), (0, 5), (24,)])
-def test_torch(model, route, way, code, bits, name, shape):
+def test_torch(every, route, way):
     torch = pytest.importorskip("torch")
-    content = content_of(code, bits, int(np.prod(shape)))
-    path = model({"before": ("U8", [8], bytes(8)), "t": (code, shape, content)})
-    tensor = get(way, path, "pt")
-    assert tensor.dtype == getattr(torch, name)
-    assert tuple(tensor.shape) == shape
-    assert tensor.is_contiguous() and not tensor.requires_grad and tensor.device.type == "cpu"
-    assert bytes_of_tensor(tensor) == content
-    assert tensor.untyped_storage().nbytes() == len(content)
+    loaded = get_all(way, every, "pt")
+    assert len(loaded) == len(EVERY)
+    for (name, shape), (_, _, content) in EVERY.items():
+        tensor = loaded[f"{name} {shape}"]
+        assert tensor.dtype == getattr(torch, name)
+        assert tuple(tensor.shape) == shape
+        assert tensor.is_contiguous() and not tensor.requires_grad and tensor.device.type == "cpu"
+        assert bytes_of_tensor(tensor) == content, (name, shape)
+        assert tensor.untyped_storage().nbytes() == len(content)
 
 
 @pytest.mark.parametrize("shape, stored", [((3, 8), (3, 4)), ((0, 4), (0, 2)), ((2, 0), (2, 0)), ((6,), (3,))])
@@ -141,18 +158,18 @@ def test_odd_rows_are_refused_even_of_nothing(model):
         get("mmap", path, "pt")
 
 
-@pytest.mark.parametrize("code, bits, name", WHOLE)
-@pytest.mark.parametrize("shape", [(3, 8), (), (0, 5), (24,)])
 @pytest.mark.parametrize("packed", [False, True])
-def test_numpy(model, way, code, bits, name, shape, packed):
+def test_numpy(every, way, packed):
     ml_dtypes = pytest.importorskip("ml_dtypes")
-    content = content_of(code, bits, int(np.prod(shape)))
-    array = get(way, model({"t": (code, shape, content)}), "np", packed)
-    assert type(array) is np.ndarray
-    assert array.dtype == np.dtype(getattr(ml_dtypes, name, name))
-    assert array.shape == shape
-    assert array.tobytes() == content
-    assert array.flags.writeable and array.flags.c_contiguous and array.flags.aligned
+    loaded = get_all(way, every, "np", packed)
+    assert len(loaded) == len(EVERY)
+    for (name, shape), (_, _, content) in EVERY.items():
+        array = loaded[f"{name} {shape}"]
+        assert type(array) is np.ndarray
+        assert array.dtype == np.dtype(getattr(ml_dtypes, name, name))
+        assert array.shape == shape
+        assert array.tobytes() == content, (name, shape)
+        assert array.flags.writeable and array.flags.c_contiguous and array.flags.aligned
 
 
 @pytest.mark.parametrize("code, bits, name", SMALL)
@@ -211,18 +228,12 @@ def test_names_that_are_none(name):
         TensorSpec(dtype=name, shape=[2], data_ptr=0, data_len=0)
 
 
-def run(program, *arguments):
-    """What a fresh interpreter prints."""
-    code = "import sys\nfrom safetensors import safe_open, SafetensorError\n" + program
-    result = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return result.stdout.split("\n")
-
-
 def test_ml_dtypes_is_asked_for_by_name(model):
     path = model({"a": np.float32([1, 2]), "t": ("BF16", [1], b"\x80\x3f")})
     out = run(
         """
+import sys
+from safetensors import SafetensorError, safe_open
 sys.modules["ml_dtypes"] = None
 with safe_open(sys.argv[1], "np") as f:
     print(f.get_tensor("a"))
@@ -242,6 +253,8 @@ def test_ml_dtypes_is_imported_only_when_needed(model):
     path = model({"a": np.float32([1, 2]), "t": ("BF16", [1], b"\x80\x3f")})
     out = run(
         """
+import sys
+from safetensors import safe_open
 with safe_open(sys.argv[1], "np") as f:
     f.get_tensor("a")
     print("ml_dtypes" in sys.modules, "torch" in sys.modules)
@@ -250,7 +263,7 @@ with safe_open(sys.argv[1], "np") as f:
 """,
         path,
     )
-    assert out[:2] == ["False False", "True"]
+    assert out == ["False False", "True"]
 
 
 def test_an_old_ml_dtypes(model):
@@ -258,7 +271,8 @@ def test_an_old_ml_dtypes(model):
     path = model({"t": ("F4", [2], b"\x01")})
     out = run(
         """
-import ml_dtypes
+import sys, ml_dtypes
+from safetensors import SafetensorError, safe_open
 del ml_dtypes.float4_e2m1fn
 with safe_open(sys.argv[1], "np") as f:
     try:
@@ -272,12 +286,12 @@ with safe_open(sys.argv[1], "np") as f:
 
 
 @pytest.mark.parametrize("code, name, size", [("F8_E8M0", "float8_e8m0fnu", 2), ("F4", "float4_e2m1fn_x2", 1)])
-def test_an_old_torch(model, code, name, size):
-    pytest.importorskip("torch")
+def test_an_old_torch(model, run_with_torch, code, name, size):
     path = model({"t": (code, [2], bytes(size)), "u": np.uint8([1])})
-    out = run(
+    out = run_with_torch(
         """
-import torch
+import sys, torch
+from safetensors import SafetensorError, safe_open
 delattr(torch, sys.argv[2])
 with safe_open(sys.argv[1], "pt") as f:
     print(f.get_tensor("u").item())
@@ -289,34 +303,33 @@ with safe_open(sys.argv[1], "pt") as f:
         path,
         name,
     )
-    assert out[:2] == ["1", f"tensor 't': this version of torch has no dtype {name}"]
+    assert out == ["1", f"tensor 't': this version of torch has no dtype {name}"]
 
 
-def test_a_torch_without_the_exchange_table(model):
+def test_a_torch_without_the_exchange_table(model, run_with_torch):
     """As torch before 2.10: the capsule is found by itself."""
-    pytest.importorskip("torch")
     path = model({"t": np.float32([1, 2])})
-    out = run(
+    out = run_with_torch(
         """
-import torch
+import sys, torch
 del torch.Tensor.__dlpack_c_exchange_api__
-from safetensors import _safetensors_rust
+from safetensors import _safetensors_rust, safe_open
 with safe_open(sys.argv[1], "pt") as f:
     print(f.get_tensor("t").tolist())
 print(_safetensors_rust._use_exchange(True), _safetensors_rust._use_exchange(True))
 """,
         path,
     )
-    assert out[:2] == ["[1.0, 2.0]", "False False"]
+    assert out == ["[1.0, 2.0]", "False False"]
 
 
-def test_a_torch_that_refuses_a_dtype_is_asked_once(model):
+def test_a_torch_that_refuses_a_dtype_is_asked_once(model, run_with_torch):
     """As torch before 2.10 refuses F8 through DLPack: the bytes are asked for instead, from then on at once."""
-    pytest.importorskip("torch")
     path = model({"t": ("F8_E4M3", [2, 2], bytes([1, 2, 3, 4])), "w": ("U16", [2, 2], bytes(range(8)))})
-    out = run(
+    out = run_with_torch(
         """
-import torch
+import sys, torch
+from safetensors import safe_open
 del torch.Tensor.__dlpack_c_exchange_api__
 import_capsule, asked = torch._C._from_dlpack, []
 

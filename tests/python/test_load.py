@@ -235,7 +235,7 @@ def test_loading_from_many_threads(model_bytes, framework):
 
     def work():
         try:
-            for _ in range(10):
+            for _ in range(4):
                 tensors = load(data, framework)
                 check(tensors)
                 for tensor in tensors.values():
@@ -478,3 +478,17 @@ def test_into_never_shows_another_views_writes(model):
         out = np.zeros_like(A)
         f.get_tensor("a", out=out)
         np.testing.assert_array_equal(out, A)
+
+
+def test_into_what_autograd_saved(tmp_path):
+    """As after every in-place operation, backward refuses what it would compute wrongly."""
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load_file, save_file
+
+    save_file({"w": torch.full((3,), 5.0)}, tmp_path / "x")
+    w = torch.ones(3, requires_grad=True)
+    result = (w * w).sum()
+    load_file(tmp_path / "x", out={"w": w})
+    assert torch.equal(w.detach(), torch.full((3,), 5.0))
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        result.backward()

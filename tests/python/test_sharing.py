@@ -135,14 +135,28 @@ def test_no_name_to_keep(tensors):
 
 def test_alias(tmp_path):
     x = whole()
-    tensors = {"b": x, "a": x, "part": x[3:5], "alone": torch.ones(2)}
-    metadata = {"k": "v", "b": "mine"}
-    whole_file = expected({"a": x, "alone": torch.ones(2)}, {"k": "v", "b": "mine", "part": "a"})
+    tensors = {"b": x, "a": x, "alone": torch.ones(2)}
+    metadata = {"k": "v"}
+    whole_file = expected({"a": x, "alone": torch.ones(2)}, {"k": "v", "b": "a"})
     assert save(tensors, metadata, shared="alias") == whole_file
     save_file(tensors, tmp_path / "x", metadata, shared="alias")
     assert (tmp_path / "x").read_bytes() == whole_file
-    assert metadata == {"k": "v", "b": "mine"} and list(tensors) == ["b", "a", "part", "alone"]
+    assert metadata == {"k": "v"} and list(tensors) == ["b", "a", "alone"]
     assert save({"a": x, "b": torch.ones(1)}, shared="alias") == expected({"a": x, "b": torch.ones(1)})
+    assert save(tensors, {"b": "a", "k": "v"}, shared="alias") == whole_file
+
+
+@pytest.mark.parametrize("view", [lambda x: x[3:5], lambda x: x.view(torch.int32), lambda x: x.view(1, *x.shape)])
+def test_another_view_is_no_alias(view):
+    x = whole()
+    with pytest.raises(RuntimeError, match="`z` shares memory with `a`"):
+        save({"a": x, "z": view(x)}, shared="alias")
+
+
+def test_alias_under_a_key_that_is_taken():
+    x = whole()
+    with pytest.raises(ValueError, match="key `b` already"):
+        save({"a": x, "b": x}, {"b": "mine"}, shared="alias")
 
 
 def test_clone(tmp_path):

@@ -601,7 +601,6 @@ safe_open('d.safetensors', 1)
 safe_open('d.safetensors', None)
 safe_open(b'd.safetensors', 'np')
 safe_open(None, 'np')
-safe_open(3, 'np')
 safe_open('d.safetensors', 'np', 'cpu', 'mmap')
 safe_open('d.safetensors', 'np', foo=1)
 safe_open('folder', 'np')
@@ -756,7 +755,6 @@ DIFFERENT = {
     "serialize({}, {})": "upstream's file cannot be read",
     "serialize({'__metadata__': spec()})": "upstream's file cannot be read",
     "serialize_file({'a': spec()}, 'a\\0b')": "ValueError, as open() has it",
-    "serialize_file({'a': spec()}, b'bytes')": "a path that Python has",
     "deserialize(bytearray(serialize({})))": "any buffer",
     "safetensors.numpy.save({'a': [1]})": "TypeError for a value of a wrong type",
     "safetensors.numpy.save({'a': 1})": "TypeError for a value of a wrong type",
@@ -765,7 +763,6 @@ DIFFERENT = {
     "safetensors.numpy.save(None)": "TypeError for a value of a wrong type",
     "safetensors.numpy.save({'a': np.float32(3)})": "an array without dimensions",
     "safetensors.numpy.save({'a': np.ma.array([1.0, 2.0], mask=[0, 1])})": "a mask would be lost",
-    "safetensors.numpy.save_file({'a': np.ones(2)}, b'x')": "a path that Python has",
     "safe_open('d.safetensors', 'np').prefetch()": "every framework",
     "safe_open('d.safetensors', 'pt').prefetch()": "every device",
     "(lambda d: (safetensors.flax.save(d), described(d)))({'a': jax.numpy.ones(3)})": "the caller's dict is left alone",

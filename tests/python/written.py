@@ -36,13 +36,14 @@ def entry(value):
 def written(tensors, metadata=None):
     """The bytes of a file with these tensors: by dtype, the wide ones first, then by name."""
     entries = {name: entry(value) for name, value in tensors.items()}
-    header, data = {}, b""
+    header, data, end = {}, [], 0
     if metadata is not None:
         header["__metadata__"] = dict(sorted(metadata.items()))
     for name in sorted(entries, key=lambda name: (CODES.index(entries[name][0]), name.encode())):
         code, shape, content = entries[name]
-        header[name] = {"dtype": code, "shape": list(shape), "data_offsets": [len(data), len(data) + len(content)]}
-        data += content
+        header[name] = {"dtype": code, "shape": list(shape), "data_offsets": [end, end + len(content)]}
+        data.append(content)
+        end += len(content)
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + data
+    return b"".join([struct.pack("<Q", len(text)), text, *data])
