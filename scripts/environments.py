@@ -25,7 +25,7 @@ def parse(description, environment):
 
 def install_wheel(environment):
     """Makes a wheel as any user of the source would, and unpacks it where PYTHONPATH can point."""
-    wheels, package = (os.path.join(BUILD, name) for name in ("environments-wheel", "environments-package"))
+    wheels, package = (os.path.join(BUILD, f"{environment}-{name}") for name in ("wheel", "package"))
     for folder in (wheels, package):
         shutil.rmtree(folder, ignore_errors=True)
     pip = [python_of(environment), "-m", "pip", "--quiet", "--disable-pip-version-check"]
