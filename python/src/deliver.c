@@ -162,13 +162,25 @@ int stpy_file_fetch(stpy_file *self, const st_tensor *tensor, const st_region *r
     return -1;
 }
 
+/* MemoryError, told of the tensor. */
+static PyObject *out_of_memory(const stpy_data *data)
+{
+    PyErr_Clear();
+    PyObject *name = PyUnicode_DecodeUTF8(data->name, (Py_ssize_t)data->name_len, NULL);
+    if (name)
+        PyErr_Format(PyExc_MemoryError, "tensor %R: out of memory for its %llu bytes", name,
+                     (unsigned long long)data->size);
+    Py_XDECREF(name);
+    return NULL;
+}
+
 /* An array over memory of its own; `data` is all but the memory. */
 static PyObject *read_array(stpy_state *state, stpy_file *self, const st_tensor *tensor,
                             const st_region *region, stpy_data *data)
 {
     data->buffer = stpy_buffer_alloc(state, data->size);
     if (!data->buffer)
-        return NULL;
+        return PyErr_ExceptionMatches(PyExc_MemoryError) ? out_of_memory(data) : NULL;
     data->data = st_buffer_data(data->buffer);
     PyObject *array = NULL;
     if (stpy_file_fetch(self, tensor, region, data->data, data->size) == 0)

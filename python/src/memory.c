@@ -75,7 +75,7 @@ st_buffer *stpy_buffer_alloc(stpy_state *state, uint64_t size)
 {
     void *data = size <= PY_SSIZE_T_MAX - HUGE_PAGE ? memory_alloc((size_t)size) : NULL;
     if (!data) {
-        PyErr_NoMemory();
+        PyErr_Format(PyExc_MemoryError, "out of memory: %llu bytes", (unsigned long long)size);
         return NULL;
     }
     return buffer_over(state, &(st_memory){data, (size_t)size, memory_free, NULL});
