@@ -4,13 +4,12 @@
  * The ceilings: pread of the same bytes by one core, and by four, in blocks that stay in its cache; the
  * same from the disk, past the page cache; the digests of the same bytes out of a warm mapping, by one
  * core; and for the fast digest, both one after the other. */
-#include "child.h"
 #include "measure.h"
+#include "options.h"
 
 #include <safetensors/inspect.h>
 
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
@@ -452,31 +451,17 @@ static void hashes_run(bench_inspect *c, unsigned runs)
 int main(int argc, char **argv)
 {
     bench_inspect c = {.size = HEADER_SIZE + DATA_SIZE};
-    bench_child upstream;
-    const char *python = NULL, *script = NULL;
-    unsigned runs = 5;
-    for (int option; (option = getopt(argc, argv, "n:p:s:")) != -1;) {
-        switch (option) {
-        case 'n': runs = (unsigned)strtoul(optarg, NULL, 10); break;
-        case 'p': python = optarg; break;
-        case 's': script = optarg; break;
-        default: runs = 0;
-        }
-    }
-    if (!runs || runs > BENCH_RUNS_MAX || optind + 1 != argc)
-        bench_fail("usage: bench_inspect [-n RUNS] [-p PYTHON -s PEER] FILE (made)");
+    bench_options options = {.runs = 5};
+    bench_options_read(&options, argc, argv, "n:p:s:", 1,
+                       "bench_inspect [-n RUNS] [-p PYTHON -s PEER] FILE (made)");
+    c.upstream = options.upstream;
     c.path = argv[optind];
-    if (python && script) {
-        bench_child_start(&upstream, (const char *[]){python, script, "serve", NULL});
-        c.upstream = &upstream;
-    }
     cold_make(&c);
     puts("case,who,threads,bytes,runs,ns_median,ns_min,gb_per_s,x_ceiling,x_one_thread");
     for (size_t i = 0; i < sizeof stats_cases / sizeof *stats_cases; i++)
-        stats_run(&c, &stats_cases[i], runs);
-    hashes_run(&c, runs);
-    if (c.upstream)
-        bench_child_end(&upstream);
+        stats_run(&c, &stats_cases[i], options.runs);
+    hashes_run(&c, options.runs);
+    bench_options_end(&options);
     unlink(c.path);
     unlink(c.cold);
     return 0;

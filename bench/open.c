@@ -3,16 +3,16 @@
  *
  * The ceilings: open, fstat and close; pread of the same bytes into memory that is warm, and into
  * fresh memory (mapped, filled, unmapped), both with the file's page phase. */
-#include "child.h"
 #include "measure.h"
 #include "memory.h"
+#include "options.h"
 #ifdef BENCH_SIMDJSON
 # include "peer_simdjson.h"
 #endif
 
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -324,35 +324,22 @@ static void case_run(open_case *settings, const char *path, unsigned runs)
 
 int main(int argc, char **argv)
 {
-    open_case settings = {.path = NULL};
-    bench_child upstream;
-    unsigned runs = 15;
-    for (int option; (option = getopt(argc, argv, "n:p:s:o:")) != -1;) {
-        switch (option) {
-        case 'n': runs = (unsigned)strtoul(optarg, NULL, 10); break;
-        case 'p': settings.python = optarg; break;
-        case 's': settings.script = optarg; break;
-        case 'o': settings.once = optarg; break;
-        default: runs = 0;
-        }
-    }
-    if (!runs || runs > BENCH_RUNS_MAX || optind == argc)
-        bench_fail("usage: bench_open [-n RUNS] [-o BENCH_ONCE] [-p PYTHON -s PEER] FILE...");
+    bench_options options = {.runs = 15};
+    bench_options_read(&options, argc, argv, "n:p:s:o:", INT_MAX,
+                       "bench_open [-n RUNS] [-o BENCH_ONCE] [-p PYTHON -s PEER] FILE...");
+    open_case settings = {.python = options.python,
+                          .script = options.script,
+                          .once = options.once,
+                          .upstream = options.upstream};
     /* Pinned: glibc would raise it after the first free, and large blocks would be old memory. */
     mallopt(M_MMAP_THRESHOLD, 128 * 1024);
-    if (settings.python && settings.script) {
-        bench_child_start(&upstream,
-                          (const char *[]){settings.python, settings.script, "serve", NULL});
-        settings.upstream = &upstream;
-    }
 #ifdef BENCH_SIMDJSON
     printf("# %s\n", peer_simdjson_name());
 #endif
     puts("case,what,who,bytes,tensors,runs,ns_median,ns_min,x_read_fresh,x_simdjson_reused,"
          "x_simdjson_fresh,x_upstream");
     for (int i = optind; i < argc; i++)
-        case_run(&settings, argv[i], runs);
-    if (settings.upstream)
-        bench_child_end(&upstream);
+        case_run(&settings, argv[i], options.runs);
+    bench_options_end(&options);
     return 0;
 }

@@ -5,14 +5,13 @@
  * an older one. Who is timed does that itself and goes on at once: the memory that the file gave up is
  * then on the list of the same CPU, and taken again. Memory that lay idle may have gone back to a
  * hypervisor, and makes a write several times slower. */
-#include "child.h"
 #include "measure.h"
+#include "options.h"
 
 #include <safetensors/safetensors.h>
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -561,42 +560,27 @@ static void data_make(bench_save *c)
 int main(int argc, char **argv)
 {
     static bench_save c;
-    bench_child child;
-    const char *python = NULL, *script = NULL, *only = NULL;
-    unsigned runs = 9;
-    for (int option; (option = getopt(argc, argv, "c:n:p:s:")) != -1;) {
-        switch (option) {
-        case 'c': only = optarg; break;
-        case 'n': runs = (unsigned)strtoul(optarg, NULL, 10); break;
-        case 'p': python = optarg; break;
-        case 's': script = optarg; break;
-        default: runs = 0;
-        }
-    }
-    if (!runs || runs > BENCH_RUNS_MAX || optind + 1 != argc)
-        bench_fail("usage: bench_save [-c CASE] [-n RUNS] [-p PYTHON -s PEER] FOLDER");
+    bench_options options = {.runs = 9};
+    bench_options_read(&options, argc, argv, "c:n:p:s:", 1,
+                       "bench_save [-c CASE] [-n RUNS] [-p PYTHON -s PEER] FOLDER");
+    c.upstream = options.upstream;
     snprintf(c.folder, sizeof c.folder, "%s", argv[optind]);
     snprintf(c.path, sizeof c.path, "%.3900s/save.safetensors", c.folder);
     snprintf(c.temporary, sizeof c.temporary, "%s.new", c.path);
     snprintf(c.source, sizeof c.source, "%s.from", c.path);
-    if (python && script) {
-        bench_child_start(&child, (const char *[]){python, script, "serve", NULL});
-        c.upstream = &child;
-    }
     data_make(&c);
     puts("case,who,bytes,tensors,runs,ns_median,ns_min,gb_per_s,x_plain,x_upstream");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        if (only && strcmp(only, cases[i].name) != 0)
+        if (options.only && strcmp(options.only, cases[i].name) != 0)
             continue;
         if (cases[i].ways[0] == &kernel_copy)
             source_make(&c);
-        case_run(&c, &cases[i], runs);
+        case_run(&c, &cases[i], options.runs);
     }
     st_file_close(c.from);
     unlink(c.source);
     free(c.tensors);
     free(c.names);
-    if (c.upstream)
-        bench_child_end(&child);
+    bench_options_end(&options);
     return 0;
 }

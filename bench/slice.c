@@ -4,13 +4,12 @@
  * One file of 1 GiB serves all shapes: its header has a fixed size and is written anew for each.
  * The ceilings: memcpy of as many bytes between warm buffers, and a memcpy of each run out of a
  * mapping that is warm. All is in the page cache; only `-fresh` has a destination that is new. */
-#include "child.h"
 #include "measure.h"
+#include "options.h"
 
 #include <safetensors/safetensors.h>
 
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <malloc.h>
 #include <stdlib.h>
@@ -267,25 +266,12 @@ static const unsigned char *file_map(const char *path)
 int main(int argc, char **argv)
 {
     slice_case c = {.path = NULL};
-    bench_child upstream;
-    const char *python = NULL, *script = NULL;
-    unsigned runs = 9;
-    for (int option; (option = getopt(argc, argv, "n:p:s:")) != -1;) {
-        switch (option) {
-        case 'n': runs = (unsigned)strtoul(optarg, NULL, 10); break;
-        case 'p': python = optarg; break;
-        case 's': script = optarg; break;
-        default: runs = 0;
-        }
-    }
-    if (!runs || runs > BENCH_RUNS_MAX || optind + 1 != argc)
-        bench_fail("usage: bench_slice [-n RUNS] [-p PYTHON -s PEER] FILE (made if not there)");
+    bench_options options = {.runs = 9};
+    bench_options_read(&options, argc, argv, "n:p:s:", 1,
+                       "bench_slice [-n RUNS] [-p PYTHON -s PEER] FILE (made if not there)");
+    c.upstream = options.upstream;
     mallopt(M_MMAP_THRESHOLD, 128 * 1024);
     c.path = argv[optind];
-    if (python && script) {
-        bench_child_start(&upstream, (const char *[]){python, script, "serve", NULL});
-        c.upstream = &upstream;
-    }
     file_make(c.path);
     c.mapping = file_map(c.path);
     c.to = buffer_new(DATA_SIZE / 2);
@@ -296,7 +282,7 @@ int main(int argc, char **argv)
         for (size_t run = 0; run < sizeof run_sizes / sizeof *run_sizes; run++) {
             c.run = run_sizes[run];
             c.part = parts[part];
-            case_run(&c, runs);
+            case_run(&c, options.runs);
         }
     }
     if (c.upstream)

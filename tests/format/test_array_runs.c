@@ -2,27 +2,13 @@
 /* Arrays of any strides against a gather that goes element by element. */
 #include "support/check.h"
 #include "support/oom.h"
+#include "support/random.h"
 
 #include "format/region.h"
 #include "io/copy.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-static uint64_t random_state;
-
-static uint64_t random_next(void)
-{
-    uint64_t z = random_state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
-static uint64_t random_below(uint64_t n)
-{
-    return random_next() % n;
-}
 
 /* ----------------------------------------------------------------------------------- oracle */
 

@@ -2,6 +2,7 @@
 /* Headers as upstream writes them, and everything that is emitted read back. */
 #include "format/emission.h"
 #include "support/oom.h"
+#include "support/random.h"
 
 #include "format/dtype.h"
 
@@ -266,23 +267,6 @@ static void test_padding(void **state)
             st__free(NULL, bytes, size);
         }
     }
-}
-
-/* ------------------------------------------------------------------------------- randomness */
-
-static uint64_t random_state;
-
-static uint64_t random_next(void)
-{
-    uint64_t z = random_state += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
-static uint64_t random_below(uint64_t n)
-{
-    return random_next() % n;
 }
 
 /* ------------------------------------------------------------------------------- round trips */

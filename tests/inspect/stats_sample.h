@@ -7,6 +7,7 @@
 #include <safetensors/inspect.h>
 
 #include "support/check.h"
+#include "support/random.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -22,15 +23,6 @@ typedef struct stats_sample {
     st_dtype dtype;
     uint64_t count;
 } stats_sample;
-
-static inline uint64_t sample_random(uint64_t *state)
-{
-    *state += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t z = *state;
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
 
 /* A tensor "t" of zeros. */
 static inline stats_sample stats_sample_new(st_dtype dtype, uint64_t count)
@@ -63,7 +55,7 @@ static inline void stats_sample_normal(stats_sample *sample, double scale)
     for (uint64_t i = 0; i < sample->count; i++) {
         double sum = 0;
         for (int k = 0; k < 4; k++)
-            sum += (double)(sample_random(&state) >> 11) * 0x1p-53 - 0.5;
+            sum += (double)(random_step(&state) >> 11) * 0x1p-53 - 0.5;
         st_value value = {.kind = ST_KIND_COMPLEX, .as = {.f = {sum * scale, sum * sum}}};
         st_element_encode(sample->dtype, sample->data, i, &value);
     }
@@ -75,12 +67,12 @@ static inline void stats_sample_bits(stats_sample *sample, uint64_t seed)
 {
     uint64_t state = seed;
     for (size_t i = 0; i < sample->data_size; i++)
-        sample->data[i] = (unsigned char)sample_random(&state);
+        sample->data[i] = (unsigned char)random_step(&state);
     for (uint64_t i = 0; sample->dtype == ST_F64 && i < sample->count; i++) {
         unsigned char *p = sample->data + 8 * i;
         unsigned exponent = (unsigned)p[7] << 8 | p[6];
         unsigned plain = (exponent & 0x800f) | (1023 - 200 + (exponent >> 4) % 400) << 4;
-        switch (sample_random(&state) % 16) {
+        switch (random_step(&state) % 16) {
         case 0: plain = exponent | 0x7ff0; break;
         case 1: plain = exponent & 0x800f; break;
         case 2: memset(p, 0, 6), plain = exponent & 0x8000; break;

@@ -88,7 +88,7 @@ static void test_any_double(void **state)
     stats_sample sample = stats_sample_new(ST_F64, 20 * ST__CHUNK);
     for (int way = 0; way < 4; way++) {
         for (size_t i = 0; i < sample.data_size; i++)
-            sample.data[i] = (unsigned char)sample_random(&random);
+            sample.data[i] = (unsigned char)random_step(&random);
         for (size_t i = 0; way && i < sample.data_size; i += 8) {
             static const unsigned char highest[] = {0, 0x00, 0x20, 0x7f};
             sample.data[i + 7] = (sample.data[i + 7] & 0x80) | highest[way];
@@ -159,7 +159,7 @@ static void test_bins(void **state)
                                  -1e12,
                                  0.0,
                                  4.0000001};
-        values[i] = (double)(sample_random(&random) >> 11) * 0x1p-53 * 7 - 2;
+        values[i] = (double)(random_step(&random) >> 11) * 0x1p-53 * 7 - 2;
         if (i % 3 == 0)
             values[i] = places[i / 3 % 8];
     }
