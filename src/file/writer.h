@@ -118,6 +118,9 @@ void st__writer_unclaim(st_writer *writer, size_t index);
 /* Writes bytes of the file that were claimed. A failure is the writer's from then on. */
 st_status st__writer_put(st_writer *writer, uint64_t offset, const void *data, size_t size,
                          st_error *error);
+/* The same for one who does not hold the lock: at `*at`, which moves on. */
+st_status st__writer_put_next(st_writer *writer, uint64_t *at, const void *data, size_t size,
+                              st_error *error);
 /* Counts bytes that were taken and, if `tell`, tells the progress. */
 st_status st__writer_count(st_writer *writer, uint64_t size, bool tell, st_error *error);
 /* Makes a failure the writer's own, unless it has one. `said` has been filled. */

@@ -55,6 +55,17 @@ st_status st__writer_put(st_writer *writer, uint64_t offset, const void *data, s
     return ST_OK;
 }
 
+st_status st__writer_put_next(st_writer *writer, uint64_t *at, const void *data, size_t size,
+                              st_error *error)
+{
+    uint64_t offset = *at;
+    *at += size;
+    st__lock_take(&writer->lock);
+    st_status status = st__writer_put(writer, offset, data, size, error);
+    st__lock_drop(&writer->lock);
+    return status;
+}
+
 st_status st__writer_flush(st_writer *writer, st_error *error)
 {
     bool moved = false;

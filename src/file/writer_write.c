@@ -193,12 +193,7 @@ typedef struct array_place {
 static st_status array_block(void *ctx, const void *data, size_t size, st_error *error)
 {
     array_place *place = ctx;
-    uint64_t offset = place->offset;
-    place->offset += size;
-    st__lock_take(&place->writer->lock);
-    st_status status = st__writer_put(place->writer, offset, data, size, error);
-    st__lock_drop(&place->writer->lock);
-    return status;
+    return st__writer_put_next(place->writer, &place->offset, data, size, error);
 }
 
 /* The lock is held, but while blocks are made. */

@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 #if defined(__linux__)
@@ -86,15 +85,6 @@ int st__os_info_fd(int fd, st__os_info *out)
     return 0;
 }
 
-int st__os_info_path(const char *path, st__os_info *out)
-{
-    struct stat s;
-    if (stat(path, &s) != 0)
-        return errno;
-    info_fill(out, &s);
-    return 0;
-}
-
 int st__os_info_at(int directory, const char *name, bool follow, st__os_info *out)
 {
     struct stat s;
@@ -106,41 +96,24 @@ int st__os_info_at(int directory, const char *name, bool follow, st__os_info *ou
     return 0;
 }
 
-/* One call takes at most so many pieces (IOV_MAX is 1024 on Linux, 16 at least anywhere)... */
-#define READ_SEGMENTS 16
-/* ...and so many bytes: Linux itself stops 4 KiB short of 2 GiB. */
-#define READ_BYTES ((size_t)1 << 30)
-
-/* Describes what follows `skip` bytes into the segments, for one call. */
-static int segments_rest(const st_segment *segments, size_t count, size_t skip,
-                         struct iovec out[READ_SEGMENTS])
+/* Describes what follows `moved` bytes into the segments, for one call. */
+static int segments_rest(const st_segment *segments, size_t count, size_t moved, st__os_batch *out)
 {
-    int n = 0;
-    size_t room = READ_BYTES;
-    for (size_t i = 0; i < count && n < READ_SEGMENTS && room > 0; i++) {
-        if (skip >= segments[i].size) {
-            skip -= segments[i].size;
-            continue;
-        }
-        size_t size = segments[i].size - skip;
-        if (size > room)
-            size = room;
-        out[n].iov_base = (unsigned char *)segments[i].data + skip;
-        out[n++].iov_len = size;
-        room -= size;
-        skip = 0;
-    }
-    return n;
+    size_t i = 0;
+    st__os_batch_init(out, moved);
+    while (i < count && st__os_batch_add(out, segments[i].data, segments[i].size))
+        i++;
+    return out->count;
 }
 
 int st__os_read(int fd, uint64_t offset, const st_segment *segments, size_t count, size_t *done)
 {
-    struct iovec rest[READ_SEGMENTS];
+    st__os_batch rest;
     *done = 0;
-    for (int n; (n = segments_rest(segments, count, *done, rest)) > 0;) {
+    for (int n; (n = segments_rest(segments, count, *done, &rest)) > 0;) {
         if (offset + *done > (uint64_t)INT64_MAX || offset + *done < offset)
             return EOVERFLOW;
-        ssize_t got = OS_CALL(preadv)(fd, rest, n, (off_t)(offset + *done));
+        ssize_t got = OS_CALL(preadv)(fd, rest.parts, n, (off_t)(offset + *done));
         if (got == 0)
             return 0;
         if (got > 0)

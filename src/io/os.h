@@ -32,7 +32,6 @@ int st__os_open(const char *path, int *out);
 int st__os_duplicate(int fd, int *out);
 void st__os_close(int fd);
 int st__os_info_fd(int fd, st__os_info *out);
-int st__os_info_path(const char *path, st__os_info *out);
 
 /* Fills the segments from `offset` on, through interruptions and short reads. `*done` is the bytes read,
  * fewer than asked for only at the end of the file or on an error. */

@@ -11,7 +11,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/uio.h>
 #include <unistd.h>
 #if defined(__linux__)
 # include <linux/fs.h>
@@ -195,40 +194,24 @@ int st__os_remove(int directory, const char *name)
 
 /* ------------------------------------------------------------------------------- writing */
 
-/* As for reading: pieces and bytes of one call. */
-#define WRITE_PIECES 64
-#define WRITE_BYTES  ((size_t)1 << 30)
-
-/* Describes what follows `skip` bytes into the pieces, for one call. */
-static int pieces_rest(const st_bytes *pieces, size_t count, size_t skip,
-                       struct iovec out[WRITE_PIECES])
+/* As segments_rest. */
+static int pieces_rest(const st_bytes *pieces, size_t count, size_t moved, st__os_batch *out)
 {
-    int n = 0;
-    size_t room = WRITE_BYTES;
-    for (size_t i = 0; i < count && n < WRITE_PIECES && room > 0; i++) {
-        if (skip >= pieces[i].size) {
-            skip -= pieces[i].size;
-            continue;
-        }
-        size_t size = pieces[i].size - skip;
-        if (size > room)
-            size = room;
-        out[n].iov_base = (unsigned char *)(uintptr_t)pieces[i].data + skip;
-        out[n++].iov_len = size;
-        room -= size;
-        skip = 0;
-    }
-    return n;
+    size_t i = 0;
+    st__os_batch_init(out, moved);
+    while (i < count && st__os_batch_add(out, pieces[i].data, pieces[i].size))
+        i++;
+    return out->count;
 }
 
 int st__os_write(int fd, uint64_t offset, const st_bytes *pieces, size_t count, size_t *done)
 {
-    struct iovec rest[WRITE_PIECES];
+    st__os_batch rest;
     *done = 0;
-    for (int n; (n = pieces_rest(pieces, count, *done, rest)) > 0;) {
+    for (int n; (n = pieces_rest(pieces, count, *done, &rest)) > 0;) {
         if (offset + *done > (uint64_t)INT64_MAX || offset + *done < offset)
             return EOVERFLOW;
-        ssize_t put = OS_CALL(pwritev)(fd, rest, n, (off_t)(offset + *done));
+        ssize_t put = OS_CALL(pwritev)(fd, rest.parts, n, (off_t)(offset + *done));
         if (put > 0)
             *done += (size_t)put;
         else if (put == 0)
@@ -256,10 +239,10 @@ static ssize_t stream_send(int fd, int kind, struct iovec *rest, int n)
 
 int st__os_write_stream(int fd, int kind, const st_bytes *pieces, size_t count, size_t *done)
 {
-    struct iovec rest[WRITE_PIECES];
+    st__os_batch rest;
     *done = 0;
-    for (int n; (n = pieces_rest(pieces, count, *done, rest)) > 0;) {
-        ssize_t put = stream_send(fd, kind, rest, n);
+    for (int n; (n = pieces_rest(pieces, count, *done, &rest)) > 0;) {
+        ssize_t put = stream_send(fd, kind, rest.parts, n);
         if (put > 0) {
             *done += (size_t)put;
         } else if (put == 0) {
@@ -376,7 +359,7 @@ int st__os_copy(int from_fd, uint64_t from, int to_fd, uint64_t to, uint64_t siz
         off_t from_at = (off_t)(from + *done), to_at = (off_t)(to + *done);
         uint64_t rest = size - *done;
         ssize_t copied = OS_CALL(copy_file_range)(
-            from_fd, &from_at, to_fd, &to_at, rest < WRITE_BYTES ? (size_t)rest : WRITE_BYTES, 0);
+            from_fd, &from_at, to_fd, &to_at, rest < ST__OS_BYTES ? (size_t)rest : ST__OS_BYTES, 0);
         if (copied > 0)
             *done += (uint64_t)copied;
         else if (copied == 0) /* the source's end; or files that claim to be empty, as in /proc */

@@ -186,18 +186,3 @@ st_status st__output_copy(st__output *output, uint64_t offset, const st__stretch
     *done = c.copied;
     return ST_OK;
 }
-
-/* ------------------------------------------------------------------------------- the end */
-
-st_status st__output_settle(st__output *output, st_error *error)
-{
-    const char *name = output->sink->name;
-    int failed = output->sink->durability == ST_DURABLE_NONE ? 0 : st__os_sync(output->fd);
-    if (failed)
-        return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
-                              "%s: cannot be made to reach the disk", name);
-    failed = st__os_flush(output->fd);
-    if (failed)
-        return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s: cannot be closed", name);
-    return ST_OK;
-}

@@ -25,8 +25,5 @@ st_status st__output_write(st__output *output, uint64_t offset, const st_bytes *
 /* As st__sink_copy. */
 st_status st__output_copy(st__output *output, uint64_t offset, const st__stretch *stretch,
                           uint64_t *done, st_error *error);
-/* Nothing more will be written: hears what the file system has kept to itself, and waits for the disk
- * unless that was not asked for. */
-st_status st__output_settle(st__output *output, st_error *error);
 
 #endif

@@ -235,7 +235,7 @@ static int put_in_place(replacement *r)
 static st_status replacement_finish(replacement *r, st_error *error)
 {
     const char *name = r->sink->name;
-    ST_TRY(st__output_settle(&r->output, error));
+    ST_TRY(st__sink_settle(r->sink, r->fd, error));
     int failed = put_in_place(r);
     if (failed)
         return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,

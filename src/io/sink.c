@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Counted sinks around a vtable. */
 #include "io/sink.h"
+#include "io/os.h"
 #include "base/alloc.h"
 #include "base/context.h"
 #include "base/error.h"
@@ -131,4 +132,17 @@ st_status st__sink_finish(st_sink *sink, st_error *error)
         return sink->vtable.finish(sink->self, error);
     st_error said = {.status = ST_OK};
     return st__foreign_settle(sink->name, sink->vtable.finish(sink->self, &said), &said, error);
+}
+
+st_status st__sink_settle(const st_sink *sink, int fd, st_error *error)
+{
+    int failed = sink->durability == ST_DURABLE_NONE ? 0 : st__os_sync(fd);
+    if (failed)
+        return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
+                              "%s: cannot be made to reach the disk", sink->name);
+    failed = st__os_flush(fd);
+    if (failed)
+        return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s: cannot be closed",
+                              sink->name);
+    return ST_OK;
 }

@@ -46,6 +46,10 @@ st_status st__sink_copy(st_sink *sink, uint64_t offset, const st__stretch *stret
                         st_error *error);
 st_status st__sink_finish(st_sink *sink, st_error *error);
 
+/* Nothing more will be written to the sink's descriptor: hears what the file system has kept to itself, and
+ * waits for the disk unless that was not asked for. */
+st_status st__sink_settle(const st_sink *sink, int fd, st_error *error);
+
 static inline bool st__sink_is_sequential(const st_sink *sink)
 {
     return (sink->vtable.flags & ST_SINK_SEQUENTIAL) != 0;

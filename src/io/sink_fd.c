@@ -42,7 +42,7 @@ static st_status fd_copy(void *self, uint64_t offset, const st__stretch *stretch
 static st_status fd_finish(void *self, st_error *error)
 {
     fd_sink *to = self;
-    ST_TRY(st__output_settle(&to->output, error));
+    ST_TRY(st__sink_settle(to->sink, to->output.fd, error));
     int failed = st__os_seek(to->output.fd, to->output.base + to->size);
     if (failed)
         return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,

@@ -38,15 +38,7 @@ static st_status stream_write(void *self, uint64_t offset, const st_bytes *piece
 static st_status stream_finish(void *self, st_error *error)
 {
     const stream_sink *to = self;
-    int failed = to->sink->durability == ST_DURABLE_NONE ? 0 : st__os_sync(to->fd);
-    if (failed)
-        return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
-                              "%s: cannot be made to reach the disk", to->sink->name);
-    failed = st__os_flush(to->fd);
-    if (failed)
-        return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s: cannot be closed",
-                              to->sink->name);
-    return ST_OK;
+    return st__sink_settle(to->sink, to->fd, error);
 }
 
 static void stream_free(void *self)

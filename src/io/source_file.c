@@ -163,8 +163,8 @@ st_status st_source_open(const char *path, const st_open_options *options, st_so
     int failed = st__os_open(path, &fd);
     st__os_info info;
     /* A socket, or a device without a driver, refuses to be opened at all. */
-    if (failed && st__os_info_path(path, &info) == 0 && info.kind != ST__OS_REGULAR &&
-        (failed == ENXIO || failed == ENODEV || failed == EISDIR))
+    if (failed && st__os_info_at(ST__OS_HERE, path, true, &info) == 0 &&
+        info.kind != ST__OS_REGULAR && (failed == ENXIO || failed == ENODEV || failed == EISDIR))
         return not_regular(name, info.kind, error);
     if (failed)
         return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s: cannot be opened", name);
