@@ -34,6 +34,7 @@ static bool is_space(int failed)
     return failed == ENOSPC || failed == EDQUOT;
 }
 
+/* `at` counts from the sink's own first byte, as all offsets in errors do. */
 static st_status write_failure(const st__output *output, int failed, uint64_t at, st_error *error)
 {
     uint64_t room = is_space(failed) ? st__os_free_space(output->fd) : UINT64_MAX;
@@ -81,7 +82,7 @@ static st_status pieces_write(st__output *output, uint64_t at, const st_bytes *p
     size_t done = 0;
     int failed = st__os_write(output->fd, at, pieces, count, &done);
     if (failed)
-        return write_failure(output, failed, at + done, error);
+        return write_failure(output, failed, at + done - output->base, error);
     cache_took(output, done);
     return ST_OK;
 }
@@ -182,7 +183,7 @@ st_status st__output_copy(st__output *output, uint64_t offset, const st__stretch
     if (!blocks_share(output, &c, &failed))
         failed = range_copy(output, &c, c.size);
     if (failed)
-        return write_failure(output, failed, c.at + c.copied, error);
+        return write_failure(output, failed, offset + c.copied, error);
     *done = c.copied;
     return ST_OK;
 }

@@ -5,6 +5,8 @@
 #include "support/fault.h"
 #include "support/oom.h"
 
+#include "io/os_faults.h"
+
 #include <stdio.h>
 
 /* A little of everything: small and large tensors, pieces out of order, an array, copies. */
@@ -140,6 +142,49 @@ static void test_tensor_named(void **state)
     st_writer_free(writer);
     st_sink_release(sink);
     free(probe.data);
+}
+
+/* The disk is full from this byte of the file on. */
+static off_t disk_end;
+
+static ssize_t fills_disk(int fd, const struct iovec *pieces, int count, off_t offset)
+{
+    size_t size = pieces[0].iov_len, room = offset < disk_end ? (size_t)(disk_end - offset) : 0;
+    struct iovec fits = {pieces[0].iov_base, size < room ? size : room};
+    (void)count;
+    if (room)
+        return pwritev(fd, &fits, 1, offset);
+    errno = ENOSPC;
+    return -1;
+}
+
+/* The same where the sink does not begin at its file's first byte. */
+static void test_tensor_named_behind(void **state)
+{
+    (void)state;
+    enum { BEGIN = 100000, FITS = 150000 };
+    char path[] = "/tmp/st_test_writer.XXXXXX";
+    int fd = mkstemp(path);
+    st_writer *writer;
+    st_sink *sink;
+    assert_true(fd >= 0);
+    assert_int_equal(lseek(fd, BEGIN, SEEK_SET), BEGIN);
+    CHECK_OK(st_sink_open_fd(fd, &(st_sink_options){.name = "file"}, &sink, &error));
+    CHECK_OK(st_writer_new(&(st_writer_options){.order = ST_ORDER_ADDED}, &writer, &error));
+    CHECK_OK(add_tensor(writer, "first", LARGE, &error));
+    CHECK_OK(add_tensor(writer, "later", LARGE, &error));
+    CHECK_OK(st_writer_begin(writer, sink, &error));
+    uint64_t at = st_writer_data_offset(writer) + FITS;
+    st__os_calls.pwritev = fills_disk;
+    disk_end = BEGIN + (off_t)at;
+    CHECK_ERR_TEXT(st_writer_write(writer, 0, 0, bytes, LARGE, &error), ST_ERR_IO, at,
+                   "file: tensor \"first\": cannot be written at byte ");
+    CHECK_ERR_TEXT(st_writer_finish(writer, &error), ST_ERR_IO, at, "tensor \"first\"");
+    os_calls_restore();
+    st_writer_free(writer);
+    st_sink_release(sink);
+    close(fd);
+    unlink(path);
 }
 
 static void test_out_of_memory(void **state)
@@ -300,6 +345,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_call_of_the_sink),
         cmocka_unit_test(test_tensor_named),
+        cmocka_unit_test(test_tensor_named_behind),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_out_of_memory_told),
         cmocka_unit_test(test_every_call_of_the_source),

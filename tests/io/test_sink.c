@@ -353,6 +353,59 @@ static void test_copy(void **state)
     check_file(7);
 }
 
+/* The disk is full from this byte of the file on. */
+static off_t disk_end;
+
+static ssize_t fills_disk(int fd, const struct iovec *pieces, int count, off_t offset)
+{
+    struct iovec fits = {pieces[0].iov_base, (size_t)(disk_end - offset)};
+    assert_int_equal(count, 1);
+    if (offset < disk_end)
+        return pwritev(fd, &fits, 1, offset);
+    errno = ENOSPC;
+    return -1;
+}
+
+static ssize_t copies_to_disk_end(int from, off_t *from_at, int to, off_t *to_at, size_t size,
+                                  unsigned flags)
+{
+    unsigned char got[100];
+    (void)size;
+    (void)flags;
+    if (*to_at < disk_end) /* by hand: not every file system copies */
+        return pwrite(to, got, (size_t)pread(from, got, sizeof got, *from_at), *to_at);
+    errno = ENOSPC;
+    return -1;
+}
+
+/* Bytes in errors count from where the sink began, as those of the calls do. */
+static void test_place_told(void **state)
+{
+    (void)state;
+    st_sink *sink;
+    st_source *source;
+    uint64_t done = 0;
+    int fd = scratch_open(O_RDWR | O_TRUNC);
+    assert_int_equal(write(fd, bytes, 5000), 5000);
+    CHECK_OK(st_source_open(path, NULL, &source, &error));
+    CHECK_OK(st_sink_open_fd(fd, NULL, &sink, &error));
+    CHECK_OK(st__sink_begin(sink, 10000, &error));
+    st__os_calls.pwritev = fills_disk;
+    disk_end = 6100;
+    CHECK_ERR_TEXT(st__sink_write(sink, 1000, &(st_bytes){bytes, 500}, 1, &error), ST_ERR_IO, 1100,
+                   "cannot be written at byte 1100, ");
+    CHECK_ERR(st__sink_write(sink, UINT64_MAX - 9, &(st_bytes){bytes, 5}, 1, &error), ST_ERR_IO,
+              UINT64_MAX - 9);
+    st__os_calls.copy_file_range = copies_to_disk_end;
+    disk_end = 7200;
+    CHECK_ERR_TEXT(st__sink_copy(sink, 2000, &(st__stretch){source, 0, 300}, &done, &error),
+                   ST_ERR_IO, 2200, "cannot be written at byte 2200, ");
+    os_calls_restore();
+    st_sink_release(sink);
+    st_source_release(source);
+    close(fd);
+}
+
 /* ---------------------------------------------------------------------- the caller's own */
 
 typedef struct own_sink {
@@ -446,7 +499,7 @@ int main(void)
         cmocka_unit_test(test_append),  cmocka_unit_test(test_streams),
         cmocka_unit_test(test_broken),  cmocka_unit_test(test_faults),
         cmocka_unit_test(test_copy),    cmocka_unit_test(test_no_memory),
-        cmocka_unit_test(test_own),
+        cmocka_unit_test(test_own),     cmocka_unit_test(test_place_told),
     };
     return cmocka_run_group_tests_name("sink", tests, scratch_make, scratch_drop);
 }
