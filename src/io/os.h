@@ -112,9 +112,10 @@ int st__os_flush(int fd);
 /* Free bytes for this user on a file's file system; UINT64_MAX where that cannot be told. */
 uint64_t st__os_free_space(int fd);
 /* Hands owner, mode, access control list and extended attributes of the file `name` on to `to_fd`, an empty
- * file of our own with mode 0600, as far as the process may. Where the group cannot be kept, neither it nor
- * others may do more than both could. An errno only where the new file could not be kept from more users
- * than the old one; ENOMEM. */
+ * file of our own with mode 0600, as far as the process may: of a file that it may not read the last two
+ * are lost, and of one that is gone all. Where the group or the list cannot be kept, neither group nor others
+ * may do more than both could. An errno where the old file cannot be looked at for another reason, or the new
+ * one could not be kept from more users than it; ENOMEM. */
 int st__os_copy_attributes(int directory, const char *name, int to_fd, st_context *context);
 
 /* Unpredictable bytes; falls back to clock and addresses where the system has none to give. */

@@ -154,14 +154,24 @@ static int attributes_copy(int from_fd, const struct stat *old, int to_fd, st_co
     return 0;
 }
 
+/* Not everyone who may replace a file may read it; its list and attributes are lost then. So are those of one
+ * that has gone, or become a socket, since it was looked at. What else fails, such as too many open files,
+ * says nothing about the file. */
+static bool is_unreadable(int failed)
+{
+    return failed == EACCES || failed == EPERM || failed == ENOENT || failed == ENXIO;
+}
+
 int st__os_copy_attributes(int directory, const char *name, int to_fd, st_context *context)
 {
     struct stat old;
+    int from_fd = -1;
     if (OS_CALL(fstatat)(directory, name, &old, 0) != 0)
-        return 0; /* gone meanwhile: the new file stays the owner's alone */
-    /* Not everyone who may replace a file may read it; its list and attributes are lost then. */
-    int from_fd = OS_CALL(openat)(directory, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC, 0);
-    int failed = attributes_copy(from_fd, &old, to_fd, context);
+        return errno == ENOENT ? 0 : errno; /* gone: the new file stays the owner's alone */
+    int failed = st__os_open_at(directory, name, O_RDONLY | O_NONBLOCK, 0, &from_fd);
+    if (failed && !is_unreadable(failed))
+        return failed;
+    failed = attributes_copy(from_fd, &old, to_fd, context);
     if (from_fd >= 0)
         st__os_close(from_fd);
     return failed;

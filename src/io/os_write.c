@@ -24,13 +24,13 @@
 
 /* ------------------------------------------------------------------------------- opening */
 
-static int open_at(int directory, const char *path, int flags, mode_t mode, int *out)
+int st__os_open_at(int directory, const char *path, int flags, uint32_t mode, int *out)
 {
     int fd;
     if (directory == ST__OS_HERE)
         directory = AT_FDCWD;
     do
-        fd = OS_CALL(openat)(directory, path, flags | O_CLOEXEC, mode);
+        fd = OS_CALL(openat)(directory, path, flags | O_CLOEXEC, (mode_t)mode);
     while (fd < 0 && errno == EINTR);
     if (fd < 0)
         return errno;
@@ -40,9 +40,9 @@ static int open_at(int directory, const char *path, int flags, mode_t mode, int 
 
 int st__os_open_directory(int at, const char *path, int *out)
 {
-    int failed = open_at(at, path, O_RDONLY | O_DIRECTORY, 0, out);
+    int failed = st__os_open_at(at, path, O_RDONLY | O_DIRECTORY, 0, out);
     if (failed == EACCES && O_PATH != 0)
-        failed = open_at(at, path, O_PATH | O_DIRECTORY, 0, out);
+        failed = st__os_open_at(at, path, O_PATH | O_DIRECTORY, 0, out);
     return failed;
 }
 
@@ -59,7 +59,7 @@ int st__os_link_target(int directory, const char *name, char out[ST__OS_PATH])
 
 int st__os_open_stream(const char *path, int *out)
 {
-    return open_at(ST__OS_HERE, path, O_WRONLY | O_NOCTTY, 0, out);
+    return st__os_open_at(ST__OS_HERE, path, O_WRONLY | O_NOCTTY, 0, out);
 }
 
 int st__os_write_state(int fd, bool *writable, bool *appends, uint64_t *position)
@@ -86,7 +86,7 @@ int st__os_seek(int fd, uint64_t position)
 
 int st__os_create(int directory, const char *name, uint32_t mode, int *out)
 {
-    return open_at(directory, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, (mode_t)mode, out);
+    return st__os_open_at(directory, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, mode, out);
 }
 
 #if defined(__linux__)
@@ -126,7 +126,7 @@ int st__os_create_unnamed(int directory, uint32_t mode, bool durable, int *out)
     int fd = -1;
     if (durable && !journal_orders(directory))
         return ENOTSUP;
-    int failed = open_at(directory, ".", O_RDWR | O_TMPFILE, (mode_t)mode, &fd);
+    int failed = st__os_open_at(directory, ".", O_RDWR | O_TMPFILE, mode, &fd);
     if (failed)
         return failed;
     /* It will be named through /proc, which a chroot may lack; better to know now. */

@@ -123,6 +123,69 @@ static void test_attributes(void **state)
     }
 }
 
+static mode_t mode_of(int fd)
+{
+    struct stat s;
+    assert_int_equal(fstat(fd, &s), 0);
+    return s.st_mode & 07777;
+}
+
+/* The first call looks at the old file, the second opens it. */
+static void test_attributes_failing(void **state)
+{
+    (void)state;
+    static const int refusals[] = {EACCES, EPERM, ENOENT, ENXIO};
+    static const int failures[] = {EMFILE, ENFILE, ENOMEM, EIO};
+    int directory = -1, fd = -1;
+    put_old(in_scratch("file"));
+    assert_int_equal(chmod(in_scratch("file"), 0664), 0);
+    assert_int_equal(st__os_open_directory(ST__OS_HERE, scratch, &directory), 0);
+    assert_int_equal(st__os_create(directory, "new", 0600, &fd), 0);
+    for (size_t i = 0; i < 4; i++) {
+        for (unsigned call = 1; call <= 2; call++) {
+            os_plant_errno(failures[i], call);
+            assert_int_equal(st__os_copy_attributes(directory, "file", fd, NULL), failures[i]);
+            assert_int_equal(mode_of(fd), 0600);
+        }
+        os_plant_errno(refusals[i], 1);
+        assert_int_equal(st__os_copy_attributes(directory, "file", fd, NULL),
+                         refusals[i] == ENOENT ? 0 : refusals[i]);
+        assert_int_equal(mode_of(fd), 0600);
+        /* There may have been a list, and the group's bits were its mask. */
+        os_plant_errno(refusals[i], 2);
+        assert_int_equal(st__os_copy_attributes(directory, "file", fd, NULL), 0);
+        assert_int_equal(mode_of(fd), 0644);
+        assert_int_equal(fchmod(fd, 0600), 0);
+    }
+    os_plant(OS_EINTR, 2);
+    assert_int_equal(st__os_copy_attributes(directory, "file", fd, NULL), 0);
+    assert_true(os_state.hit);
+    assert_int_equal(mode_of(fd), 0664);
+    st__os_close(fd);
+    st__os_close(directory);
+}
+
+static int opens_no_old(int directory, const char *path, int flags, mode_t mode)
+{
+    if (!(flags & O_NONBLOCK))
+        return fault_openat(directory, path, flags, mode);
+    errno = EMFILE;
+    return -1;
+}
+
+static void test_no_descriptor(void **state)
+{
+    (void)state;
+    const char *path = in_scratch("file");
+    put_old(path);
+    assert_int_equal(chmod(path, 0664), 0);
+    st__os_calls.openat = opens_no_old;
+    CHECK_REFUSED(path, NULL, EMFILE);
+    assert_true(is_old(path));
+    assert_int_equal(stat_of(path).st_mode, S_IFREG | 0664);
+    assert_int_equal(count_in_scratch(), 1);
+}
+
 /* As the kernel keeps access control lists (linux/posix_acl_xattr.h): tag, permissions, id. */
 typedef struct acl_entry {
     uint16_t tag, permissions;
@@ -294,9 +357,10 @@ static void test_full_disk(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CLEANED(test_new_mode), CLEANED(test_old_mode),   CLEANED(test_private_meanwhile),
-        CLEANED(test_owner),    CLEANED(test_attributes), CLEANED(test_access_lists),
-        CLEANED(test_rights),   CLEANED(test_full_disk),
+        CLEANED(test_new_mode),      CLEANED(test_old_mode),   CLEANED(test_private_meanwhile),
+        CLEANED(test_owner),         CLEANED(test_attributes), CLEANED(test_access_lists),
+        CLEANED(test_rights),        CLEANED(test_full_disk),  CLEANED(test_attributes_failing),
+        CLEANED(test_no_descriptor),
     };
     return cmocka_run_group_tests_name("replace_rights", tests, group_make, scratch_folder_drop);
 }
