@@ -76,7 +76,7 @@ int st__os_create_unnamed(int directory, uint32_t mode, bool durable, int *out);
 /* Names it; EEXIST if the name is taken. */
 int st__os_name(int fd, int directory, const char *name);
 int st__os_rename(int directory, const char *from, const char *to);
-/* The same unless `to` is there: EEXIST. */
+/* The same unless `to` is there: EEXIST. Where it succeeds `from` may still be there, a second name. */
 int st__os_rename_new(int directory, const char *from, const char *to);
 int st__os_remove(int directory, const char *name);
 

@@ -225,8 +225,10 @@ static int put_in_place(replacement *r)
     failed = r->temporary[0] ? 0 : temporary_give(r, link_named, NULL);
     if (failed)
         return failed;
-    failed = r->only_new ? st__os_rename_new(r->at.directory, r->temporary, r->at.name)
-                         : st__os_rename(r->at.directory, r->temporary, r->at.name);
+    /* The temporary name may be left after that; replacement_end sees to it. */
+    if (r->only_new)
+        return st__os_rename_new(r->at.directory, r->temporary, r->at.name);
+    failed = st__os_rename(r->at.directory, r->temporary, r->at.name);
     if (!failed)
         r->temporary[0] = '\0';
     return failed;

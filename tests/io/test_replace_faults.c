@@ -86,6 +86,42 @@ static void test_directory_sync(void **state)
     assert_int_equal(told, 1);
 }
 
+static int cannot_keep_old(int from, const char *from_path, int to, const char *to_path,
+                           unsigned flags)
+{
+    (void)from;
+    (void)from_path;
+    (void)to;
+    (void)to_path;
+    (void)flags;
+    errno = EINVAL;
+    return -1;
+}
+
+static unsigned removals;
+
+static int removes_later(int folder, const char *path, int flags)
+{
+    if (removals++ > 0)
+        return fault_unlinkat(folder, path, flags);
+    errno = EIO;
+    return -1;
+}
+
+/* A link in place of the rename gives the file a second name, and the first one cannot be removed at once. */
+static void test_second_name(void **state)
+{
+    (void)state;
+    const char *path = in_scratch("file");
+    unnamed_allow(false);
+    st__os_calls.renameat2 = cannot_keep_old;
+    st__os_calls.unlinkat = removes_later;
+    removals = 0;
+    CHECK_OK(save_new(path, &(st_sink_options){.flags = ST_SINK_NEW}, &error));
+    assert_true(is_new(path));
+    assert_int_equal(count_in_scratch(), 1);
+}
+
 static void test_no_memory(void **state)
 {
     (void)state;
@@ -110,6 +146,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CLEANED(test_faults),
         CLEANED(test_directory_sync),
+        CLEANED(test_second_name),
         CLEANED(test_no_memory),
     };
     return cmocka_run_group_tests_name("replace_faults", tests, group_make, scratch_folder_drop);
