@@ -28,8 +28,9 @@ typedef struct copying {
     size_t count;
     st__reading span; /* the whole file, so that it is looked at before and after */
     unsigned char *stage;
-    uint64_t at; /* of the new file: where the next block goes */
-    bool kernel; /* the sink may be able to copy by itself */
+    uint64_t at;  /* of the new file: where the next block goes */
+    bool kernel;  /* the sink may be able to copy by itself */
+    bool refused; /* what failed is the writer or its sink, not the source */
 } copying;
 
 /* ------------------------------------------------------------------------------- judging */
@@ -144,12 +145,27 @@ static st_status copies_claim(const copying *c, st_error *error)
 static st_status copy_block(void *ctx, const void *data, size_t size, st_error *error)
 {
     copying *c = ctx;
-    uint64_t at = c->at;
-    c->at += size;
-    st__lock_take(&c->writer->lock);
-    st_status status = st__writer_put(c->writer, at, data, size, error);
-    st__lock_drop(&c->writer->lock);
+    st_status status = st__writer_put_next(c->writer, &c->at, data, size, error);
+    c->refused = status != ST_OK;
     return status;
+}
+
+/* Makes a failure of the source say which tensor of it was to be read. */
+static st_status source_locate(const copying *c, const copy_run *run, st_status status,
+                               st_error *error)
+{
+    const st_tensor *tensor = NULL;
+    if (status == ST_OK || c->refused)
+        return status;
+    /* A file that was cut off may end before what is missing. */
+    uint64_t at = error->offset < run->from ? run->from : error->offset;
+    for (size_t i = 0; i < c->copy_count && !tensor; i++) {
+        const st_tensor *from = c->copies[i].tensor;
+        uint64_t begin = st_file_offset(c->file, from);
+        if (at >= begin && at - begin < st_tensor_size(from))
+            tensor = from;
+    }
+    return st__error_locate(error, status, st_file_name(c->file), tensor);
 }
 
 static st_status reading_copy(copying *c, st__reading *reading, st_error *error)
@@ -198,7 +214,10 @@ static st_status stage_copy(copying *c, const copy_run *run, st_error *error)
         c->stage = st__alloc(context, ST__WRITER_SMALL);
     if (!c->stage)
         return st__writer_nomem(c->writer, NULL, ST__WRITER_SMALL, error);
-    ST_TRY(st_source_read(c->file->source, run->from, c->stage, (size_t)run->size, error));
+    st_status status =
+        st_source_read(c->file->source, run->from, c->stage, (size_t)run->size, error);
+    if (status != ST_OK)
+        return source_locate(c, run, status, error);
     return copy_block(c, c->stage, (size_t)run->size, error);
 }
 
@@ -214,8 +233,10 @@ static st_status stretch_copy(copying *c, copy_run run, st_error *error)
     if (run.size <= ST__WRITER_SMALL)
         return stage_copy(c, &run, error);
     st__reading reading;
-    ST_TRY(st__reading_open_range(&reading, c->file, run.from, run.size, error));
-    return reading_copy(c, &reading, error);
+    st_status status = st__reading_open_range(&reading, c->file, run.from, run.size, error);
+    if (status == ST_OK)
+        status = reading_copy(c, &reading, error);
+    return source_locate(c, &run, status, error);
 }
 
 static st_status scattered_copy(copying *c, const copy_run *run, st_error *error)

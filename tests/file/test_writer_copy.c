@@ -340,12 +340,96 @@ static void test_refused(void **state)
     free(probe.data);
 }
 
+/* Copies some tensors of a file that is cut off to `size` bytes once it is open, into a sink's file or, if
+ * `other` is NULL, into memory. */
+static st_status copy_cut(off_t size, size_t first, size_t last, const char *other, st_error *said)
+{
+    char cut[80];
+    probe_sink probe = {0};
+    st_file *file;
+    st_sink *sink = NULL;
+    snprintf(cut, sizeof cut, "%s.cut", path);
+    int fd = open(cut, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    assert_int_equal(write(fd, image, image_size), image_size);
+    CHECK_OK(st_file_open(cut, &(st_open_options){.name = "input"}, &file, &error));
+    if (other)
+        CHECK_OK(st_sink_open(other, NULL, &sink, &error));
+    else
+        sink = probe_sink_new(&probe, NULL);
+    st_writer *writer = writer_like(ST_ORDER_ADDED, sink, NULL);
+    st_copy copies[COUNT];
+    for (size_t i = first; i <= last; i++)
+        copies[i - first] = (st_copy){i, tensor_of(file, i), NULL};
+    assert_int_equal(ftruncate(fd, size), 0);
+    st_status status = st_writer_copy_from(writer, file, copies, last - first + 1, said);
+    st_writer_free(writer);
+    st_sink_release(sink);
+    st_file_close(file);
+    free(probe.data);
+    close(fd);
+    unlink(cut);
+    return status;
+}
+
+/* Which tensor cannot be read is told, of those that go together and of one alone, small or large. */
+static void test_cut_off(void **state)
+{
+    (void)state;
+    char other[80];
+    snprintf(other, sizeof other, "%s.copy", path);
+    st_file *file = input_open(false, ST_IO_AUTO);
+    for (int stored = 0; stored < 2; stored++) {
+        const char *to = stored ? other : NULL;
+        uint64_t end = st_file_offset(file, tensor_of(file, 16)) + 200000;
+        CHECK_ERR_TEXT(copy_cut((off_t)end, 0, COUNT - 1, to, &error), ST_ERR_SHORT_READ, end,
+                       "input: tensor \"t16\": the file ends at byte ");
+        /* It ends before the tensor. */
+        end = st_header_data_offset(st_file_header(file)) + 9;
+        CHECK_ERR_TEXT(copy_cut((off_t)end, 7, 7, to, &error), ST_ERR_SHORT_READ, end,
+                       "input: tensor \"t7\": the file ends at byte ");
+        CHECK_ERR_TEXT(copy_cut((off_t)end, 27, 27, to, &error), ST_ERR_SHORT_READ, end,
+                       "input: tensor \"t27\": the file ends at byte ");
+    }
+    st_file_close(file);
+    unlink(other);
+}
+
+/* A sink's failures are not the source's. */
+static void test_sink_blamed(void **state)
+{
+    (void)state;
+    unsigned failed = 0;
+    st_file *file = input_open(true, ST_IO_PREAD);
+    for (unsigned n = 2; failed == n - 2; n++) { /* the first call is begin */
+        probe_sink probe = {.fail_at = n};
+        st_sink *sink = probe_sink_new(&probe, NULL);
+        st_writer *writer = writer_like(ST_ORDER_ADDED, sink, NULL);
+        st_error said = {.status = ST_OK};
+        st_status status = ST_OK;
+        for (size_t i = COUNT; i-- > 0 && status == ST_OK;) {
+            st_copy copy = {i, tensor_of(file, i), NULL};
+            status = st_writer_copy_from(writer, file, &copy, 1, &said);
+        }
+        if (status != ST_OK) {
+            assert_int_equal(status, ST_ERR_IO);
+            assert_int_equal(strncmp(said.message, "probe: ", 7), 0);
+            failed++;
+        }
+        st_writer_free(writer);
+        st_sink_release(sink);
+        free(probe.data);
+    }
+    assert_true(failed > 4);
+    st_file_close(file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole),         cmocka_unit_test(test_together),
         cmocka_unit_test(test_files),         cmocka_unit_test(test_regions),
         cmocka_unit_test(test_unknown_dtype), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_cut_off),       cmocka_unit_test(test_sink_blamed),
     };
     return cmocka_run_group_tests_name("writer_copy", tests, files_make, files_remove);
 }
