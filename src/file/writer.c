@@ -63,14 +63,18 @@ static void *writer_carve(st_writer *writer, size_t size)
     return out;
 }
 
-/* Makes room for one more record; `*records` stays as it was where there is none. */
-static bool room_make(st_writer *writer, void **records, size_t size, size_t count, size_t *room)
+/* Makes room for one more record; where there is none `*records` stays as it was, and `*wanted` receives the
+ * bytes that could not be had. */
+static bool room_make(st_writer *writer, void **records, size_t size, size_t count, size_t *room,
+                      size_t *wanted)
 {
     size_t grown = *room ? *room * 2 : 16, bytes;
     if (count < *room)
         return true;
+    *wanted = SIZE_MAX;
     if (!st__mul_size(grown, size, &bytes))
         return false;
+    *wanted = bytes;
     void *moved = st__realloc(writer->context, *records, *room * size, bytes);
     if (!moved)
         return false;
@@ -187,7 +191,7 @@ st_status st_writer_add(st_writer *writer, const st_tensor *tensor, size_t *inde
 {
     uint64_t size;
     uint32_t name_size;
-    size_t shape_size, whole;
+    size_t shape_size, whole, wanted = SIZE_MAX;
     void *tensors = writer->tensors;
     ST_TRY(adding_check(writer, "st_writer_add", error));
     if (tensor->dtype >= ST_DTYPE_UNKNOWN &&
@@ -199,8 +203,9 @@ st_status st_writer_add(st_writer *writer, const st_tensor *tensor, size_t *inde
     ST_TRY(st__emission_check(tensor, st__writer_name(writer), &size, &name_size, error));
     if (!st__mul_size(tensor->ndim, sizeof *tensor->shape, &shape_size) ||
         !st__add_size(shape_size, (size_t)tensor->name_len + 1, &whole) ||
-        !room_make(writer, &tensors, sizeof *writer->tensors, writer->count, &writer->room))
-        return st__writer_nomem(writer, tensor, sizeof *tensor, error);
+        !room_make(writer, &tensors, sizeof *writer->tensors, writer->count, &writer->room,
+                   &wanted))
+        return st__writer_nomem(writer, tensor, wanted, error);
     writer->tensors = tensors;
     uint64_t *shape = writer_carve(writer, whole);
     if (!shape)
@@ -258,12 +263,12 @@ st_status st_writer_add_metadata(st_writer *writer, const st_metadata *entry, st
 {
     ST_TRY(adding_check(writer, "st_writer_add_metadata", error));
     if (entry) {
-        size_t key_size = (size_t)entry->key_len + 1, whole;
+        size_t key_size = (size_t)entry->key_len + 1, whole, wanted = SIZE_MAX;
         void *metadata = writer->metadata;
         if (!st__add_size(key_size, (size_t)entry->value_len + 1, &whole) ||
             !room_make(writer, &metadata, sizeof *writer->metadata, writer->metadata_count,
-                       &writer->metadata_room))
-            return st__writer_nomem(writer, NULL, sizeof *entry, error);
+                       &writer->metadata_room, &wanted))
+            return st__writer_nomem(writer, NULL, wanted, error);
         writer->metadata = metadata;
         char *key = writer_carve(writer, whole);
         if (!key)

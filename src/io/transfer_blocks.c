@@ -190,9 +190,11 @@ static void ring_run(void *ctx, uint32_t worker)
 static st_status ring_start(ring *r, uint32_t threads, st_error *error)
 {
     st_status status = ST_ERR_NOMEM;
+    bool ready = false;
     if (st__lock_init(&r->lock)) {
         if (st__signal_init(&r->filled)) {
-            if (st__signal_init(&r->freed)) {
+            ready = st__signal_init(&r->freed);
+            if (ready) {
                 status = st__team_run(r->transfer->context, threads, ring_run, r, error);
                 st__signal_release(&r->freed);
             }
@@ -200,8 +202,10 @@ static st_status ring_start(ring *r, uint32_t threads, st_error *error)
         }
         st__lock_release(&r->lock);
     }
-    if (status != ST_OK)
+    if (!ready)
         return st__fail_nomem(error, sizeof *r);
+    if (status != ST_OK)
+        return status;
     if (r->status != ST_OK && error)
         *error = r->failure;
     return r->status;

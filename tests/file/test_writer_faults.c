@@ -202,6 +202,36 @@ static void test_out_of_memory(void **state)
     }
 }
 
+/* What is told is the table that could not grow, not one record of it. */
+static void test_table_told(void **state)
+{
+    (void)state;
+    oom_allocator oom = {0};
+    st_context *context = oom_context_new(&oom);
+    st_writer *writer;
+    st_metadata entry = {"key", 3, 5, "value"};
+    char told[80];
+    CHECK_OK(st_writer_new(&(st_writer_options){.context = context}, &writer, &error));
+    for (size_t room = 16; room <= 32; room *= 2) {
+        snprintf(told, sizeof told, "tensor \"t\": out of memory: %zu bytes",
+                 room * sizeof(st_tensor));
+        oom.fail_at = oom.calls + 1;
+        CHECK_ERR_TEXT(add_tensor(writer, "t", SMALL, &error), ST_ERR_NOMEM, ST_NO_OFFSET, told);
+        snprintf(told, sizeof told, "<new file>: out of memory: %zu bytes",
+                 room * sizeof(st_metadata));
+        oom.fail_at = oom.calls + 1;
+        CHECK_ERR_TEXT(st_writer_add_metadata(writer, &entry, &error), ST_ERR_NOMEM, ST_NO_OFFSET,
+                       told);
+        for (size_t i = 0; i < 16; i++) {
+            CHECK_OK(add_tensor(writer, "t", SMALL, &error));
+            CHECK_OK(st_writer_add_metadata(writer, &entry, &error));
+        }
+    }
+    st_writer_free(writer);
+    st_context_release(context);
+    assert_int_equal(oom.blocks, 0);
+}
+
 /* Memory that is lacking is told like any other failure: of which file, and tensor. */
 static void test_out_of_memory_told(void **state)
 {
@@ -347,6 +377,7 @@ int main(void)
         cmocka_unit_test(test_tensor_named),
         cmocka_unit_test(test_tensor_named_behind),
         cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_table_told),
         cmocka_unit_test(test_out_of_memory_told),
         cmocka_unit_test(test_every_call_of_the_source),
         cmocka_unit_test(test_out_of_memory_copying),

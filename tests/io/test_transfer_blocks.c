@@ -6,6 +6,7 @@
 #include "base/context.h"
 
 #include <pthread.h>
+#include <stdio.h>
 
 typedef struct block_log {
     const unsigned char *want;
@@ -207,6 +208,66 @@ static void test_out_of_memory(void **state)
     check_out_of_memory_together(run_blocks);
 }
 
+/* Notes how much was wanted where memory is refused. */
+typedef struct refusing {
+    tally memory;
+    atomic_size_t refused;
+} refusing;
+
+static void *refusing_alloc(void *ctx, size_t size)
+{
+    refusing *r = ctx;
+    void *memory = tally_alloc(&r->memory, size);
+    if (!memory)
+        atomic_store(&r->refused, size);
+    return memory;
+}
+
+static void refusing_free(void *ctx, void *memory, size_t size)
+{
+    tally_free(&((refusing *)ctx)->memory, memory, size);
+}
+
+/* What is told is what was wanted, whichever allocation it was. Gives how many there are, and one. */
+static uint64_t check_told(const sample *s)
+{
+    uint64_t n = 0;
+    for (bool refused = true; refused;) {
+        refusing r = {.memory = {.fail_at = 0}};
+        st_allocator allocator = {refusing_alloc, tally_realloc, refusing_free, &r};
+        st_context_options options = {.allocator = &allocator, .max_threads = 4};
+        st_context *context;
+        CHECK_OK(st_context_new(&options, &context, &error));
+        r.memory.fail_at = atomic_load(&r.memory.calls) + ++n;
+        trial t;
+        trial_make(&t, s, context);
+        block_log log = log_of(s);
+        st_error said = {.status = ST_OK};
+        st_status status = st__transfer_blocks(&t.transfer, 4, block_note, &log, &said);
+        refused = atomic_load(&r.refused) > 0;
+        assert_int_equal(status, refused ? ST_ERR_NOMEM : ST_OK);
+        char wanted[64];
+        snprintf(wanted, sizeof wanted, "out of memory: %zu bytes", atomic_load(&r.refused));
+        assert_true(!refused || strstr(said.message, wanted));
+        trial_drop(&t);
+    }
+    return n;
+}
+
+static void test_out_of_memory_told(void **state)
+{
+    (void)state;
+    uint64_t most = 0;
+    for (size_t i = 0; i < SLICE_CASES; i++) {
+        sample s;
+        sample_make(&s, &slice_cases[i]);
+        uint64_t n = check_told(&s);
+        most = n > most ? n : most;
+        sample_drop(&s);
+    }
+    assert_true(most > 3); /* with blocks, readers and threads */
+}
+
 /* Blocks and staging stay within the budget, but for what little there must be. */
 static void test_memory_bound(void **state)
 {
@@ -237,6 +298,7 @@ int main(void)
         cmocka_unit_test(test_blocks_stopped),
         cmocka_unit_test(test_blocks_unreadable),
         cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_out_of_memory_told),
         cmocka_unit_test(test_memory_bound),
     };
     return cmocka_run_group_tests_name("transfer_blocks", tests, data_make, data_drop);
