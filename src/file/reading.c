@@ -16,16 +16,6 @@ static st_status reading_locate(const st__reading *reading, st_status status, st
     return st__error_locate(error, status, reading->file->source->name, reading->tensor);
 }
 
-/* A consumer's own failures pass through as they are, but for one without a message. */
-static st_status consumer_settle(st_status status, const st_error *said, st_error *error)
-{
-    if (said->status != status)
-        return st__fail(error, status, ST_NO_OFFSET, "%s", st_status_text(status));
-    if (error)
-        *error = *said;
-    return status;
-}
-
 /* ----------------------------------------------------------------------------------- opening */
 
 /* The mapping that all reads with ST_IO_MAP share. `*out` stays NULL where the source cannot be mapped:
@@ -130,9 +120,11 @@ st_status st__reading_read(st__reading *reading, void *dst, st_error *error)
     return reading_locate(reading, st__transfer_read(&reading->transfer, dst, error), error);
 }
 
+/* A consumer's own failures pass through as they are; one without a message is told of the file. */
 typedef struct block_consumer {
     st_block_fn block;
     void *ctx;
+    const char *name;
     bool stopped;
 } block_consumer;
 
@@ -144,13 +136,13 @@ static st_status consumer_block(void *ctx, const void *data, size_t size, st_err
     if (status == ST_OK)
         return ST_OK;
     consumer->stopped = true;
-    return consumer_settle(status, &said, error);
+    return st__foreign_settle(consumer->name, status, &said, error);
 }
 
 st_status st__reading_blocks(st__reading *reading, uint32_t threads, st_block_fn block, void *ctx,
                              st_error *error)
 {
-    block_consumer consumer = {block, ctx, false};
+    block_consumer consumer = {block, ctx, reading->file->source->name, false};
     st_status status =
         st__transfer_blocks(&reading->transfer, threads, consumer_block, &consumer, error);
     return consumer.stopped ? status : reading_locate(reading, status, error);
@@ -161,18 +153,23 @@ uint32_t st__reading_workers(const st__reading *reading)
     return st__transfer_workers(&reading->transfer);
 }
 
+typedef struct scan_consumer {
+    st__consumer to;
+    const char *name;
+} scan_consumer;
+
 static st_status scanner_block(void *ctx, uint32_t worker, uint64_t offset, const void *data,
                                size_t size, st_error *error)
 {
-    const st__consumer *consumer = ctx;
+    const scan_consumer *consumer = ctx;
     st_error said = {.status = ST_OK};
-    st_status status = consumer->block(consumer->ctx, worker, offset, data, size, &said);
-    return status == ST_OK ? ST_OK : consumer_settle(status, &said, error);
+    st_status status = consumer->to.block(consumer->to.ctx, worker, offset, data, size, &said);
+    return st__foreign_settle(consumer->name, status, &said, error);
 }
 
 st_status st__reading_scan(st__reading *reading, const st__consumer *consumer, st_error *error)
 {
-    st__consumer taker = *consumer;
+    scan_consumer taker = {*consumer, reading->file->source->name};
     const st__consumer scanner = {scanner_block, &taker};
     bool stopped;
     st_status status = st__transfer_scan(&reading->transfer, &scanner, &stopped, error);

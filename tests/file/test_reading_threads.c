@@ -325,7 +325,7 @@ static void check_exact(st_status status, const st_error *error, const char *mes
     assert_string_equal(error->message, message);
 }
 
-/* A consumer's own words pass as they are, and where it has none its status speaks. */
+/* A consumer's own words pass as they are, and where it has none its status speaks, of the file. */
 static void test_refused(void **state)
 {
     (void)state;
@@ -337,7 +337,7 @@ static void test_refused(void **state)
     own.bad = data_offset + SIZE - 1;
     for (unsigned i = 0; i < 60; i++) {
         refusal r = {.from = i / 2 * 140000, .says = i % 2 == 0};
-        const char *message = r.says ? "my own words" : st_status_text(ST_ERR_STOPPED);
+        const char *message = r.says ? "my own words" : "own: stopped by the caller";
         st_error said;
         st__reading reading;
         CHECK_OK(st__reading_open(&reading, file, w, NULL, &error));
