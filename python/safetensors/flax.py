@@ -96,8 +96,7 @@ def load(data: Buffer, *, packed: bool = False) -> Dict[str, Array]:
         loaded = load(f.read())
     ```
     """
-    # jax may keep a view of what it is given. That is safe over bytes, which nobody can change, and only there.
-    return _load(data, "flax", copy=not isinstance(data, bytes), packed=packed)
+    return _load(data, "flax", packed=packed)
 
 
 def load_file(

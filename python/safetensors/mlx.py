@@ -97,8 +97,7 @@ def load(data: Buffer, *, packed: bool = False) -> Dict[str, mx.array]:
         loaded = load(f.read())
     ```
     """
-    # MLX copies what it is given, so the bytes need no copy before.
-    return _load(data, "mlx", copy=False, packed=packed)
+    return _load(data, "mlx", packed=packed)
 
 
 def load_file(

@@ -95,8 +95,7 @@ def load(data: Buffer, *, packed: bool = False) -> Dict[str, tf.Tensor]:
         loaded = load(f.read())
     ```
     """
-    # TensorFlow copies what it is given, so the bytes need no copy before.
-    return _load(data, "tensorflow", copy=False, packed=packed)
+    return _load(data, "tensorflow", packed=packed)
 
 
 def load_file(
