@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is wrong with a file: `safetensors.check`."""
 
-import os
 from dataclasses import dataclass
 from typing import Any, Iterator, List, Optional, Tuple
 
@@ -86,25 +85,6 @@ class CheckReport:
         return "\n".join(lines)
 
 
-def _source(source: Any) -> Any:
-    """The source as C takes it: a path, something with a descriptor, or a buffer."""
-    if isinstance(source, (str, os.PathLike)) or hasattr(source, "__buffer__"):
-        return source
-    try:
-        return memoryview(source)
-    except TypeError:
-        pass
-    try:
-        source.fileno()
-    except (AttributeError, OSError):
-        if hasattr(source, "read"):
-            contents = source.read()
-            if isinstance(contents, str):
-                raise TypeError("the file is open as text; open it in binary mode") from None
-            return contents
-    return source
-
-
 def check(source: Any, *, upstream: bool = False) -> CheckReport:
     """Checks a file's framing, header and layout, and reports all that is wrong with it, where opening it would only
     tell the first thing. No tensor is read.
@@ -129,5 +109,5 @@ def check(source: Any, *, upstream: bool = False) -> CheckReport:
         print(report)
     ```
     """
-    findings, summary = _native._check(_source(source), bool(upstream))
+    findings, summary = _native._check(source, bool(upstream))
     return CheckReport(tuple(Finding(*finding) for finding in findings), **summary)

@@ -234,12 +234,6 @@ class PySafeSlice:
     def _name(self) -> str:
         """The tensor's name."""
 
-    def _read_into(self, buffer: Buffer, offset: int, size: int) -> None:
-        """Reads `size` of the tensor's bytes from `offset` on into `buffer`."""
-
-    def _torch(self) -> Any:
-        """The whole tensor on the CPU, whatever the file's device is."""
-
 # What safe_open and _safe_open_handle have in common; there is no such class.
 @type_check_only
 class _OpenFile:

@@ -12,6 +12,13 @@ void *stpy_raise_type(const char *argument, PyObject *object, const char *wanted
     return NULL;
 }
 
+int stpy_has(PyObject *object, const char *attribute)
+{
+    PyObject *found = PyObject_GetAttrString(object, attribute);
+    Py_XDECREF(found);
+    return found ? 1 : stpy_forgive();
+}
+
 /* The text of a str; NULL with an exception for anything else. */
 static const char *text_of(PyObject *object, const char *argument)
 {
@@ -104,43 +111,40 @@ static bool index_read(const char *text, unsigned long long *out)
     return *text == '\0';
 }
 
-/* torch: a new reference, or NULL without an exception where the program neither asks for it nor has
- * imported it. */
+/* torch, a new reference; NULL without an exception where the program neither asks for it nor has imported it. */
 static PyObject *torch_for(enum stpy_framework framework)
 {
+    if (framework == STPY_TORCH)
+        return PyImport_ImportModule("torch");
     PyObject *name = PyUnicode_FromString("torch");
-    PyObject *torch = NULL;
-    if (name)
-        torch = framework == STPY_TORCH ? PyImport_Import(name) : PyImport_GetModule(name);
+    PyObject *torch = name ? PyImport_GetModule(name) : NULL;
     Py_XDECREF(name);
-    PyErr_Clear();
     return torch;
 }
 
-/* What torch.device makes of `object`: NULL without an exception where torch is not there or refuses. */
-static PyObject *torch_device(PyObject *object, enum stpy_framework framework)
+/* str() of what torch.device makes of `object`; NULL, with an exception or without, where that is nothing. */
+static PyObject *torch_device(PyObject *torch, PyObject *object)
 {
-    PyObject *torch = torch_for(framework);
-    PyObject *type = torch ? PyObject_GetAttrString(torch, "device") : NULL;
+    PyObject *type = PyObject_GetAttrString(torch, "device");
     PyObject *device = NULL;
     if (type && (PyUnicode_Check(object) || PyObject_IsInstance(object, type) == 1))
         device = PyObject_CallFunctionObjArgs(type, object, NULL);
+    PyObject *text = device ? PyObject_Str(device) : NULL;
+    Py_XDECREF(device);
     Py_XDECREF(type);
-    Py_XDECREF(torch);
-    PyErr_Clear();
-    return device;
+    return text;
 }
 
 static int device_of_torch(stpy_state *state, PyObject *object, enum stpy_framework framework,
                            PyObject **out)
 {
-    PyObject *device = torch_device(object, framework);
-    PyObject *text = device ? PyObject_Str(device) : NULL;
-    Py_XDECREF(device);
-    if (!text) {
-        PyErr_Clear();
-        return device_invalid(state, object);
-    }
+    PyObject *torch = torch_for(framework);
+    if (!torch && PyErr_Occurred())
+        return -1;
+    PyObject *text = torch ? torch_device(torch, object) : NULL;
+    Py_XDECREF(torch);
+    if (!text)
+        return stpy_forgive() ? -1 : device_invalid(state, object);
     *out = text;
     return 0;
 }
@@ -195,8 +199,7 @@ int stpy_device_read(stpy_state *state, PyObject *object, enum stpy_framework fr
             return 0;
         }
         Py_XDECREF(index);
-        PyErr_Clear();
-        return device_invalid(state, object);
+        return stpy_forgive() ? -1 : device_invalid(state, object);
     }
     PyObject *text;
     if (device_of_torch(state, object, framework, &text))
@@ -208,31 +211,36 @@ int stpy_device_read(stpy_state *state, PyObject *object, enum stpy_framework fr
 
 /* -------------------------------------------------------------------------------------- places */
 
-/* Whether the object's descriptor gives other bytes than its read(): gzip, bz2 and lzma unpack. */
-static bool is_unpacking(PyObject *file)
+/* Whether the object's descriptor gives other bytes than its read(): gzip, bz2 and lzma unpack. -1 on failure. */
+static int is_unpacking(PyObject *file)
 {
     PyObject *classes = PyObject_GetAttrString((PyObject *)Py_TYPE(file), "__mro__");
     Py_ssize_t count = classes ? PyTuple_Size(classes) : 0;
-    bool found = false;
+    int found = 0;
     for (Py_ssize_t i = 0; i < count && !found; i++) {
         PyObject *name = PyType_GetName((PyTypeObject *)PyTuple_GetItem(classes, i));
         found = name && PyUnicode_CompareWithASCIIString(name, "BaseStream") == 0;
         Py_XDECREF(name);
     }
     Py_XDECREF(classes);
-    PyErr_Clear();
-    return found;
+    return stpy_forgive() ? -1 : found;
 }
 
-/* The object's descriptor, or -1 where it has none. */
-static int descriptor_of(stpy_state *state, PyObject *file)
+/* The object's descriptor in *out, or -1 where it has none that gives its bytes. */
+static int descriptor_of(stpy_state *state, PyObject *file, int *out)
 {
-    PyObject *number = PyObject_CallMethodObjArgs(file, state->names[STPY_NAME_fileno], NULL);
-    int overflow;
+    PyObject *fileno = PyObject_GetAttr(file, state->names[STPY_NAME_fileno]);
+    PyObject *number = fileno ? PyObject_CallNoArgs(fileno) : NULL;
+    int overflow, unpacking = 0;
     long fd = number && PyLong_Check(number) ? PyLong_AsLongAndOverflow(number, &overflow) : -1;
     Py_XDECREF(number);
-    PyErr_Clear();
-    return fd < 0 || fd > INT32_MAX || is_unpacking(file) ? -1 : (int)fd;
+    Py_XDECREF(fileno);
+    if (stpy_forgive())
+        return -1;
+    if (fd >= 0)
+        unpacking = is_unpacking(file);
+    *out = fd < 0 || fd > INT32_MAX || unpacking ? -1 : (int)fd;
+    return unpacking < 0 ? -1 : 0;
 }
 
 static int place_of_path(PyObject *path, stpy_place *out)
@@ -252,7 +260,8 @@ static int place_of_path(PyObject *path, stpy_place *out)
 static int place_of_file(stpy_state *state, PyObject *file, int fd, stpy_place *out)
 {
     PyObject *name = PyObject_GetAttr(file, state->names[STPY_NAME_name]);
-    PyErr_Clear();
+    if (!name && stpy_forgive())
+        return -1;
     if (name && PyUnicode_Check(name))
         out->shown = PyUnicode_FromObject(name);
     Py_XDECREF(name);
@@ -297,15 +306,19 @@ int stpy_place_read(stpy_state *state, PyObject *object, bool reading, stpy_plac
     }
     if (PyLong_Check(object) && !PyBool_Check(object))
         return place_of_number(object, out);
-    int fd = PyObject_HasAttr(object, state->names[STPY_NAME_fileno]) ? descriptor_of(state, object)
-                                                                      : -1;
+    int fd;
+    if (descriptor_of(state, object, &fd))
+        return -1;
     if (fd >= 0)
         return place_of_file(state, object, fd, out);
-    if (PyObject_HasAttrString(object, "__fspath__"))
-        return place_of_path(object, out);
-    if (PyObject_HasAttr(object, state->names[STPY_NAME_read]) ||
-        PyObject_HasAttr(object, state->names[STPY_NAME_write]))
-        return place_of_file(state, object, -1, out);
+    int is = stpy_has(object, "__fspath__");
+    if (is)
+        return is < 0 ? -1 : place_of_path(object, out);
+    is = stpy_has(object, "read");
+    if (!is)
+        is = stpy_has(object, "write");
+    if (is)
+        return is < 0 ? -1 : place_of_file(state, object, -1, out);
     stpy_raise_type("filename", object,
                     reading ? "a str, an os.PathLike, a file object or a file's bytes"
                             : "a str, an os.PathLike or a file object");

@@ -35,16 +35,16 @@ static PyObject *text_object(const char *text, size_t size)
 static PyObject *finding_object(const st_finding *finding)
 {
     PyObject *message = text_object(finding->message, strlen(finding->message));
-    PyObject *tensor = text_object(finding->name, finding->name_len);
-    PyObject *offset = finding->offset == ST_NO_OFFSET
-                           ? Py_NewRef(Py_None)
-                           : PyLong_FromUnsignedLongLong(finding->offset);
-    if (message && tensor && offset)
+    PyObject *tensor = message ? text_object(finding->name, finding->name_len) : NULL;
+    PyObject *offset = NULL;
+    if (tensor)
+        offset = finding->offset == ST_NO_OFFSET ? Py_NewRef(Py_None)
+                                                 : PyLong_FromUnsignedLongLong(finding->offset);
+    if (offset)
         return Py_BuildValue("ssNNN", severity_text(finding->severity), finding->rule->id, message,
                              tensor, offset);
     Py_XDECREF(message);
     Py_XDECREF(tensor);
-    Py_XDECREF(offset);
     return NULL;
 }
 
@@ -64,7 +64,7 @@ static bool finding_collect(void *ctx, const st_finding *finding)
 
 /* ------------------------------------------------------------------------------------ source */
 
-/* A path, a file object with a descriptor, a descriptor, or a buffer with the contents, be it no file at all. */
+/* What safe_open takes, and a buffer with any contents, be it no file at all. */
 static st_source *source_of(stpy_state *state, PyObject *object)
 {
     bool readonly;
@@ -75,11 +75,7 @@ static st_source *source_of(stpy_state *state, PyObject *object)
     stpy_place place;
     if (stpy_place_read(state, object, true, &place))
         return NULL;
-    st_source *source = NULL;
-    if (place.path || place.fd >= 0)
-        source = stpy_source_open(state, &place);
-    else
-        PyErr_SetString(PyExc_TypeError, "the file object has no descriptor; give its contents");
+    st_source *source = stpy_source_open(state, &place);
     stpy_place_release(&place);
     return source;
 }

@@ -141,6 +141,15 @@ PyObject *stpy_data_array(stpy_state *state, const stpy_data *data, stpy_file *f
     return converted(file, array ? Py_BuildValue("(N)", array) : NULL);
 }
 
+st_status stpy_file_read_counted(const stpy_file *self, const st_tensor *counted,
+                                 const st_region *region, void *dst, uint64_t size, st_error *error)
+{
+    st_status status = st_file_read(self->file, counted, region, dst, (size_t)size, error);
+    if (status == ST_OK && stpy_must_swap(counted->dtype))
+        st_elements_swap(counted->dtype, dst, size / (st_dtype_bits(counted->dtype) / 8));
+    return status;
+}
+
 int stpy_file_fetch(stpy_file *self, const st_tensor *tensor, const st_region *region, void *dst,
                     uint64_t size)
 {
@@ -151,9 +160,7 @@ int stpy_file_fetch(stpy_file *self, const st_tensor *tensor, const st_region *r
     if (!counted)
         return -1;
     PyThreadState *thread = PyEval_SaveThread();
-    st_status status = st_file_read(self->file, counted, region, dst, (size_t)size, &error);
-    if (status == ST_OK && stpy_must_swap(tensor->dtype))
-        st_elements_swap(tensor->dtype, dst, size / (st_dtype_bits(tensor->dtype) / 8));
+    st_status status = stpy_file_read_counted(self, counted, region, dst, size, &error);
     PyEval_RestoreThread(thread);
     PyMem_Free(memory);
     if (status == ST_OK)
@@ -162,29 +169,41 @@ int stpy_file_fetch(stpy_file *self, const st_tensor *tensor, const st_region *r
     return -1;
 }
 
-/* MemoryError, told of the tensor. */
-static PyObject *out_of_memory(const stpy_data *data)
+st_buffer *stpy_data_alloc(stpy_state *state, const stpy_data *data, uint64_t size)
 {
+    st_buffer *buffer = stpy_buffer_alloc(state, size);
+    if (buffer || !data->name || !PyErr_ExceptionMatches(PyExc_MemoryError))
+        return buffer;
     PyErr_Clear();
     PyObject *name = PyUnicode_DecodeUTF8(data->name, (Py_ssize_t)data->name_len, NULL);
     if (name)
         PyErr_Format(PyExc_MemoryError, "tensor %R: out of memory for its %llu bytes", name,
-                     (unsigned long long)data->size);
+                     (unsigned long long)size);
     Py_XDECREF(name);
     return NULL;
 }
 
-/* An array over memory of its own; `data` is all but the memory. */
-static PyObject *read_array(stpy_state *state, stpy_file *self, const st_tensor *tensor,
-                            const st_region *region, stpy_data *data)
+int stpy_file_read_data(stpy_file *self, const st_tensor *tensor, const st_region *region,
+                        stpy_data *data)
 {
-    data->buffer = stpy_buffer_alloc(state, data->size);
+    data->buffer = stpy_data_alloc(stpy_state_of((PyObject *)self), data, data->size);
     if (!data->buffer)
-        return PyErr_ExceptionMatches(PyExc_MemoryError) ? out_of_memory(data) : NULL;
+        return -1;
     data->data = st_buffer_data(data->buffer);
-    PyObject *array = NULL;
     if (stpy_file_fetch(self, tensor, region, data->data, data->size) == 0)
-        array = stpy_data_array(state, data, self);
+        return 0;
+    st_buffer_release(data->buffer);
+    data->buffer = NULL;
+    return -1;
+}
+
+/* An array over memory of its own; `data` is all but the memory. */
+static PyObject *read_array(stpy_file *self, const st_tensor *tensor, const st_region *region,
+                            stpy_data *data)
+{
+    if (stpy_file_read_data(self, tensor, region, data))
+        return NULL;
+    PyObject *array = stpy_data_array(stpy_state_of((PyObject *)self), data, self);
     st_buffer_release(data->buffer);
     return array;
 }
@@ -218,7 +237,7 @@ const st_tensor *stpy_file_counted(stpy_file *self, const st_tensor *tensor, voi
 PyObject *stpy_file_part(stpy_file *self, const st_tensor *tensor, const st_region *region)
 {
     stpy_data data = stpy_data_of(self, tensor, region);
-    return read_array(stpy_state_of((PyObject *)self), self, tensor, region, &data);
+    return read_array(self, tensor, region, &data);
 }
 
 /* ------------------------------------------------------------------------------------- views */
@@ -344,7 +363,7 @@ PyObject *stpy_file_host_tensor(stpy_file *self, const st_tensor *tensor)
     if (view < 0)
         return NULL;
     if (view == 0)
-        return read_array(state, self, tensor, NULL, &data);
+        return read_array(self, tensor, NULL, &data);
     PyObject *array = stpy_data_array(state, &data, self);
     st_buffer_release(data.buffer);
     Py_XDECREF(data.memory);

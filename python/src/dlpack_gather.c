@@ -31,16 +31,21 @@ static bool strides_fill(const dl_tensor *tensor, uint64_t step, int64_t *out)
 int stpy_dl_gather(const dl_tensor *tensor, st_dtype dtype, stpy_entries *entries,
                    stpy_entry *entry)
 {
+    if (tensor->ndim < 0)
+        return STPY_ODD;
     size_t ndim = (size_t)tensor->ndim;
     uint64_t *shape = stpy_entries_dims(entries, 2 * ndim);
     if (!shape)
         return STPY_FAILED;
     int64_t *strides = (int64_t *)(void *)(shape + ndim);
-    bool strided = strides_fill(tensor, dtype == ST_F4 ? 1 : st_dtype_bits(dtype) / 8, strides);
-    for (size_t d = 0; d < ndim; d++)
+    for (size_t d = 0; d < ndim; d++) {
+        if (tensor->shape[d] < 0)
+            return STPY_ODD;
         shape[d] = (uint64_t)tensor->shape[d];
+    }
+    bool strided = strides_fill(tensor, dtype == ST_F4 ? 1 : st_dtype_bits(dtype) / 8, strides);
     if (dtype == ST_F4 && ndim)
-        shape[ndim - 1] *= 2;
+        shape[ndim - 1] *= 2;  /* of 2^63-1 at most */
     char *data = tensor->data; /* NULL where there is no element */
     entry->array = (st_array){.data = data ? data + tensor->byte_offset : NULL,
                               .shape = shape,

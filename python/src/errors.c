@@ -17,6 +17,16 @@ void *stpy_raise_text(stpy_state *state, const char *format, ...)
     return NULL;
 }
 
+int stpy_forgive(void)
+{
+    if (!PyErr_Occurred())
+        return 0;
+    if (PyErr_ExceptionMatches(PyExc_MemoryError) || !PyErr_ExceptionMatches(PyExc_Exception))
+        return -1;
+    PyErr_Clear();
+    return 0;
+}
+
 /* ------------------------------------------------- classes that are SafetensorError and more */
 
 #define CLASS_PREFIX "safetensors._safetensors_rust."
@@ -51,7 +61,8 @@ static PyObject *message_str(PyObject *self)
     if (text && PyUnicode_Check(text))
         return text;
     Py_XDECREF(text);
-    PyErr_Clear();
+    if (stpy_forgive())
+        return NULL;
     reprfunc str = (reprfunc)PyType_GetSlot((PyTypeObject *)PyExc_BaseException, Py_tp_str);
     return str(self);
 }
@@ -171,10 +182,10 @@ static void *raise_not_found(PyObject *path)
 {
     PyObject *made = NULL;
     PyObject *number = PyLong_FromLong(ENOENT);
-    PyObject *text = PyUnicode_FromFormat("No such file or directory: %S", path);
+    PyObject *text = number ? PyUnicode_FromFormat("No such file or directory: %S", path) : NULL;
     if (text)
         made = PyObject_CallFunctionObjArgs(PyExc_FileNotFoundError, text, NULL);
-    if (made && number && PyObject_SetAttrString(made, "errno", number) == 0)
+    if (made && PyObject_SetAttrString(made, "errno", number) == 0)
         PyErr_SetObject(PyExc_FileNotFoundError, made);
     Py_XDECREF(made);
     Py_XDECREF(text);
@@ -182,23 +193,26 @@ static void *raise_not_found(PyObject *path)
     return NULL;
 }
 
-/* Whether `path` is a directory now; never fails. */
-static bool is_directory(PyObject *path)
+/* Whether `path` is a directory now; -1 on failure. */
+static int is_directory(PyObject *path)
 {
     PyObject *ask = stpy_import("os.path", "isdir");
     PyObject *answer = ask ? PyObject_CallFunctionObjArgs(ask, path, NULL) : NULL;
-    bool yes = answer == Py_True;
+    int yes = answer == Py_True;
     Py_XDECREF(answer);
     Py_XDECREF(ask);
-    PyErr_Clear();
-    return yes;
+    return stpy_forgive() ? -1 : yes;
 }
 
 static void *raise_open(const st_error *error, PyObject *path)
 {
     int number = error->sys_errno;
-    if (error->status == ST_ERR_NOT_REGULAR)
-        number = path && is_directory(path) ? EISDIR : 0;
+    if (error->status == ST_ERR_NOT_REGULAR) {
+        int directory = path ? is_directory(path) : 0;
+        if (directory < 0)
+            return NULL;
+        number = directory ? EISDIR : 0;
+    }
     if (number == 0)
         return PyErr_Format(PyExc_OSError, "%s", error->message);
     if (!path)
@@ -261,7 +275,7 @@ void *stpy_raise(stpy_state *state, const st_error *error, enum stpy_action acti
     if (PyErr_Occurred())
         return NULL;
     if (error->status == ST_ERR_NOMEM)
-        return PyErr_NoMemory();
+        return PyErr_Format(PyExc_MemoryError, "%s", error->message);
     if (action == STPY_OPEN && error->status == ST_ERR_NOT_REGULAR)
         return raise_open(error, path);
     if (error->status == ST_ERR_IO && error->sys_errno) {

@@ -153,6 +153,9 @@ void *stpy_raise(stpy_state *state, const st_error *error, enum stpy_action acti
 void *stpy_raise_text(stpy_state *state, const char *format, ...);
 /* The same, of the class that is the built-in one as well: SafetensorIndexError, SafetensorKeyError. */
 void *stpy_raise_variant(stpy_state *state, PyObject *builtin, const char *format, ...);
+/* Clears the exception that is set, if any, where a failed question is an answer. -1: it says nothing of the
+ * question (MemoryError, or no Exception at all, such as KeyboardInterrupt), and stays set. */
+int stpy_forgive(void);
 /* Makes the class SafetensorPermissionError (and so on for each of OSError's subclasses), or NULL with
  * AttributeError for a name that is none of these: behind the module's __getattr__. */
 PyObject *stpy_error_class(stpy_state *state, PyObject *module, const char *name);
@@ -190,6 +193,8 @@ typedef struct stpy_open_arguments {
     bool packed;      /* F4 and F6 as bytes in NumPy, instead of one value per element */
 } stpy_open_arguments;
 
+/* Whether an object has an attribute: 1 or 0; -1 where asking failed. */
+int stpy_has(PyObject *object, const char *attribute);
 /* Raises TypeError: `object` is not `wanted` ("an instance of 'str'"). Always NULL. */
 void *stpy_raise_type(const char *argument, PyObject *object, const char *wanted);
 /* Read one argument each; `object` NULL or None: the default. */
@@ -237,8 +242,8 @@ void stpy_huge_pages(void *data, size_t size);
 st_source *stpy_source_open(stpy_state *state, const stpy_place *place);
 /* A source over memory; takes one reference of `buffer` over, also on failure. */
 st_source *stpy_source_of_buffer(stpy_state *state, st_buffer *buffer, const char *name);
-/* Releases memory that an st_buffer, the `ctx`, keeps. */
-void stpy_buffer_drop(void *ctx, void *data, size_t size);
+/* The memory of `buffer`, whose release drops one reference of it. */
+st_memory stpy_buffer_memory(st_buffer *buffer);
 
 /* --------------------------------------------------------------------------------- file.c */
 
@@ -327,6 +332,16 @@ PyObject *stpy_file_part(stpy_file *self, const st_tensor *tensor, const st_regi
 /* Reads a tensor, or a part of it, without the GIL, in the host's order of bytes. */
 int stpy_file_fetch(stpy_file *self, const st_tensor *tensor, const st_region *region, void *dst,
                     uint64_t size);
+/* The same into memory of its own, which `data` is given: all but the memory is there. On success the caller
+ * releases `data->buffer`. */
+int stpy_file_read_data(stpy_file *self, const st_tensor *tensor, const st_region *region,
+                        stpy_data *data);
+/* Memory for `size` bytes of a tensor, which the MemoryError names. */
+st_buffer *stpy_data_alloc(stpy_state *state, const stpy_data *data, uint64_t size);
+/* What both come to, called without the GIL: a tensor as its framework counts it, in the host's order of bytes. */
+st_status stpy_file_read_counted(const stpy_file *self, const st_tensor *counted,
+                                 const st_region *region, void *dst, uint64_t size,
+                                 st_error *error);
 /* An array of the file's framework out of memory. */
 PyObject *stpy_data_array(stpy_state *state, const stpy_data *data, stpy_file *file);
 
@@ -371,9 +386,10 @@ PyObject *stpy_numpy_dtype(stpy_state *state, st_dtype dtype);
 /* An array over `data->memory`, or for unpacked F4 and F6 a new one. */
 PyObject *stpy_numpy_array(stpy_state *state, const stpy_data *data, bool packed);
 /* Where `out` wants `data`, whose memory is still missing, written to: *target NULL when only by assignment. -1
- * with SafetensorError where dtype or shape differ. */
+ * with SafetensorError where dtype or shape differ. NumPy's memory is an export, to be released after it was
+ * written to; `target->obj` is NULL when only by assignment. */
 int stpy_numpy_target(stpy_state *state, const stpy_data *data, bool packed, PyObject *out,
-                      void **target);
+                      Py_buffer *target);
 int stpy_torch_target(stpy_state *state, const stpy_data *data, PyObject *out, void **target);
 /* A tensor with a storage of its own over `data`, which holds a reference of `data->buffer`. F4: torch's halved
  * shape; F6, for which torch has no dtype: packed bytes as U8, the last dimension in bytes. */
@@ -384,12 +400,13 @@ PyObject *stpy_refuse_dtypes(PyObject *module, PyObject *codes);
 
 /* -------------------------------------------------------------------- spec.c, save.c, writer.c */
 
-/* A sequence of integers from 0 to 2^64-1; *out is given back with PyMem_Free. */
-int stpy_shape_read(PyObject *object, uint64_t **out, uint32_t *ndim);
-/* What save.c and writer.c share: the metadata (a dict of str, or None) into a writer; a sink over `target`,
- * which is a path, a descriptor or a file object. */
+/* A sequence of integers from 0 to 2^64-1; *out is given back with PyMem_Free. `what` begins the messages. */
+int stpy_shape_read(PyObject *object, const char *what, uint64_t **out, uint32_t *ndim);
+/* What save.c and writer.c share: the metadata (a dict of str, or None) into a writer; a sink over a path, a
+ * descriptor or a file object, which is stpy_file_sink's. */
 int stpy_metadata_add(stpy_state *state, st_writer *writer, PyObject *metadata);
-st_sink *stpy_sink_open(stpy_state *state, const stpy_place *place, bool durable);
+st_sink *stpy_sink_open(stpy_state *state, const stpy_place *place, bool durable,
+                        PyThreadState **thread);
 /* A sink that hands its bytes to an object's write(), under the GIL. The thread that writes must be the one
  * that called, with `*thread` its state, NULL while it holds the GIL. `file` is borrowed: it has to live as long
  * as the sink, which is released under the GIL. */
@@ -437,7 +454,7 @@ typedef struct stpy_index {
  * slice without start and step is refused with upstream's pinned text. What is BASIC lies within `tensor`. */
 int stpy_index_read(stpy_state *state, PyObject *object, const st_tensor *tensor, bool strict,
                     stpy_index *out);
-/* Whether torch takes the slices in it: it refuses negative steps, and breaks on huge numbers. Never fails. */
-bool stpy_index_suits_torch(stpy_state *state, PyObject *object);
+/* Whether torch takes the slices in it: it refuses negative steps, and breaks on huge numbers. */
+int stpy_index_suits_torch(stpy_state *state, PyObject *object);
 
 #endif

@@ -203,8 +203,9 @@ PyObject *stpy_file_offset_keys(stpy_file *self)
 static int metadata_add(PyObject *dict, const st_metadata *entry)
 {
     PyObject *key = PyUnicode_DecodeUTF8(entry->key, (Py_ssize_t)entry->key_len, NULL);
-    PyObject *value = PyUnicode_DecodeUTF8(entry->value, (Py_ssize_t)entry->value_len, NULL);
-    int failed = !key || !value || PyDict_SetItem(dict, key, value);
+    PyObject *value =
+        key ? PyUnicode_DecodeUTF8(entry->value, (Py_ssize_t)entry->value_len, NULL) : NULL;
+    int failed = !value || PyDict_SetItem(dict, key, value);
     Py_XDECREF(value);
     Py_XDECREF(key);
     return failed;

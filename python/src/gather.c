@@ -101,14 +101,6 @@ static int find_frameworks(stpy_state *state, unsigned take, unsigned *found)
     return 0;
 }
 
-int stpy_odd_error(void)
-{
-    if (PyErr_ExceptionMatches(PyExc_MemoryError) || !PyErr_ExceptionMatches(PyExc_Exception))
-        return STPY_FAILED;
-    PyErr_Clear();
-    return STPY_ODD;
-}
-
 /* Subclasses have hooks of their own, which only the Python side honours. */
 static int is_subclass_instance(stpy_state *state, PyObject *value, unsigned found)
 {
@@ -164,22 +156,30 @@ int stpy_gather_value(stpy_state *state, PyObject *value, unsigned take, stpy_en
     return gather_one(state, value, take, found, entries, entry);
 }
 
+int stpy_name_read(PyObject *name, const char **text, uint32_t *len)
+{
+    Py_ssize_t size;
+    *text = PyUnicode_AsUTF8AndSize(name, &size);
+    if (!*text)
+        return -1;
+    if ((size_t)size > UINT32_MAX) {
+        PyErr_Format(PyExc_ValueError,
+                     "the name of a tensor has %zd bytes, above the limit of 2^32-1", size);
+        return -1;
+    }
+    *len = (uint32_t)size;
+    return 0;
+}
+
 static int key_read(PyObject *key, stpy_entry *entry)
 {
-    Py_ssize_t len;
     if (!PyUnicode_Check(key)) {
         PyErr_Format(PyExc_TypeError, "the names of tensors must be str, not %R (%R)", Py_TYPE(key),
                      key);
         return -1;
     }
-    entry->name = PyUnicode_AsUTF8AndSize(key, &len);
-    if (!entry->name)
+    if (stpy_name_read(key, &entry->name, &entry->name_len))
         return -1;
-    if ((size_t)len > UINT32_MAX) {
-        PyErr_SetString(PyExc_ValueError, "the name of a tensor is longer than 2^32-1 bytes");
-        return -1;
-    }
-    entry->name_len = (size_t)len;
     entry->key = Py_NewRef(key);
     return 0;
 }
@@ -241,6 +241,34 @@ int stpy_gather(stpy_state *state, PyObject *dict, unsigned take, stpy_entries *
     if (plain != STPY_PLAIN)
         stpy_entries_release(out);
     return plain == STPY_FAILED ? -1 : 0;
+}
+
+/* ---------------------------------------------------------------------------------- writing */
+
+int stpy_entry_check(stpy_state *state, PyObject *name, const stpy_entry *entry,
+                     const st_tensor *tensor)
+{
+    uint64_t size = st_tensor_size(tensor);
+    if (size == entry->size && (entry->array.data || size == 0))
+        return 0;
+    const char *beginning =
+        "Error while serializing: invalid shape, data type, or offset for tensor";
+    if (size == entry->size)
+        stpy_raise_text(state, "%s: %R takes %llu bytes, and its address is 0", beginning, name,
+                        (unsigned long long)size);
+    else
+        stpy_raise_text(state, "%s: %R takes %llu bytes, it is given as %llu", beginning, name,
+                        (unsigned long long)size, (unsigned long long)entry->size);
+    return -1;
+}
+
+st_status stpy_entry_write(st_writer *writer, size_t index, const stpy_entry *entry,
+                           st_error *error)
+{
+    const st_array *array = &entry->array;
+    if (array->strides)
+        return st_writer_write_array(writer, index, array, error);
+    return st_writer_write(writer, index, 0, array->data, (size_t)entry->size, error);
 }
 
 /* ---------------------------------------------------------------------------------- overlap */

@@ -8,7 +8,7 @@
 /* One tensor to write. */
 typedef struct stpy_entry {
     const char *name; /* borrowed from `key` */
-    size_t name_len;
+    uint32_t name_len;
     st_array array;  /* shape and strides are owned by the entries' arena; strides NULL: packed */
     uint64_t size;   /* bytes of the packed elements */
     PyObject *key;   /* owned */
@@ -43,9 +43,11 @@ enum stpy_gathered {
     STPY_ODD = 0,     /* not plain: the Python side has to make it plain, or refuse it */
     STPY_PLAIN = 1
 };
-/* The exception that is set: clears one that says that a value is odd; out of memory and what is no
- * Exception are failures. */
-int stpy_odd_error(void);
+/* What the exception that is set says of a value: odd, unless stpy_forgive does not forgive it. */
+static inline int stpy_odd_error(void)
+{
+    return stpy_forgive() ? STPY_FAILED : STPY_ODD;
+}
 /* Fill `entry->array`, `size` and `value`. Exact types only; anything with a hook of its own is odd. */
 int stpy_spec_gather(stpy_state *state, PyObject *value, stpy_entries *entries, stpy_entry *entry);
 int stpy_numpy_gather(stpy_state *state, PyObject *value, stpy_entries *entries, stpy_entry *entry);
@@ -65,6 +67,14 @@ int stpy_gather(stpy_state *state, PyObject *dict, unsigned take, stpy_entries *
 /* One value as an entry without a key. */
 int stpy_gather_value(stpy_state *state, PyObject *value, unsigned take, stpy_entries *entries,
                       stpy_entry *entry);
+/* The name of a tensor, as the writer takes it; borrowed from `name`, which is a str. */
+int stpy_name_read(PyObject *name, const char **text, uint32_t *len);
+/* Checks that an entry has the bytes that `tensor`, of the same dtype and shape, takes. */
+int stpy_entry_check(stpy_state *state, PyObject *name, const stpy_entry *entry,
+                     const st_tensor *tensor);
+/* Writes it as the writer's tensor `index`; called without the GIL. */
+st_status stpy_entry_write(st_writer *writer, size_t index, const stpy_entry *entry,
+                           st_error *error);
 /* Describes an entry's memory whose `shape` is set: sets `size`, and `strides` to NULL where they are those
  * of packed elements. False: its size in bits exceeds 64 bits. */
 bool stpy_entry_measure(stpy_entry *entry);

@@ -58,57 +58,62 @@ static int slice_read(stpy_state *state, PyObject *slice, st_index *item)
     return STPY_INDEX_BASIC;
 }
 
-/* Whether the name of an array's dtype speaks of truth values. */
-static bool is_mask(PyObject *array)
+/* Whether the name of an array's dtype speaks of truth values; -1 on failure. */
+static int is_mask(PyObject *array)
 {
     PyObject *dtype = PyObject_GetAttrString(array, "dtype");
     PyObject *name = dtype ? PyObject_Str(dtype) : NULL;
     const char *text = name ? PyUnicode_AsUTF8AndSize(name, NULL) : NULL;
-    bool mask = text && strstr(text, "bool");
+    int mask = text && strstr(text, "bool");
     Py_XDECREF(name);
     Py_XDECREF(dtype);
-    PyErr_Clear();
-    return mask;
+    return stpy_forgive() ? -1 : mask;
 }
 
 /* Whether an object is one integer. Arrays and tensors of one element have an __index__ as well, but only
- * those without dimensions stand for a number. */
-static bool is_number(PyObject *object)
+ * those without dimensions stand for a number. -1 on failure. */
+static int is_number(PyObject *object)
 {
     if (PyLong_Check(object))
         return !PyBool_Check(object);
     if (!PyIndex_Check(object))
-        return false;
+        return 0;
     PyObject *ndim = PyObject_GetAttrString(object, "ndim");
-    bool number = !ndim || (PyLong_Check(ndim) && PyLong_AsLong(ndim) == 0 && !is_mask(object));
+    bool scalar = !ndim || (PyLong_Check(ndim) && PyLong_AsLong(ndim) == 0);
+    bool is_array = ndim != NULL;
     Py_XDECREF(ndim);
-    PyErr_Clear();
-    return number;
+    if (stpy_forgive())
+        return -1;
+    int mask = scalar && is_array ? is_mask(object) : 0;
+    return mask < 0 ? -1 : scalar && !mask;
 }
 
-/* Whether a framework may make sense of it: a mask, or positions one by one. */
-static bool is_fancy(PyObject *object)
+/* Whether a framework may make sense of it: a mask, or positions one by one; -1 on failure. */
+static int is_fancy(PyObject *object)
 {
     if (PyUnicode_Check(object) || PyBytes_Check(object) || PyByteArray_Check(object))
-        return false;
-    return PyBool_Check(object) || PySequence_Check(object) ||
-           PyObject_HasAttrString(object, "__array__") || PyObject_HasAttrString(object, "ndim");
+        return 0;
+    if (PyBool_Check(object) || PySequence_Check(object))
+        return 1;
+    int is = stpy_has(object, "__array__");
+    return is ? is : stpy_has(object, "ndim");
 }
 
 static int item_read(stpy_state *state, PyObject *object, st_index *item)
 {
+    int number, fancy;
     if (object == Py_None) {
         item->kind = ST_INDEX_NEWAXIS;
     } else if (object == Py_Ellipsis) {
         item->kind = ST_INDEX_ELLIPSIS;
     } else if (PySlice_Check(object)) {
         return slice_read(state, object, item);
-    } else if (is_number(object)) {
+    } else if ((number = is_number(object)) != 0) {
         item->kind = ST_INDEX_INTEGER;
-        if (integer_read(object, &item->start))
+        if (number < 0 || integer_read(object, &item->start))
             return STPY_INDEX_FAILED;
-    } else if (is_fancy(object)) {
-        return STPY_INDEX_OTHER;
+    } else if ((fancy = is_fancy(object)) != 0) {
+        return fancy < 0 ? STPY_INDEX_FAILED : STPY_INDEX_OTHER;
     } else {
         stpy_raise_variant(state, PyExc_IndexError,
                            "only integers, slices (`:`), ellipsis (`...`), numpy.newaxis (`None`) "
@@ -348,8 +353,8 @@ int stpy_index_read(stpy_state *state, PyObject *object, const st_tensor *tensor
     return STPY_INDEX_BASIC;
 }
 
-/* One bound of a slice, or its step: whether torch takes it. */
-static bool torch_takes(stpy_state *state, PyObject *slice, enum stpy_name attribute)
+/* One bound of a slice, or its step: whether torch takes it; -1 on failure. */
+static int torch_takes(stpy_state *state, PyObject *slice, enum stpy_name attribute)
 {
     PyObject *bound = PyObject_GetAttr(slice, state->names[attribute]);
     int64_t number = 1;
@@ -357,19 +362,22 @@ static bool torch_takes(stpy_state *state, PyObject *slice, enum stpy_name attri
     if (bound && bound != Py_None && PyIndex_Check(bound))
         (void)number_read(bound, &number, &beyond);
     Py_XDECREF(bound);
-    PyErr_Clear();
+    if (stpy_forgive())
+        return -1;
     return !beyond && (attribute != STPY_NAME_step || (number >= 0 && number <= INT32_MAX));
 }
 
-bool stpy_index_suits_torch(stpy_state *state, PyObject *object)
+int stpy_index_suits_torch(stpy_state *state, PyObject *object)
 {
+    static const enum stpy_name bounds[] = {STPY_NAME_start, STPY_NAME_stop, STPY_NAME_step};
     Py_ssize_t count = PyTuple_Check(object) ? PyTuple_Size(object) : 1;
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *item = PyTuple_Check(object) ? PyTuple_GetItem(object, i) : object;
-        if (PySlice_Check(item) && (!torch_takes(state, item, STPY_NAME_start) ||
-                                    !torch_takes(state, item, STPY_NAME_stop) ||
-                                    !torch_takes(state, item, STPY_NAME_step)))
-            return false;
+        int takes = 1;
+        for (size_t b = 0; takes == 1 && b < 3 && PySlice_Check(item); b++)
+            takes = torch_takes(state, item, bounds[b]);
+        if (takes != 1)
+            return takes;
     }
-    return true;
+    return 1;
 }

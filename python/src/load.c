@@ -9,7 +9,12 @@
 static st_tensor data_section(const st_file *file, uint64_t *shape)
 {
     *shape = st_header_data_size(st_file_header(file));
-    return (st_tensor){.name = "", .dtype = ST_U8, .shape = shape, .ndim = 1, .end = *shape};
+    return (st_tensor){.name = "all of the data",
+                       .name_len = 15,
+                       .dtype = ST_U8,
+                       .shape = shape,
+                       .ndim = 1,
+                       .end = *shape};
 }
 
 /* -------------------------------------------------------------------------------- deserialize */
@@ -62,8 +67,7 @@ static PyObject *entries_of(stpy_state *state, const st_file *file)
 /* Opens over `buffer`, of which one reference is taken over, also on failure. */
 static st_file *file_over(stpy_state *state, st_buffer *buffer)
 {
-    const st_memory memory = {st_buffer_data(buffer), st_buffer_size(buffer), stpy_buffer_drop,
-                              buffer};
+    const st_memory memory = stpy_buffer_memory(buffer);
     const st_open_options options = {.context = state->context};
     st_error error;
     st_file *file;
@@ -104,8 +108,9 @@ static st_buffer *arena_alloc(stpy_state *state, const st_file *file)
     st_buffer *room = stpy_buffer_alloc(state, lead + st_file_size(file));
     if (!room)
         return NULL;
-    const st_memory memory = {(char *)st_buffer_data(room) + lead, (size_t)st_file_size(file),
-                              stpy_buffer_drop, room};
+    st_memory memory = stpy_buffer_memory(room);
+    memory.data = (char *)memory.data + lead;
+    memory.size = (size_t)st_file_size(file);
     st_error error;
     st_buffer *arena;
     if (st_buffer_new(state->context, &memory, &arena, &error) == ST_OK)

@@ -128,8 +128,7 @@ st_buffer *stpy_buffer_of_object(stpy_state *state, PyObject *object, bool *read
     bool writable = PyObject_GetBuffer(object, export, PyBUF_WRITABLE) == 0;
     if (!writable) {
         /* Without writing, or not at all: the second refusal is the one to tell. */
-        PyErr_Clear();
-        if (PyObject_GetBuffer(object, export, PyBUF_SIMPLE)) {
+        if (stpy_forgive() || PyObject_GetBuffer(object, export, PyBUF_SIMPLE)) {
             PyMem_Free(export);
             return NULL;
         }

@@ -77,27 +77,27 @@ static PyObject *ml_dtype(stpy_state *state, st_dtype dtype)
 }
 
 /* Fills the slot of a dtype, under the lock, which an import gives up for a while. */
-static void dtype_find(stpy_state *state, st_dtype dtype)
+static int dtype_find(stpy_state *state, st_dtype dtype)
 {
     PyObject **slot = &state->numpy.dtypes[dtype];
     PyObject *made = ml_dtype(state, dtype);
     if (!*slot) {
         *slot = made;
-    } else { /* another thread came first, and what this one met with does not matter */
-        Py_XDECREF(made);
-        PyErr_Clear();
+        return made ? 0 : -1;
     }
+    /* Another thread came first, and that this one found no dtype does not matter. */
+    Py_XDECREF(made);
+    return stpy_forgive();
 }
 
 PyObject *stpy_numpy_dtype(stpy_state *state, st_dtype dtype)
 {
-    PyObject *found;
+    PyObject *found = NULL;
     if (stpy_numpy_load(state))
         return NULL;
     STPY_BEGIN_LOCKED(state->error);
-    if (!state->numpy.dtypes[dtype])
-        dtype_find(state, dtype);
-    found = state->numpy.dtypes[dtype];
+    if (state->numpy.dtypes[dtype] || dtype_find(state, dtype) == 0)
+        found = state->numpy.dtypes[dtype];
     STPY_END_LOCKED();
     return found;
 }
@@ -126,7 +126,7 @@ static void unpack_f6(const unsigned char *packed, uint64_t size, unsigned char 
 static st_buffer *unpack(stpy_state *state, const stpy_data *data)
 {
     uint64_t count = data->dtype == ST_F4 ? data->size * 2 : data->size / 3 * 4;
-    st_buffer *out = stpy_buffer_alloc(state, count);
+    st_buffer *out = stpy_data_alloc(state, data, count);
     if (!out)
         return NULL;
     PyThreadState *thread = data->size >= STPY_LONG_COPY ? PyEval_SaveThread() : NULL;
@@ -167,9 +167,9 @@ static PyObject *array_over(stpy_state *state, const stpy_data *data, const uint
         return NULL;
     const char *start = st_buffer_data(stpy_memory_buffer(data->memory));
     PyObject *dims = stpy_shape_tuple(shape, data->ndim);
-    PyObject *offset = PyLong_FromSsize_t((const char *)data->data - start);
+    PyObject *offset = dims ? PyLong_FromSsize_t((const char *)data->data - start) : NULL;
     PyObject *array = NULL;
-    if (dims && offset)
+    if (offset)
         array = PyObject_CallFunctionObjArgs(state->numpy.ndarray, dims, descr, data->memory,
                                              offset, NULL);
     Py_XDECREF(dims);
@@ -237,23 +237,18 @@ static int flag_of(PyObject *out, const char *name)
 }
 
 /* The memory of a contiguous array, by way of its bytes: ml_dtypes offer no buffer. */
-static int memory_of(PyObject *out, void **target)
+static int memory_of(PyObject *out, Py_buffer *target)
 {
     PyObject *flat = PyObject_CallMethod(out, "reshape", "i", -1);
     PyObject *bytes = flat ? PyObject_CallMethod(flat, "view", "s", "uint8") : NULL;
-    Py_buffer export;
-    int failed = bytes ? PyObject_GetBuffer(bytes, &export, PyBUF_WRITABLE) : -1;
-    if (!failed) {
-        *target = export.buf;
-        PyBuffer_Release(&export);
-    }
+    int failed = bytes ? PyObject_GetBuffer(bytes, target, PyBUF_WRITABLE) : -1;
     Py_XDECREF(bytes);
     Py_XDECREF(flat);
     return failed;
 }
 
 int stpy_numpy_target(stpy_state *state, const stpy_data *data, bool packed, PyObject *out,
-                      void **target)
+                      Py_buffer *target)
 {
     uint64_t few[64];
     const uint64_t *shape = data->shape;
@@ -274,7 +269,7 @@ int stpy_numpy_target(stpy_state *state, const stpy_data *data, bool packed, PyO
         (void)stpy_data_refuse(state, data, "out is read-only");
         return -1;
     }
-    *target = NULL;
+    *target = (Py_buffer){.obj = NULL};
     /* A subclass may have its own idea of what is written to it. */
     if (!contiguous || (small && !packed) || (PyObject *)Py_TYPE(out) != state->numpy.ndarray)
         return 0;

@@ -93,11 +93,8 @@ static void part_close(part *self)
 /* Called without the GIL. */
 static void part_read(const stpy_file *file, part *self)
 {
-    self->status = st_file_read(file->file, self->counted, self->is_part ? &self->region : NULL,
-                                self->data, (size_t)self->size, &self->error);
-    st_dtype dtype = self->tensor->dtype;
-    if (self->status == ST_OK && stpy_must_swap(dtype))
-        st_elements_swap(dtype, self->data, self->size / (st_dtype_bits(dtype) / 8));
+    self->status = stpy_file_read_counted(file, self->counted, self->is_part ? &self->region : NULL,
+                                          self->data, self->size, &self->error);
 }
 
 /* What the framework makes of the bytes. */
@@ -143,8 +140,9 @@ static void parts_close(parts *self)
 
 static int parts_alloc(parts *self, PyObject *names, PyObject *indices)
 {
-    *self = (parts){.names = PyList_AsTuple(names), .indices = PyList_AsTuple(indices)};
-    if (!self->names || !self->indices)
+    *self = (parts){.names = PyList_AsTuple(names)};
+    self->indices = self->names ? PyList_AsTuple(indices) : NULL;
+    if (!self->indices)
         return -1;
     Py_ssize_t count = PyTuple_Size(self->names);
     if (PyTuple_Size(self->indices) != count) {
@@ -226,7 +224,8 @@ static int buffers_make(stpy_state *state, const parts *self)
         part *one = &self->at[i];
         if (one->failure)
             continue;
-        one->buffer = stpy_buffer_alloc(state, one->size);
+        const stpy_data data = {.name = one->tensor->name, .name_len = one->tensor->name_len};
+        one->buffer = stpy_data_alloc(state, &data, one->size);
         if (one->buffer) {
             one->data = st_buffer_data(one->buffer);
         } else {
@@ -274,7 +273,9 @@ static int parts_place(const parts *self, void *data, size_t size)
             return -1;
         }
         if (one->size > size) {
-            PyErr_SetString(PyExc_ValueError, "the buffer is too small for what is to be read");
+            PyErr_Format(PyExc_ValueError,
+                         "tensor %R: %llu bytes are to be read, and the buffer has room for %zu",
+                         PyTuple_GetItem(self->names, i), (unsigned long long)one->size, size);
             return -1;
         }
         one->data = at;

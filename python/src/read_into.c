@@ -95,35 +95,50 @@ static int read_and_assign(stpy_state *state, stpy_file *self, const st_tensor *
                            enum place_kind kind, PyObject *out)
 {
     stpy_data data = stpy_data_of(self, tensor, NULL);
-    data.buffer = stpy_buffer_alloc(state, data.size);
-    if (!data.buffer)
+    if (stpy_file_read_data(self, tensor, NULL, &data))
         return -1;
-    data.data = st_buffer_data(data.buffer);
-    int failed = stpy_file_fetch(self, tensor, NULL, data.data, data.size);
-    if (!failed)
-        failed = assign(state, kind, &data, self->packed, out);
+    int failed = assign(state, kind, &data, self->packed, out);
     st_buffer_release(data.buffer);
     return failed;
+}
+
+static int read_into_array(stpy_state *state, stpy_file *self, const st_tensor *tensor,
+                           PyObject *out)
+{
+    const stpy_data data = stpy_data_of(self, tensor, NULL);
+    Py_buffer target = {.obj = NULL};
+    if (stpy_numpy_target(state, &data, self->packed, out, &target))
+        return -1;
+    int failed = 0;
+    if (data.size && target.obj)
+        failed = stpy_file_fetch(self, tensor, NULL, target.buf, data.size);
+    else if (data.size)
+        failed = read_and_assign(state, self, tensor, PLACE_NUMPY, out);
+    PyBuffer_Release(&target);
+    return failed;
+}
+
+static int read_into_tensor(stpy_state *state, stpy_file *self, const st_tensor *tensor,
+                            PyObject *out)
+{
+    const stpy_data data = stpy_data_of(self, tensor, NULL);
+    void *target;
+    if (stpy_torch_target(state, &data, out, &target))
+        return -1;
+    if (data.size == 0)
+        return 0;
+    if (!target)
+        return read_and_assign(state, self, tensor, PLACE_TORCH, out);
+    return stpy_file_fetch(self, tensor, NULL, target, data.size) ? -1 : tell_autograd(out);
 }
 
 int stpy_file_read_into(stpy_file *self, const st_tensor *tensor, PyObject *out)
 {
     stpy_state *state = stpy_state_of((PyObject *)self);
-    const stpy_data data = stpy_data_of(self, tensor, NULL);
-    int kind = place_kind_of(state, out);
-    void *target = NULL;
-    if (kind < 0)
-        return -1;
-    if (kind == PLACE_BYTES)
-        return read_into_bytes(state, self, tensor, out);
-    if (kind == PLACE_NUMPY ? stpy_numpy_target(state, &data, self->packed, out, &target)
-                            : stpy_torch_target(state, &data, out, &target))
-        return -1;
-    if (data.size == 0)
-        return 0;
-    if (target) {
-        int failed = stpy_file_fetch(self, tensor, NULL, target, data.size);
-        return failed || kind == PLACE_NUMPY ? failed : tell_autograd(out);
+    switch (place_kind_of(state, out)) {
+    case PLACE_BYTES: return read_into_bytes(state, self, tensor, out);
+    case PLACE_NUMPY: return read_into_array(state, self, tensor, out);
+    case PLACE_TORCH: return read_into_tensor(state, self, tensor, out);
+    default: return -1;
     }
-    return read_and_assign(state, self, tensor, (enum place_kind)kind, out);
 }

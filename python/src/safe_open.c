@@ -306,9 +306,8 @@ static int opened_contains(PyObject *self, PyObject *name)
         return -1;
     const char *text = PyUnicode_Check(name) ? PyUnicode_AsUTF8AndSize(name, &len) : NULL;
     int found = text && st_file_find(file->file, text, (size_t)len);
-    PyErr_Clear();
     Py_DECREF((PyObject *)file);
-    return found;
+    return stpy_forgive() ? -1 : found;
 }
 
 static PyObject *opened_subscript(PyObject *self, PyObject *name)

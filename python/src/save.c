@@ -102,14 +102,6 @@ static turn *turns_sort(const saving *self)
     return turns;
 }
 
-static st_status entry_write(const saving *self, size_t index, st_error *error)
-{
-    const stpy_entry *entry = &self->entries.at[index];
-    if (entry->array.strides)
-        return st_writer_write_array(self->writer, index, &entry->array, error);
-    return st_writer_write(self->writer, index, 0, entry->array.data, (size_t)entry->size, error);
-}
-
 /* Everything that moves bytes; runs without the GIL. */
 static st_status file_write(const saving *self, st_sink *sink, st_error *error)
 {
@@ -117,24 +109,30 @@ static st_status file_write(const saving *self, st_sink *sink, st_error *error)
     if (status != ST_OK)
         return status;
     turn *turns = turns_sort(self);
-    for (size_t i = 0; i < self->entries.count && status == ST_OK; i++)
-        status = entry_write(self, turns ? turns[i].index : i, error);
+    for (size_t i = 0; i < self->entries.count && status == ST_OK; i++) {
+        size_t index = turns ? turns[i].index : i;
+        status = stpy_entry_write(self->writer, index, &self->entries.at[index], error);
+    }
     free(turns);
     return status == ST_OK ? st_writer_finish(self->writer, error) : status;
 }
 
 /* ---------------------------------------------------------------------------------- targets */
 
-st_sink *stpy_sink_open(stpy_state *state, const stpy_place *place, bool durable)
+st_sink *stpy_sink_open(stpy_state *state, const stpy_place *place, bool durable,
+                        PyThreadState **thread)
 {
+    if (place->file)
+        return stpy_file_sink(state, place->file, thread);
     st_sink_options options = {.durability = durable ? ST_DURABLE_NAME : ST_DURABLE_NONE,
                                .context = state->context};
     const char *path = place->path ? PyBytes_AsString(place->path) : NULL;
     st_status status;
     st_sink *sink;
     st_error error;
-    if (place->shown && !(options.name = PyUnicode_AsUTF8AndSize(place->shown, NULL)))
-        PyErr_Clear(); /* a name that is no text: the path's bytes are shown */
+    options.name = place->shown ? PyUnicode_AsUTF8AndSize(place->shown, NULL) : NULL;
+    if (stpy_forgive()) /* of a name that is no text the path's bytes are shown */
+        return NULL;
     Py_BEGIN_ALLOW_THREADS
     status = path ? st_sink_open(path, &options, &sink, &error)
                   : st_sink_open_fd(place->fd, &options, &sink, &error);
@@ -145,8 +143,7 @@ st_sink *stpy_sink_open(stpy_state *state, const stpy_place *place, bool durable
 static PyObject *save_to_place(saving *self, const stpy_place *place, bool durable)
 {
     st_error error;
-    st_sink *sink = place->file ? stpy_file_sink(self->state, place->file, &self->thread)
-                                : stpy_sink_open(self->state, place, durable);
+    st_sink *sink = stpy_sink_open(self->state, place, durable, &self->thread);
     if (!sink)
         return NULL;
     self->thread = PyEval_SaveThread();
@@ -171,11 +168,12 @@ static PyObject *save_to_bytes(saving *self)
     uint64_t size;
     if (st_writer_size(self->writer, &size, &error))
         return stpy_raise(self->state, &error, STPY_SAVE, NULL);
-    if (size > (uint64_t)PY_SSIZE_T_MAX)
-        return PyErr_NoMemory();
-    PyObject *bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+    PyObject *bytes = NULL;
+    if (size <= (uint64_t)PY_SSIZE_T_MAX)
+        bytes = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
     if (!bytes)
-        return NULL;
+        return PyErr_Format(PyExc_MemoryError, "out of memory: %llu bytes",
+                            (unsigned long long)size);
     char *data = PyBytes_AsString(bytes);
     st_sink_options options = {.context = self->state->context};
     st_sink *sink;
@@ -202,7 +200,7 @@ static int tensors_add(saving *self)
     for (size_t i = 0; i < self->entries.count; i++) {
         const stpy_entry *entry = &self->entries.at[i];
         st_tensor tensor = {.name = entry->name,
-                            .name_len = (uint32_t)entry->name_len,
+                            .name_len = entry->name_len,
                             .shape = entry->array.shape,
                             .ndim = entry->array.ndim,
                             .dtype = entry->array.dtype};
@@ -210,16 +208,8 @@ static int tensors_add(saving *self)
             stpy_raise(self->state, &error, STPY_SAVE, NULL);
             return -1;
         }
-        uint64_t size = st_tensor_size(st_writer_at(self->writer, i));
-        if (size == entry->size && (entry->array.data || size == 0))
-            continue;
-        const char *fault = size == entry->size ? "its address is 0" : "it is given as";
-        stpy_raise_text(self->state,
-                        "Error while serializing: invalid shape, data type, or offset for tensor: "
-                        "%R takes %llu bytes, %s %llu",
-                        entry->key, (unsigned long long)size, fault,
-                        (unsigned long long)entry->size);
-        return -1;
+        if (stpy_entry_check(self->state, entry->key, entry, st_writer_at(self->writer, i)))
+            return -1;
     }
     return 0;
 }

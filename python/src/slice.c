@@ -10,6 +10,22 @@ PyObject *stpy_slice_new(stpy_file *file, const st_tensor *tensor)
     return stpy_tensor_ref_new(stpy_state_of((PyObject *)file)->slice_type, file, tensor);
 }
 
+/* Raises `class` with "tensor NAME: " and a text made as by PyErr_Format. Always NULL. */
+static PyObject *raise_of(const st_tensor *tensor, PyObject *class, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    PyObject *text = PyUnicode_FromFormatV(format, arguments);
+    va_end(arguments);
+    PyObject *name =
+        text ? PyUnicode_DecodeUTF8(tensor->name, (Py_ssize_t)tensor->name_len, NULL) : NULL;
+    if (name)
+        PyErr_Format(class, "tensor %R: %U", name, text);
+    Py_XDECREF(name);
+    Py_XDECREF(text);
+    return NULL;
+}
+
 /* ------------------------------------------------------------------------------------- indexing */
 
 /* torch's indexing, after what it does not take was turned into what it does. */
@@ -28,8 +44,12 @@ static PyObject *item_of_whole(const stpy_tensor_ref *self, PyObject *index)
     PyObject *whole = stpy_file_host_tensor(self->file, self->tensor);
     if (!whole)
         return NULL;
-    bool odd = self->file->framework == STPY_TORCH && !stpy_index_suits_torch(state, index);
-    PyObject *part = odd ? item_by_torch(whole, index) : PyObject_GetItem(whole, index);
+    int suits = self->file->framework == STPY_TORCH ? stpy_index_suits_torch(state, index) : 1;
+    PyObject *part = NULL;
+    if (suits == 0)
+        part = item_by_torch(whole, index);
+    else if (suits > 0)
+        part = PyObject_GetItem(whole, index);
     Py_DECREF(whole);
     return part;
 }
@@ -91,8 +111,12 @@ static PyObject *slice_subscript(PyObject *self, PyObject *index)
     stpy_file *file = ((stpy_tensor_ref *)self)->file;
     if (file->device)
         return item_on_device(self, index);
-    if (file->framework == STPY_TORCH && stpy_file_map(file) &&
-        stpy_index_suits_torch(stpy_state_of(self), index))
+    int whole = 0;
+    if (file->framework == STPY_TORCH && stpy_file_map(file))
+        whole = stpy_index_suits_torch(stpy_state_of(self), index);
+    if (whole < 0)
+        return NULL;
+    if (whole)
         return item_of_whole((stpy_tensor_ref *)self, index);
     return item_native((stpy_tensor_ref *)self, index);
 }
@@ -110,11 +134,12 @@ static Py_ssize_t slice_length(PyObject *self)
 {
     const st_tensor *tensor = ((stpy_tensor_ref *)self)->tensor;
     if (tensor->ndim == 0) {
-        PyErr_SetString(PyExc_TypeError, "len() of a 0-d tensor");
+        (void)raise_of(tensor, PyExc_TypeError, "len() of a 0-d tensor");
         return -1;
     }
     if (tensor->shape[0] > PY_SSIZE_T_MAX) {
-        PyErr_SetString(PyExc_OverflowError, "the first dimension does not fit a Py_ssize_t");
+        (void)raise_of(tensor, PyExc_OverflowError, "its first dimension is %llu, above 2^63-1",
+                       (unsigned long long)tensor->shape[0]);
         return -1;
     }
     return (Py_ssize_t)tensor->shape[0];
@@ -155,62 +180,6 @@ static PyObject *slice_name(PyObject *self, void *closure)
     return PyUnicode_DecodeUTF8(tensor->name, (Py_ssize_t)tensor->name_len, NULL);
 }
 
-/* -------------------------------------------------------------------------------------- bytes */
-
-/* Reads the whole tensor into memory of its own; `data` is all but the memory. */
-static st_buffer *bytes_read(const stpy_tensor_ref *self, stpy_data *data)
-{
-    data->buffer = stpy_buffer_alloc(stpy_state_of((PyObject *)self->file), data->size);
-    if (!data->buffer)
-        return NULL;
-    data->data = st_buffer_data(data->buffer);
-    if (stpy_file_fetch(self->file, self->tensor, NULL, data->data, data->size)) {
-        st_buffer_release(data->buffer);
-        data->buffer = NULL;
-    }
-    return data->buffer;
-}
-
-static PyObject *slice_read_into(PyObject *self, PyObject *args)
-{
-    const stpy_tensor_ref *s = (stpy_tensor_ref *)self;
-    uint64_t whole = st_tensor_size(s->tensor);
-    Py_buffer into;
-    unsigned long long offset, size;
-    if (!PyArg_ParseTuple(args, "w*KK:_read_into", &into, &offset, &size))
-        return NULL;
-    st_status status = ST_OK;
-    st_error error;
-    bool fits = offset <= whole && size <= whole - offset && size <= (size_t)into.len;
-    if (fits) {
-        const st_tensor bytes = {.name = s->tensor->name,
-                                 .name_len = s->tensor->name_len,
-                                 .shape = (const uint64_t[]){size},
-                                 .ndim = 1,
-                                 .dtype = ST_U8,
-                                 .begin = s->tensor->begin + offset,
-                                 .end = s->tensor->begin + offset + size};
-        Py_BEGIN_ALLOW_THREADS
-        status = st_file_read(s->file->file, &bytes, NULL, into.buf, (size_t)size, &error);
-        Py_END_ALLOW_THREADS
-    }
-    PyBuffer_Release(&into);
-    if (!fits)
-        return PyErr_Format(PyExc_ValueError,
-                            "%llu bytes from byte %llu on do not lie in tensor and buffer", size,
-                            offset);
-    if (status != ST_OK)
-        return stpy_raise(stpy_state_of(self), &error, STPY_READ, s->file->shown);
-    Py_RETURN_NONE;
-}
-
-static PyObject *slice_torch(PyObject *self, PyObject *none)
-{
-    (void)none;
-    return stpy_file_host_tensor(((stpy_tensor_ref *)self)->file,
-                                 ((stpy_tensor_ref *)self)->tensor);
-}
-
 /* -------------------------------------------------------------------------------- as an array */
 
 static PyObject *array_of(const stpy_tensor_ref *self)
@@ -221,7 +190,7 @@ static PyObject *array_of(const stpy_tensor_ref *self)
     if (stpy_numpy_load(state))
         return NULL;
     stpy_data data = stpy_data_of(self->file, self->tensor, NULL);
-    if (!bytes_read(self, &data))
+    if (stpy_file_read_data(self->file, self->tensor, NULL, &data))
         return NULL;
     PyObject *array = stpy_numpy_array(state, &data, self->file->packed);
     st_buffer_release(data.buffer);
@@ -235,11 +204,9 @@ static PyObject *slice_array(PyObject *self, PyObject *args, PyObject *kwargs)
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:__array__", (char **)keywords, &dtype,
                                      &copy))
         return NULL;
-    if (copy == Py_False) {
-        PyErr_SetString(PyExc_ValueError,
-                        "the tensor is in a file: copy=False cannot be kept; use copy=None");
-        return NULL;
-    }
+    if (copy == Py_False)
+        return raise_of(((stpy_tensor_ref *)self)->tensor, PyExc_ValueError,
+                        "it is in a file: copy=False cannot be kept; use copy=None");
     PyObject *array = array_of((stpy_tensor_ref *)self);
     if (!array || dtype == Py_None)
         return array;
@@ -311,11 +278,10 @@ static PyObject *slice_dlpack(PyObject *self, PyObject *args, PyObject *kwargs)
     stpy_data data = stpy_data_of(s->file, s->tensor, NULL);
     if (copy != Py_True)
         mapping_take(s, &data);
-    if (!data.buffer && copy == Py_False) {
-        PyErr_SetString(PyExc_BufferError, "the tensor cannot be had without a copy");
-        return NULL;
-    }
-    if (!data.buffer && !bytes_read(s, &data))
+    if (!data.buffer && copy == Py_False)
+        return raise_of(s->tensor, PyExc_BufferError, "its %llu bytes cannot be had without a copy",
+                        (unsigned long long)data.size);
+    if (!data.buffer && stpy_file_read_data(s->file, s->tensor, NULL, &data))
         return NULL;
     PyObject *capsule = stpy_dlpack_capsule(stpy_state_of(self), &data, versioned);
     st_buffer_release(data.buffer);
@@ -358,10 +324,6 @@ PyDoc_STRVAR(
     "The whole tensor as a DLPack capsule, in memory that nobody else sees.\n");
 PyDoc_STRVAR(dlpack_device_doc, "__dlpack_device__($self)\n--\n\n"
                                 "The DLPack device: always the CPU.\n");
-PyDoc_STRVAR(read_into_doc, "_read_into($self, buffer, offset, size)\n--\n\n"
-                            "Reads `size` of the tensor's bytes from `offset` on into `buffer`.\n");
-PyDoc_STRVAR(torch_doc, "_torch($self)\n--\n\n"
-                        "The whole tensor on the CPU, whatever the file's device is.\n");
 
 static PyMethodDef slice_methods[] = {
     {"get_shape", slice_get_shape, METH_NOARGS, get_shape_doc},
@@ -369,8 +331,6 @@ static PyMethodDef slice_methods[] = {
     {"__array__", STPY_WITH_KEYWORDS(slice_array), METH_VARARGS | METH_KEYWORDS, array_doc},
     {"__dlpack__", STPY_WITH_KEYWORDS(slice_dlpack), METH_VARARGS | METH_KEYWORDS, dlpack_doc},
     {"__dlpack_device__", slice_dlpack_device, METH_NOARGS, dlpack_device_doc},
-    {"_read_into", slice_read_into, METH_VARARGS, read_into_doc},
-    {"_torch", slice_torch, METH_NOARGS, torch_doc},
     {NULL, NULL, 0, NULL},
 };
 

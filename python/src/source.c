@@ -4,16 +4,22 @@
 
 /* ---------------------------------------------------------------------------------- memory */
 
-void stpy_buffer_drop(void *ctx, void *data, size_t size)
+/* Releases memory that an st_buffer, the `ctx`, keeps. */
+static void buffer_drop(void *ctx, void *data, size_t size)
 {
     (void)data;
     (void)size;
     st_buffer_release(ctx);
 }
 
+st_memory stpy_buffer_memory(st_buffer *buffer)
+{
+    return (st_memory){st_buffer_data(buffer), st_buffer_size(buffer), buffer_drop, buffer};
+}
+
 st_source *stpy_source_of_buffer(stpy_state *state, st_buffer *buffer, const char *name)
 {
-    st_memory memory = {st_buffer_data(buffer), st_buffer_size(buffer), stpy_buffer_drop, buffer};
+    const st_memory memory = stpy_buffer_memory(buffer);
     st_open_options options = {.context = state->context, .name = name};
     st_source *source;
     st_error error;
@@ -37,8 +43,9 @@ static PyObject *contents_of(stpy_state *state, PyObject *file)
     PyObject *moved =
         position ? PyObject_CallMethodObjArgs(file, names[STPY_NAME_seek], zero, NULL) : NULL;
     Py_DECREF(zero);
-    PyErr_Clear(); /* what cannot seek is read from where it stands */
-    PyObject *contents = PyObject_CallMethodObjArgs(file, names[STPY_NAME_read], NULL);
+    /* What cannot seek is read from where it stands. */
+    PyObject *contents =
+        stpy_forgive() ? NULL : PyObject_CallMethodObjArgs(file, names[STPY_NAME_read], NULL);
     if (moved && contents) {
         PyObject *back = PyObject_CallMethodObjArgs(file, names[STPY_NAME_seek], position, NULL);
         if (!back)
@@ -55,14 +62,24 @@ static PyObject *contents_of(stpy_state *state, PyObject *file)
     return contents;
 }
 
+/* The name for messages in *out, as bytes; NULL where there is none, or none that the system could have. */
+static int name_encode(PyObject *shown, PyObject **out)
+{
+    *out = shown ? PyUnicode_EncodeFSDefault(shown) : NULL;
+    return stpy_forgive();
+}
+
 static st_source *source_of_contents(stpy_state *state, PyObject *contents, PyObject *shown)
 {
     bool readonly;
-    st_buffer *buffer = stpy_buffer_of_object(state, contents, &readonly);
-    if (!buffer)
+    PyObject *name;
+    if (name_encode(shown, &name))
         return NULL;
-    PyObject *name = shown ? PyUnicode_EncodeFSDefault(shown) : NULL;
-    PyErr_Clear();
+    st_buffer *buffer = stpy_buffer_of_object(state, contents, &readonly);
+    if (!buffer) {
+        Py_XDECREF(name);
+        return NULL;
+    }
     st_source *source = stpy_source_of_buffer(state, buffer, name ? PyBytes_AsString(name) : NULL);
     Py_XDECREF(name);
     return source;
@@ -77,11 +94,17 @@ static st_source *source_of_object(stpy_state *state, PyObject *file, PyObject *
 }
 
 /* What was written to a file object reaches its descriptor; one that cannot flush has nothing to. */
-static void flush_file(PyObject *file)
+static int flush_file(PyObject *file)
 {
-    PyObject *done = file ? PyObject_CallMethod(file, "flush", NULL) : NULL;
+    PyObject *flush = PyObject_GetAttrString(file, "flush");
+    if (!flush && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        return 0;
+    }
+    PyObject *done = flush ? PyObject_CallNoArgs(flush) : NULL;
+    Py_XDECREF(flush);
     Py_XDECREF(done);
-    PyErr_Clear();
+    return done ? 0 : -1;
 }
 
 st_source *stpy_source_open(stpy_state *state, const stpy_place *place)
@@ -94,11 +117,9 @@ st_source *stpy_source_open(stpy_state *state, const stpy_place *place)
         return source_of_contents(state, place->contents, NULL);
     if (!place->path && place->fd < 0)
         return source_of_object(state, place->file, place->shown);
-    flush_file(place->file);
-    if (!place->path && place->shown) {
-        name = PyUnicode_EncodeFSDefault(place->shown);
-        PyErr_Clear();
-    }
+    if ((place->file && flush_file(place->file)) ||
+        name_encode(place->path ? NULL : place->shown, &name))
+        return NULL;
     const char *path = place->path ? PyBytes_AsString(place->path) : NULL;
     st_open_options options = {.context = state->context,
                                .name = name ? PyBytes_AsString(name) : NULL};

@@ -59,11 +59,11 @@ static int dtype_read(stpy_state *state, PyObject *object, st_dtype *out)
     return *out && stpy_dtype_of(*out)->in_spec ? 0 : raise_unknown(state, name);
 }
 
-static int dims_read(PyObject *items, uint64_t **out, uint32_t *ndim)
+static int dims_read(PyObject *items, const char *what, uint64_t **out, uint32_t *ndim)
 {
     Py_ssize_t count = PyList_Size(items);
     if ((size_t)count > UINT32_MAX / sizeof **out) {
-        PyErr_SetString(PyExc_ValueError, "shape: too many dimensions");
+        PyErr_Format(PyExc_ValueError, "%s: %zd dimensions are too many", what, count);
         return -1;
     }
     uint64_t *dims = PyMem_Malloc(count ? (size_t)count * sizeof *dims : 1);
@@ -73,7 +73,7 @@ static int dims_read(PyObject *items, uint64_t **out, uint32_t *ndim)
     }
     for (Py_ssize_t i = 0; i < count; i++) {
         PyObject *item = PyList_GetItem(items, i);
-        if (!item || unsigned_read(item, "shape", &dims[i])) {
+        if (!item || unsigned_read(item, what, &dims[i])) {
             PyMem_Free(dims);
             return -1;
         }
@@ -83,17 +83,17 @@ static int dims_read(PyObject *items, uint64_t **out, uint32_t *ndim)
     return 0;
 }
 
-int stpy_shape_read(PyObject *object, uint64_t **out, uint32_t *ndim)
+int stpy_shape_read(PyObject *object, const char *what, uint64_t **out, uint32_t *ndim)
 {
     if (PyUnicode_Check(object) || !PySequence_Check(object)) {
-        PyErr_Format(PyExc_TypeError, "shape: expected a sequence of integers, not %R",
+        PyErr_Format(PyExc_TypeError, "%s: expected a sequence of integers, not %R", what,
                      Py_TYPE(object));
         return -1;
     }
     PyObject *items = PySequence_List(object);
     if (!items)
         return -1;
-    int failed = dims_read(items, out, ndim);
+    int failed = dims_read(items, what, out, ndim);
     Py_DECREF(items);
     return failed;
 }
@@ -136,7 +136,7 @@ static PyObject *spec_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     stpy_state *state = PyType_GetModuleState(type);
     if (dtype_read(state, dtype, &self->dtype) ||
-        stpy_shape_read(shape, &self->shape, &self->ndim) ||
+        stpy_shape_read(shape, "shape", &self->shape, &self->ndim) ||
         unsigned_read(data_ptr, "data_ptr", &self->data_ptr) ||
         unsigned_read(data_len, "data_len", &self->data_len) ||
         (self->dtype == ST_F4 && self->ndim && shape_double(state, self)))
@@ -154,13 +154,7 @@ static PyObject *get_shape(PyObject *object, void *closure)
 {
     spec_object *self = (spec_object *)object;
     (void)closure;
-    PyObject *shape = PyList_New((Py_ssize_t)self->ndim);
-    for (uint32_t d = 0; shape && d < self->ndim; d++) {
-        PyObject *dim = PyLong_FromUnsignedLongLong(self->shape[d]);
-        if (!dim || PyList_SetItem(shape, (Py_ssize_t)d, dim))
-            Py_CLEAR(shape);
-    }
-    return shape;
+    return stpy_tensor_shape(&(st_tensor){.shape = self->shape, .ndim = self->ndim});
 }
 
 static PyObject *get_data_ptr(PyObject *object, void *closure)

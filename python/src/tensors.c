@@ -52,28 +52,38 @@ static uint64_t block_end(const selection *s, size_t i)
     return n > 1 ? end : first->begin;
 }
 
-/* Reads the block that begins with tensor `i`; leaves none where there is none to read. */
-static int block_read(const selection *s, size_t i, block *b)
+/* Fills the block, whose bytes' place is known. */
+static int block_fill(const selection *s, block *b)
 {
     stpy_state *state = stpy_state_of((PyObject *)s->file);
-    uint64_t begin = selected(s, i)->begin, size = block_end(s, i) - begin;
+    uint64_t size = b->end - b->begin, lead = b->begin % 64; /* as aligned as in the data section */
     const st_tensor bytes = {
-        .name = "", .dtype = ST_U8, .shape = &size, .ndim = 1, .begin = begin, .end = begin + size};
-    block_drop(b);
-    if (size == 0)
-        return 0;
-    uint64_t lead = begin % 64; /* as aligned as in the data section */
+        .name = "", .dtype = ST_U8, .shape = &size, .ndim = 1, .begin = b->begin, .end = b->end};
     b->buffer = stpy_buffer_alloc(state, lead + size);
     if (!b->buffer)
         return -1;
     b->data = (char *)st_buffer_data(b->buffer) + lead;
-    b->begin = begin;
-    b->end = begin + size;
     if (stpy_file_fetch(s->file, &bytes, NULL, b->data, size))
         return -1;
     if (s->file->framework != STPY_TORCH)
         b->memory = stpy_memory_new(state, st_buffer_retain(b->buffer), false);
     return s->file->framework == STPY_TORCH || b->memory ? 0 : -1;
+}
+
+/* Reads the block that begins with tensor `i`; leaves none where there is none to read, or where it cannot be:
+ * then each tensor is read alone, and one that fails is named. */
+static int block_read(const selection *s, size_t i, block *b)
+{
+    block_drop(b);
+    b->begin = selected(s, i)->begin;
+    b->end = block_end(s, i);
+    if (b->end == b->begin || block_fill(s, b) == 0)
+        return 0;
+    if (!PyErr_ExceptionMatches(PyExc_Exception))
+        return -1;
+    PyErr_Clear();
+    block_drop(b);
+    return 0;
 }
 
 /* Tensor `i`, out of the block where it lies in it. */

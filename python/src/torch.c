@@ -4,18 +4,20 @@
 
 /* -------------------------------------------------------------------------------- the import */
 
-/* The C exchange table of a version we know, or NULL without an exception: older torch has none. */
-static const dl_exchange *exchange_find(stpy_state *state, PyObject *tensor_type)
+/* The C exchange table of a version we know in *out, or NULL: older torch has none. */
+static int exchange_find(stpy_state *state, PyObject *tensor_type, const void **out)
 {
     PyObject *capsule =
         PyObject_GetAttr(tensor_type, state->names[STPY_NAME___dlpack_c_exchange_api__]);
     const dl_exchange *table =
         capsule ? PyCapsule_GetPointer(capsule, "dlpack_exchange_api") : NULL;
     Py_XDECREF(capsule);
-    PyErr_Clear();
+    if (stpy_forgive())
+        return -1;
     while (table && table->version.major != 1)
         table = table->previous;
-    return table && table->tensor_of ? table : NULL;
+    *out = table && table->tensor_of ? table : NULL;
+    return 0;
 }
 
 static int dtypes_find(PyObject *torch, PyObject **out)
@@ -39,9 +41,9 @@ static int torch_find(stpy_state *state, PyObject *torch, stpy_torch *out)
     out->tensor = PyObject_GetAttrString(torch, "Tensor");
     out->parameter = stpy_import("torch.nn", "Parameter");
     out->from_capsule = stpy_import("torch._C", "_from_dlpack");
-    if (!out->tensor || !out->parameter || !out->from_capsule)
+    if (!out->tensor || !out->parameter || !out->from_capsule ||
+        exchange_find(state, out->tensor, &out->exchange))
         return -1;
-    out->exchange = exchange_find(state, out->tensor);
     return dtypes_find(torch, out->dtypes);
 }
 
@@ -85,10 +87,12 @@ PyObject *stpy_use_exchange(PyObject *module, PyObject *use)
 {
     stpy_state *state = stpy_state_of_module(module);
     int wanted = PyObject_IsTrue(use);
-    if (wanted < 0 || stpy_torch_load(state))
+    const void *table = NULL;
+    if (wanted < 0 || stpy_torch_load(state) ||
+        (wanted && exchange_find(state, state->torch.tensor, &table)))
         return NULL;
     bool had = state->torch.exchange;
-    state->torch.exchange = wanted ? exchange_find(state, state->torch.tensor) : NULL;
+    state->torch.exchange = table;
     return PyBool_FromLong(had);
 }
 
@@ -188,12 +192,13 @@ static PyObject *tensor_refused(stpy_state *state, const stpy_data *data)
     PyObject *tensor = tensor_by_bytes(state, data);
     if (tensor) {
         state->torch.refused |= UINT32_C(1) << data->dtype;
-        Py_XDECREF(type);
-        Py_XDECREF(value);
-        Py_XDECREF(traceback);
-    } else {
-        PyErr_Restore(type, value, traceback);
+    } else if (stpy_forgive() == 0) {
+        PyErr_Restore(type, value, traceback); /* which tells what torch has against it */
+        return NULL;
     }
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(traceback);
     return tensor;
 }
 

@@ -97,8 +97,7 @@ static int target_open(writer_object *self, stpy_state *state, PyObject *target,
     if (stpy_place_read(state, target, false, &place))
         return -1;
     self->file = Py_XNewRef(place.file);
-    self->sink = place.file ? stpy_file_sink(state, place.file, &self->thread)
-                            : stpy_sink_open(state, &place, durable);
+    self->sink = stpy_sink_open(state, &place, durable, &self->thread);
     self->shown = Py_XNewRef(place.shown);
     stpy_place_release(&place);
     return self->sink ? 0 : -1;
@@ -211,6 +210,16 @@ static int tensor_add(writer_object *self, stpy_state *state, PyObject *name,
     return failed;
 }
 
+/* The shape of a tensor to be announced; *out is given back with PyMem_Free. */
+static int shape_read(PyObject *name, PyObject *shape, uint64_t **out, uint32_t *ndim)
+{
+    PyObject *what = PyUnicode_FromFormat("tensor %R: shape", name);
+    const char *text = what ? PyUnicode_AsUTF8AndSize(what, NULL) : NULL;
+    int failed = text ? stpy_shape_read(shape, text, out, ndim) : -1;
+    Py_XDECREF(what);
+    return failed;
+}
+
 /* `tensor` with its name; dtype and shape are added. */
 static int tensor_read(writer_object *self, PyObject *name, st_tensor *tensor, PyObject *dtype,
                        PyObject *shape)
@@ -218,7 +227,7 @@ static int tensor_read(writer_object *self, PyObject *name, st_tensor *tensor, P
     stpy_state *state = stpy_state_of((PyObject *)self);
     uint64_t *dims;
     tensor->dtype = dtype_read(state, name, dtype);
-    if (!tensor->dtype || stpy_shape_read(shape, &dims, &tensor->ndim))
+    if (!tensor->dtype || shape_read(name, shape, &dims, &tensor->ndim))
         return -1;
     tensor->shape = dims;
     int failed = tensor_add(self, state, name, tensor);
@@ -230,17 +239,10 @@ static PyObject *writer_add(PyObject *object, PyObject *args)
 {
     writer_object *self = (writer_object *)object;
     PyObject *name, *dtype, *shape;
-    Py_ssize_t len;
     st_tensor tensor = {0};
-    if (!PyArg_ParseTuple(args, "UOO:add", &name, &dtype, &shape))
-        return NULL;
-    tensor.name = PyUnicode_AsUTF8AndSize(name, &len);
-    if (!tensor.name)
-        return NULL;
-    if ((size_t)len > UINT32_MAX)
-        return PyErr_Format(PyExc_ValueError, "the name of a tensor is longer than 2^32-1 bytes");
-    tensor.name_len = (uint32_t)len;
-    if (writer_enter(self, WRITER_ADDING, "add"))
+    if (!PyArg_ParseTuple(args, "UOO:add", &name, &dtype, &shape) ||
+        stpy_name_read(name, &tensor.name, &tensor.name_len) ||
+        writer_enter(self, WRITER_ADDING, "add"))
         return NULL;
     int failed = tensor_read(self, name, &tensor, dtype, shape);
     return writer_leave(self, failed ? NULL : Py_NewRef(Py_None));
@@ -268,29 +270,29 @@ static int entry_check(stpy_state *state, PyObject *name, const st_tensor *tenso
                        const stpy_entry *entry)
 {
     const st_array *array = &entry->array;
-    bool same = array->ndim == tensor->ndim &&
-                memcmp(array->shape, tensor->shape, array->ndim * sizeof *array->shape) == 0;
-    if (array->dtype != tensor->dtype)
+    if (array->dtype != tensor->dtype) {
         stpy_raise_text(state, "tensor %R: its dtype is %s, and %s was announced", name,
                         st_dtype_code(array->dtype), st_dtype_code(tensor->dtype));
-    else if (!same)
-        stpy_raise_text(state, "tensor %R: its shape is not the one that was announced", name);
-    else if (entry->size != st_tensor_size(tensor) || (!array->data && entry->size))
-        stpy_raise_text(state, "tensor %R: its memory does not hold %llu bytes", name,
-                        (unsigned long long)st_tensor_size(tensor));
-    else
-        return 0;
+        return -1;
+    }
+    if (array->ndim == tensor->ndim &&
+        memcmp(array->shape, tensor->shape, array->ndim * sizeof *array->shape) == 0)
+        return stpy_entry_check(state, name, entry, tensor);
+    PyObject *own = stpy_shape_tuple(array->shape, array->ndim);
+    PyObject *announced = own ? stpy_shape_tuple(tensor->shape, tensor->ndim) : NULL;
+    if (announced)
+        stpy_raise_text(state, "tensor %R: its shape is %S, and %S was announced", name, own,
+                        announced);
+    Py_XDECREF(announced);
+    Py_XDECREF(own);
     return -1;
 }
 
 static PyObject *entry_write(writer_object *self, size_t index, const stpy_entry *entry)
 {
     st_error error;
-    const st_array *array = &entry->array;
     gil_release(self);
-    st_status status = array->strides ? st_writer_write_array(self->writer, index, array, &error)
-                                      : st_writer_write(self->writer, index, 0, array->data,
-                                                        (size_t)entry->size, &error);
+    st_status status = stpy_entry_write(self->writer, index, entry, &error);
     gil_take(self);
     return done(self, status, &error);
 }

@@ -139,6 +139,40 @@ def test_odd_devices(path):
         assert str(caught.value) == f"device {device!r} is invalid"
 
 
+class Device:
+    """A number that cannot be told."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __index__(self):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError("hook")], ids=repr)
+def test_what_says_nothing_of_a_device_is_raised(path, error):
+    with pytest.raises(type(error)) as caught:
+        safe_open(path, "np", Device(error))
+    assert caught.value is error
+    with pytest.raises(SafetensorError, match="is invalid$"):
+        safe_open(path, "np", Device(OverflowError("not this one")))
+
+
+@pytest.mark.parametrize("error", ["ImportError('broken')", "KeyboardInterrupt('broken')", "MemoryError('broken')"])
+def test_a_torch_that_is_broken_is_no_invalid_device(path, tmp_path, error):
+    (tmp_path / "torch.py").write_text(f"raise {error}")
+    program = """
+import sys
+from safetensors import safe_open
+sys.path.insert(0, sys.argv[2])
+try:
+    safe_open(sys.argv[1], "pt", "meta")
+except BaseException as raised:
+    print(repr(raised))
+"""
+    assert run(program, path, tmp_path) == [error]
+
+
 def test_torch_devices(path):
     torch = pytest.importorskip("torch")
     for device in (torch.device("cpu"), torch.device("cpu", 0), torch.device("cpu", index=0)):

@@ -7,6 +7,7 @@ import json
 import mmap
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import threading
@@ -99,6 +100,9 @@ def test_sources(tmp_path):
     assert check(str(path)) == check(path) == check(pathlib.PurePath(path)) == expected
     assert check(bytearray(HOLE)) == check(memoryview(HOLE)) == check(io.BytesIO(HOLE)) == expected
     assert check(memoryview(HOLE + b"xx")[:-2]) == expected
+    memory = io.BytesIO(HOLE)
+    memory.seek(0, io.SEEK_END)
+    assert check(memory) == expected and memory.tell() == len(HOLE)
     for mode, buffering in (("rb", 0), ("rb", -1), ("r+b", -1)):
         with open(path, mode, buffering=buffering) as file:
             assert check(file) == expected
@@ -109,6 +113,17 @@ def test_sources(tmp_path):
         assert check(descriptor) == expected
     finally:
         os.close(descriptor)
+
+
+@pytest.mark.parametrize("module", ["gzip", "bz2", "lzma"])
+def test_a_packed_file_is_what_it_unpacks_to(tmp_path, module):
+    module = pytest.importorskip(module)
+    with module.open(tmp_path / "packed", "wb") as file:
+        file.write(HOLE)
+    with module.open(tmp_path / "packed") as file:
+        assert check(file) == check(HOLE)
+    with pytest.raises(SafetensorError, match='tensor "b"'), module.open(tmp_path / "packed") as file:
+        safe_open(file, "np")
 
 
 class Reader:
@@ -138,7 +153,7 @@ def test_bad_sources(source):
 def test_what_the_system_refuses(tmp_path):
     with pytest.raises(FileNotFoundError, match="^No such file or directory: .*missing"):
         check(tmp_path / "missing")
-    with pytest.raises(OSError):
+    with pytest.raises(IsADirectoryError, match=re.escape(str(tmp_path))):
         check(tmp_path)
 
 

@@ -78,6 +78,8 @@ python.PyCapsule_GetPointer.restype = ctypes.c_void_p
 python.PyCapsule_GetPointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
 python.PyCapsule_SetName.argtypes = [ctypes.py_object, ctypes.c_char_p]
 python.PyCapsule_IsValid.argtypes = [ctypes.py_object, ctypes.c_char_p]
+python.PyCapsule_New.restype = ctypes.py_object
+python.PyCapsule_New.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
 
 USED = b"used_dltensor"
 
@@ -322,7 +324,9 @@ FAILING = """
             ctypes.CFUNCTYPE(None, ctypes.c_void_p)(ctypes.c_void_p.from_address(address + 56).value)(address)
         if how == "renamed":
             python.PyCapsule_SetName(capsule, b"used_dltensor")
-        raise {"value": ValueError, "third": MemoryError}.get(how, RuntimeError)(how)
+        second = {"memory": MemoryError, "interrupt": KeyboardInterrupt, "bytes": ValueError}
+        kind = second.get(how, RuntimeError) if len(calls) == 2 else RuntimeError
+        raise {"value": ValueError, "third": MemoryError}.get(how, kind)(f"{how}")
 
     torch._C._from_dlpack = failing
 
@@ -338,7 +342,7 @@ FAILING = """
                 try:
                     f.get_tensor("a") and f.get_tensor("a") and f.get_tensor("a") if call == "get_tensor" else f.get_tensors()
                     print("no error")
-                except Exception as error:
+                except BaseException as error:
                     print(type(error).__name__, error, len(calls))
                     del error
                 assert mappings() == 1
@@ -354,6 +358,14 @@ def test_whoever_frees_after_a_failure(path, how, calls, run_with_torch):
     A dtype that is refused is asked for as bytes, once."""
     name = "ValueError" if how == "value" else "RuntimeError"
     assert run_with_torch(FAILING, path, how) == [f"{name} {how} {calls}"] * 4
+
+
+@pytest.mark.parametrize(
+    "how, name", [("memory", "MemoryError"), ("interrupt", "KeyboardInterrupt"), ("bytes", "RuntimeError")]
+)
+def test_a_failure_of_the_second_way(path, how, name, run_with_torch):
+    """What torch said first is told, unless the second exception is not of torch's refusing."""
+    assert run_with_torch(FAILING, path, how) == [f"{name} {how} 2"] * 4
 
 
 def test_a_dict_that_fails_in_the_middle(path, run_with_torch):
@@ -381,3 +393,50 @@ def test_an_import_by_capsule_is_an_import_by_table(path, backend):
         other = by_capsule[name]
         assert torch.equal(tensor, other) and tensor.dtype == other.dtype and tensor.stride() == other.stride()
         assert (tensor.data_ptr() == other.data_ptr()) == (backend == "mmap" or tensor.numel() == 0)
+
+
+# ----------------------------------------------------------------------------------------------- as a consumer
+
+
+class Foreign:
+    """A tensor of a library that nobody knows."""
+
+    def __init__(self, code, shape, ndim=None):
+        self.dims = (ctypes.c_int64 * len(shape))(*shape)
+        self.memory = ctypes.create_string_buffer(16)
+        self.managed = Managed(
+            Tensor(
+                data=ctypes.addressof(self.memory),
+                device_type=1,
+                ndim=len(shape) if ndim is None else ndim,
+                code=code[0],
+                bits=code[1],
+                lanes=code[2],
+                shape=self.dims,
+            )
+        )
+
+    def __dlpack__(self):
+        return python.PyCapsule_New(ctypes.addressof(self.managed), b"dltensor", None)
+
+
+@pytest.mark.parametrize(
+    "code, shape, ndim",
+    [
+        ("U8", [0, -1], None),
+        ("F32", [-1], None),
+        ("F4", [0, -(2**63)], None),
+        ("F4", [-1, 0], None),
+        ("U8", [0], -1),
+        ("F4", [1], -(2**31)),
+    ],
+)
+def test_dimensions_that_are_none(code, shape, ndim):
+    """Of a broken library: nothing is written of them."""
+    assert extension._save({"x": Foreign(TYPES[code], shape, ndim)}, None) is NotImplemented
+
+
+def test_the_largest_dimension_of_pairs():
+    content = extension._save({"x": Foreign(TYPES["F4"], [0, 2**63 - 1])}, None)
+    ((name, entry),) = extension.deserialize(content)
+    assert (name, entry["dtype"], entry["shape"]) == ("x", "F4", [0, 2**64 - 2])

@@ -2,10 +2,12 @@
 """Memory: what arrays lie in, how much of it, and what happens where there is none."""
 
 import gc
+import io
 import json
 import mmap
 import os
 import pickle
+import re
 import sys
 import textwrap
 import weakref
@@ -75,11 +77,11 @@ def test_what_is_read_is_aligned(model, backend):
         assert f.get_tensor("large").__array_interface__["data"][0] % (2 << 20) == 0
 
 
-def sparse_file(path, **sizes):
-    """A file of tensors of bytes, all 0 but for the last one's last, which is 7; it takes no room."""
+def sparse_file(path, code="U8", **sizes):
+    """A file of tensors of so many bytes, all 0 but for the last one's last, which is 7; it takes no room."""
     header, end = {}, 0
     for name, size in sizes.items():
-        header[name] = {"dtype": "U8", "shape": [size], "data_offsets": [end, end + size]}
+        header[name] = {"dtype": code, "shape": [size * 2 if code == "F4" else size], "data_offsets": [end, end + size]}
         end += size
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
@@ -118,6 +120,9 @@ TEXTS = {
     "get_tensor": "tensor 'large': out of memory for its 67108864 bytes",
     "get_tensors": "tensor 'large': out of memory for its 67108864 bytes",
     "part": "tensor 'large': out of memory for its 67108863 bytes",
+    "out": "tensor 'large': out of memory for its 67108864 bytes",
+    "array": "tensor 'large': out of memory for its 67108864 bytes",
+    "prefetch": "tensor 'large': out of memory for its 67108864 bytes",
     "load": "out of memory: 67109058 bytes",
 }
 
@@ -132,6 +137,9 @@ def test_no_memory_is_a_memory_error(tmp_path, run_limited, how):
         data = bytearray(open(path, "rb").read()) if how == "load" else None
         f = safe_open(path, framework, backend="pread")
         small = f.get_tensor("small")
+        out = None
+        if how == "out":
+            out = (numpy if framework == "np" else sys.modules["torch"]).zeros(128 << 20, dtype=small.dtype)[::2]
         before = limit()
         def attempt():
             if how == "get_tensor":
@@ -140,6 +148,14 @@ def test_no_memory_is_a_memory_error(tmp_path, run_limited, how):
                 f.get_tensors()
             elif how == "part":
                 f.get_slice("large")[1:]
+            elif how == "out":
+                f.get_tensor("large", out=out)
+            elif how == "prefetch":
+                (result,) = _safetensors_rust._read_many(f.get_slice("large")._file, ["large"], [None])
+                if isinstance(result, MemoryError):
+                    raise result
+            elif how == "array":
+                f.get_slice("large").__array__()
             else:
                 _safetensors_rust._load(data, framework, copy=True)
         for enabled in (True, False):
@@ -156,6 +172,45 @@ def test_no_memory_is_a_memory_error(tmp_path, run_limited, how):
         how,
     )
     assert out == [f"{TEXTS[how]} True"] * 2 + ["7"]
+
+
+@counts_memory
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS")
+def test_no_memory_to_unpack_into(tmp_path):
+    pytest.importorskip("ml_dtypes")
+    out = run(
+        LIMIT + textwrap.dedent("""
+        f = safe_open(sys.argv[1], "np")
+        f.get_tensor("small"), f.get_tensor("four")
+        limit()
+        try:
+            f.get_tensor("large")
+        except MemoryError as error:
+            print(error)
+        """),
+        sparse_file(tmp_path / "model.safetensors", code="F4", large=64 << 20, four=1, small=2),
+    )
+    assert out == ["tensor 'large': out of memory for its 134217728 bytes"]
+
+
+@counts_memory
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS")
+def test_the_librarys_own_memory(tmp_path):
+    """It tells how much it asked for."""
+    path = tmp_path / "model.safetensors"
+    text = b'{"__metadata__":{"k":"%s"}}' % (b"x\\n" * (20 << 20))
+    path.write_bytes(len(text).to_bytes(8, "little") + text)
+    out = run(
+        LIMIT + textwrap.dedent("""
+        limit()
+        try:
+            safe_open(sys.argv[1], "np")
+        except MemoryError as error:
+            print(error)
+        """),
+        path,
+    )
+    assert len(out) == 1 and re.search("out of memory: [0-9]{8,} bytes", out[0])
 
 
 @counts_memory
@@ -197,6 +252,12 @@ def test_a_second_mapping_that_is_refused_is_a_copy(tmp_path):
     assert out == ["[0, 0, 7] [1, 1, 1] False"]
 
 
+def raised_of(results):
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
 def operations(path):
     """What allocates, as functions, with the number of mappings of the file that each leaves."""
     content = path.read_bytes()
@@ -212,6 +273,12 @@ def operations(path):
     with safe_open(path, "np", backend="pread") as f:
         yield f.get_tensors, 0
         yield lambda: f.get_tensor("bf"), 0
+        yield f.metadata, 0
+        file = f.get_slice("a")._file
+        yield lambda: raised_of(extension._read_many(file, ["a", "b"], [None, slice(1)])), 0
+    yield lambda: safe_open(str(path), "np"), 0
+    yield lambda: safe_open(io.BytesIO(content), "np"), 0
+    yield lambda: extension._check(content + b"x", False), 0
     yield lambda: extension._load(content, "np"), 0
     yield lambda: extension._load(bytearray(content), "np"), 0
     yield lambda: extension._load(content, "np", packed=True), 0
@@ -221,7 +288,9 @@ def operations(path):
 def test_every_allocation_of_pythons_may_fail(model):
     hooks = pytest.importorskip("_testcapi")
     pytest.importorskip("ml_dtypes")
-    path = model({"a": A, "b": np.int16([1, 2, 3]), "f4": ("F4", [4], b"ab"), "bf": ("BF16", [2], b"abcd")})
+    path = model(
+        {"a": A, "b": np.int16([1, 2, 3]), "f4": ("F4", [4], b"ab"), "bf": ("BF16", [2], b"abcd")}, {"key": "value"}
+    )
     for operation, mapped in operations(path):
         operation()
         failed = 0

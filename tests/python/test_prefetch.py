@@ -118,8 +118,14 @@ def test_signatures():
         "__enter__": ["self"],
         "__exit__": ["self", "_exc_type", "_exc_value", "_traceback"],
     }
-    with safe_open.__doc__ and pytest.raises(TypeError):
-        safe_open.prefetch()
+
+
+def test_arguments_that_are_none(path):
+    with safe_open(path, "np") as f:
+        with pytest.raises(TypeError, match="^'int' object is not an instance of 'dict'$"):
+            f.prefetch(1)
+        with pytest.raises(TypeError, match=r"^prefetch\(\) takes at most 1 positional argument \(2 given\)$"):
+            f.prefetch(None, "cpu")
 
 
 # ----------------------------------------------------------------------------------- all of it
@@ -826,7 +832,7 @@ def test_reading_into_a_buffer(path, arrays):
     for names, indices in ((["zz", "a2"], [None, 0]), (["a2", "bytes"], [9, None])):
         with pytest.raises(SafetensorError):
             read(file, names, indices, buffer)
-    with pytest.raises(ValueError, match="too small"):
+    with pytest.raises(ValueError, match=r"^tensor '\w+': \d+ bytes are to be read, and the buffer has room for \d+$"):
         read(file, ["a2"], [None], buffer)
     with pytest.raises(BufferError):
         read(file, ["bytes"], [None], bytes(10))

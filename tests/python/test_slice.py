@@ -236,6 +236,49 @@ def slicing(index, asked, dimension, size):
     )
 
 
+class Odd:
+    """An index of which one member raises an exception."""
+
+    def __init__(self, member, error):
+        self.member, self.error = member, error
+
+    def __index__(self):
+        if self.member == "__index__":
+            raise self.error
+        return 1
+
+    @property
+    def ndim(self):
+        if self.member == "ndim":
+            raise self.error
+        return 0
+
+    @property
+    def dtype(self):
+        if self.member == "dtype":
+            raise self.error
+        return "int64"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError("hook")], ids=repr)
+@pytest.mark.parametrize("member", ["ndim", "dtype", "bound"])
+@pytest.mark.parametrize("framework", ["np", "pt"])
+def test_what_says_nothing_of_an_index_is_raised(path, backend, framework, member, error):
+    if framework == "pt":
+        pytest.importorskip("torch")
+        if backend == "mmap" and member != "bound":
+            pytest.skip("torch itself reads the index")
+    odd = Odd("__index__" if member == "bound" else member, error)
+    with safe_open(path, framework, backend=backend) as f:
+        part = f.get_slice("a")
+        with pytest.raises(type(error)) as caught:
+            part[slice(odd, None) if member == "bound" else odd]
+        assert caught.value is error
+        if member != "bound":
+            odd.error = ValueError("not this one")
+            np.testing.assert_array_equal(part[odd], A[1])
+
+
 TEXTS = [
     (np.s_[2:, -6], "Invalid index -6 for dimension 1 of size 5"),
     (-11, "Invalid index -11 for dimension 0 of size 10"),
@@ -265,10 +308,11 @@ def test_integers_out_of_range(path, backend, index, text):
         with pytest.raises(SafetensorError) as caught:
             f.get_slice("a")[index]
     assert str(caught.value) == text
-    with (
-        safe_open(path, "pt", backend="mmap") as f,
-        pytest.raises((IndexError, RuntimeError, ValueError, OverflowError)),
-    ):
+    # Here torch has the word, whose versions do not agree on numbers that are no long.
+    error, said = IndexError, "out of bounds for (tensor )?dimension"
+    if index in (HUGE, -HUGE):
+        error, said = (ValueError, RuntimeError), "^Overflow when unpacking long"
+    with safe_open(path, "pt", backend="mmap") as f, pytest.raises(error, match=said):
         f.get_slice("a")[index]
 
 
@@ -348,7 +392,7 @@ def test_a_scalar_has_no_dimensions(path, framework, backend):
         for index in (0, slice(None), (0,)):
             with pytest.raises(IndexError):
                 part[index]
-        with pytest.raises(TypeError, match="0-d"):
+        with pytest.raises(TypeError, match=r"^tensor '\w+': len\(\) of a 0-d tensor$"):
             len(part)
 
 
@@ -527,7 +571,7 @@ def test_dlpack(model, framework, backend, rows):
         assert "dltensor_versioned" in repr(part.__dlpack__(max_version=(1, 0), copy=True, dl_device=(1, 0)))
         assert '"dltensor"' in repr(part.__dlpack__(max_version=(0, 8)))
         if rows == 10 or backend == "pread":
-            with pytest.raises(BufferError, match="without a copy"):
+            with pytest.raises(BufferError, match=r"^tensor '\w+': its \d+ bytes cannot be had without a copy$"):
                 part.__dlpack__(copy=False)
         else:
             part.__dlpack__(copy=False)
@@ -538,32 +582,15 @@ def test_dlpack_of_what_is_not_aligned(model):
     whole = np.arange(1 << 19, dtype="float32")
     path = model({"pad": np.uint8(0), "a": whole})
     with safe_open(path, "np") as f:
-        with pytest.raises(BufferError):
+        with pytest.raises(BufferError, match="^tensor 'a': its 2097152 bytes cannot be had without a copy$"):
             f.get_slice("a").__dlpack__(copy=False)
         np.testing.assert_array_equal(np.from_dlpack(f.get_slice("a")), whole)
 
 
-def test_read_into(path, backend):
+def test_what_the_python_side_sees(path, backend):
     with safe_open(path, "np", backend=backend) as f:
         part = f.get_slice("a")
-        into = bytearray(24)
-        assert part._read_into(into, 8, 20) is None
-        assert into == A.tobytes()[8:28] + bytes(4)
-        part._read_into(memoryview(into)[4:8], 196, 4)
-        assert into[4:8] == A.tobytes()[196:]
-        part._read_into(into, 200, 0)
-        for offset, size in ((0, 25), (196, 5), (201, 0), (2**64 - 1, 1)):
-            with pytest.raises(ValueError, match="do not lie in"):
-                part._read_into(into, offset, size)
-        with pytest.raises((TypeError, BufferError)):
-            part._read_into(b"1234", 0, 4)
         assert part._name == "a" and part._file.framework == "numpy" and part._file.backend == backend
         assert part._file.device is None and part._file.keys() == f.keys()
         assert part._file.offset_keys() == f.offset_keys()
         np.testing.assert_array_equal(part._file.get_slice("a")[0], A[0])
-
-
-def test_the_tensor_on_the_cpu(path):
-    torch = pytest.importorskip("torch")
-    with safe_open(path, "pt", device="meta") as f:
-        assert torch.equal(f.get_slice("a")._torch(), torch.tensor(A))

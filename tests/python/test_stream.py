@@ -234,11 +234,15 @@ def test_announcing(path):
         writer.add("b", "I64", (2,))
     with pytest.raises(SafetensorError, match="unknown dtype 'f4'"):
         writer.add("c", "f4", (2,))
-    with pytest.raises(SafetensorError):
+    with pytest.raises(SafetensorError, match="^tensor 'c': unknown dtype 3$"):
         writer.add("c", 3, (2,))
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="^tensor 'c': shape: expected a sequence of integers, not <class 'str'>$"):
         writer.add("c", "I64", "2")
-    with pytest.raises(SafetensorError):
+    with pytest.raises(TypeError, match="^tensor 'c': shape: expected an integer, not <class 'float'>$"):
+        writer.add("c", "I64", [1.5])
+    with pytest.raises(OverflowError, match=r"^tensor 'c': shape: -1 is not from 0 to 2\^64-1$"):
+        writer.add("c", "I64", [2, -1])
+    with pytest.raises(SafetensorError, match='tensor "c": its 3 elements of 4 bits'):
         writer.add("c", "F4", (3,))
     writer.add("a", "F32", [2, 3])
     writer.begin()
@@ -248,6 +252,33 @@ def test_announcing(path):
     writer.write("b", B)
     writer.finish()
     assert path.read_bytes() == written(BOTH, {"k": "v"})
+
+
+def spec(array, shape=None, **given):
+    given = {"data_ptr": array.ctypes.data, "data_len": array.nbytes} | given
+    return TensorSpec(dtype=array.dtype.name, shape=array.shape if shape is None else shape, **given)
+
+
+@pytest.mark.parametrize(
+    "value, said",
+    [
+        (A.astype("int32"), "^tensor 'a': its dtype is I32, and F32 was announced$"),
+        (A.T, r"^tensor 'a': its shape is \(3, 2\), and \(2, 3\) was announced$"),
+        (A.ravel(), r"^tensor 'a': its shape is \(6,\), and \(2, 3\) was announced$"),
+        (spec(A, [6]), r"^tensor 'a': its shape is \(6,\), and \(2, 3\) was announced$"),
+        (spec(A, data_len=23), "for tensor: 'a' takes 24 bytes, it is given as 23$"),
+        (spec(A, data_ptr=0), "for tensor: 'a' takes 24 bytes, and its address is 0$"),
+    ],
+)
+def test_what_was_not_announced(path, value, said):
+    writer = _Writer(path)
+    writer.add("a", "F32", [2, 3])
+    writer.begin()
+    with pytest.raises(SafetensorError, match=said):
+        writer.write("a", value)
+    writer.write("a", A)
+    writer.finish()
+    assert path.read_bytes() == written({"a": A})
 
 
 def test_what_is_not_finished_is_gone(path):
