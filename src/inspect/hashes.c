@@ -141,6 +141,21 @@ static st_status hash_block(void *ctx, const void *data, size_t size, st_error *
     return w->is_caller ? progress_tell(run, done, error) : ST_OK;
 }
 
+/* Which tensor of a task a failure is about: the one at hand, or a later one at the error's offset, for what is
+ * read at once may be more than one. NULL: none. */
+static const st_tensor *failed_tensor(const hash_worker *w, st_status status, const st_error *error)
+{
+    const hash_task *task = w->task;
+    const st_file *file = w->run->file;
+    size_t piece = w->piece;
+    if (!error || !task->tensors || piece >= task->count || status == ST_ERR_STOPPED)
+        return NULL;
+    while (error->offset != ST_NO_OFFSET && piece + 1 < task->count &&
+           error->offset >= st_file_offset(file, st_file_at(file, task->first + piece + 1)))
+        piece++;
+    return st_file_at(file, task->first + piece);
+}
+
 static st_status task_run(hash_worker *w, const hash_task *task, st_error *error)
 {
     const hash_run *run = w->run;
@@ -159,6 +174,7 @@ static st_status task_run(hash_worker *w, const hash_task *task, st_error *error
         ST_TRY(st__reading_open_range(&reading, run->file, task->offset, task->size, error));
     uint32_t threads = task->size > run->long_task ? run->readers : 1;
     st_status status = st__reading_blocks(&reading, threads, hash_block, w, error);
+    (void)st__error_locate(error, status, st_file_name(run->file), failed_tensor(w, status, error));
     return st__reading_close(&reading, status, error);
 }
 

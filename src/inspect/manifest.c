@@ -15,18 +15,20 @@
 
 /* ---------------------------------------------------------------------------------- memory */
 
-static st__manifest_chunk *manifest_grow(st_manifest *manifest, size_t need)
+static st__manifest_chunk *manifest_grow(st_manifest *manifest, size_t need, st_error *error)
 {
     size_t size = manifest->chunks ? manifest->chunks->size * 2 : CHUNK_LEAST, bytes;
     if (size > CHUNK_MOST)
         size = CHUNK_MOST;
     if (size < need)
         size = need;
-    if (!st__add_size(size, sizeof(st__manifest_chunk), &bytes))
+    st__manifest_chunk *chunk = NULL;
+    if (st__add_size(size, sizeof(st__manifest_chunk), &bytes))
+        chunk = st__alloc(manifest->context, bytes);
+    if (!chunk) {
+        (void)st__fail_nomem(error, (uint64_t)size + sizeof(st__manifest_chunk));
         return NULL;
-    st__manifest_chunk *chunk = st__alloc(manifest->context, bytes);
-    if (!chunk)
-        return NULL;
+    }
     chunk->next = manifest->chunks;
     chunk->size = size;
     chunk->used = 0;
@@ -34,16 +36,18 @@ static st__manifest_chunk *manifest_grow(st_manifest *manifest, size_t need)
     return chunk;
 }
 
-void *st__manifest_keep(st_manifest *manifest, const void *data, size_t size)
+void *st__manifest_keep(st_manifest *manifest, const void *data, size_t size, st_error *error)
 {
     const size_t unit = sizeof(uint64_t);
     size_t need;
-    if (!st__add_size(size, unit, &need))
+    if (!st__add_size(size, unit, &need)) {
+        (void)st__fail_nomem(error, size);
         return NULL;
+    }
     need -= need % unit; /* a terminator at least */
     st__manifest_chunk *chunk = manifest->chunks;
     if (!chunk || chunk->size - chunk->used < need)
-        chunk = manifest_grow(manifest, need);
+        chunk = manifest_grow(manifest, need, error);
     if (!chunk)
         return NULL;
     char *at = (char *)chunk->bytes + chunk->used;
@@ -57,7 +61,7 @@ void *st__manifest_keep(st_manifest *manifest, const void *data, size_t size)
 bool st__manifest_reserve(const st_manifest *manifest, void **records, size_t stride, size_t count,
                           size_t *room, st__map *names)
 {
-    size_t grown = *room ? *room * 2 : 4, bytes;
+    size_t grown = st__manifest_grown(*room), bytes;
     if (count < *room)
         return true;
     /* The index counts up to 2^30. */
@@ -131,6 +135,12 @@ const st_manifest_file *st_manifest_at(const st_manifest *manifest, size_t index
     return index < manifest->count ? &manifest->entries[index].file : NULL;
 }
 
+size_t st_manifest_find(const st_manifest *manifest, const char *name, size_t name_len)
+{
+    size_t index = st__map_find(&manifest->names, name, name_len);
+    return index == ST__MAP_NONE ? manifest->count : index;
+}
+
 /* ---------------------------------------------------------------------------------- adding */
 
 static bool name_is_utf8(const char *text, size_t len)
@@ -167,7 +177,8 @@ st_status st__manifest_insert(st_manifest *manifest, const st__manifest_entry *e
                                      &manifest->room, &manifest->names);
     manifest->entries = entries;
     if (!fits)
-        return st__fail_nomem(error, (uint64_t)manifest->count * sizeof *manifest->entries);
+        return st__fail_nomem(error, (uint64_t)st__manifest_grown(manifest->room) *
+                                         sizeof *manifest->entries);
     st__manifest_entry *added = &manifest->entries[manifest->count];
     *added = *entry;
     added->file.name = entry->name.text;
@@ -178,18 +189,20 @@ st_status st__manifest_insert(st_manifest *manifest, const st__manifest_entry *e
     return ST_OK;
 }
 
-static bool tensor_keep(st_manifest *manifest, const st_header *header, const st_tensor *from,
-                        st__manifest_tensor *to)
+static st_status tensor_keep(st_manifest *manifest, const st_header *header, const st_tensor *from,
+                             st__manifest_tensor *to, st_error *error)
 {
-    size_t dtype_len;
+    size_t dtype_len, shape_size = from->ndim * sizeof *from->shape;
     const char *dtype = st_header_dtype_code(header, from->dtype, &dtype_len);
-    to->name.text = st__manifest_keep(manifest, from->name, from->name_len);
+    to->name.text = st__manifest_keep(manifest, from->name, from->name_len, error);
     to->name.len = from->name_len;
-    to->dtype = st__manifest_keep(manifest, dtype, dtype_len);
+    if (to->name.text)
+        to->dtype = st__manifest_keep(manifest, dtype, dtype_len, error);
     to->dtype_len = (uint32_t)dtype_len;
-    to->shape = st__manifest_keep(manifest, from->shape, from->ndim * sizeof *from->shape);
+    if (to->dtype)
+        to->shape = st__manifest_keep(manifest, from->shape, shape_size, error);
     to->ndim = from->ndim;
-    return to->name.text && to->dtype && to->shape;
+    return to->shape ? ST_OK : ST_ERR_NOMEM;
 }
 
 static st_status tensors_keep(st_manifest *manifest, const st_file *file, const st_hashes *hashes,
@@ -200,8 +213,8 @@ static st_status tensors_keep(st_manifest *manifest, const st_file *file, const 
     if (!entry->tensors)
         return st__fail_nomem(error, (uint64_t)entry->room * sizeof *entry->tensors);
     for (size_t i = 0; i < hashes->count; i++) {
-        if (!tensor_keep(manifest, st_file_header(file), st_file_at(file, i), &entry->tensors[i]))
-            return st__fail_nomem(error, CHUNK_LEAST);
+        ST_TRY(tensor_keep(manifest, st_file_header(file), st_file_at(file, i), &entry->tensors[i],
+                           error));
         entry->tensors[i].digest = hashes->tensors[i];
     }
     entry->file.tensor_count = hashes->count;
@@ -237,12 +250,10 @@ st_status st_manifest_add(st_manifest *manifest, const char *name, const st_file
                                          .parts = hashes->parts,
                                          .file = hashes->file,
                                          .data = hashes->data}};
-    entry.name.text = st__manifest_keep(manifest, name, name_len);
+    entry.name.text = st__manifest_keep(manifest, name, name_len, error);
     entry.name.len = (uint32_t)name_len;
-    st_status status = ST_OK;
-    if (!entry.name.text)
-        status = st__fail_nomem(error, name_len);
-    else if (hashes->parts & ST_HASH_TENSORS)
+    st_status status = entry.name.text ? ST_OK : ST_ERR_NOMEM;
+    if (status == ST_OK && (hashes->parts & ST_HASH_TENSORS))
         status = tensors_keep(manifest, file, hashes, &entry, error);
     if (status == ST_OK)
         status = st__manifest_insert(manifest, &entry, error);

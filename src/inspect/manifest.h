@@ -44,8 +44,14 @@ struct st_manifest {
     st__manifest_chunk *chunks;
 };
 
-/* Copies bytes into the manifest, aligned for shapes and with a terminator behind; NULL: out of memory. */
-void *st__manifest_keep(st_manifest *manifest, const void *data, size_t size);
+/* Copies bytes into the manifest, aligned for shapes and with a terminator behind; NULL: ST_ERR_NOMEM. */
+void *st__manifest_keep(st_manifest *manifest, const void *data, size_t size, st_error *error);
+
+/* How many records an array of `room` grows to. */
+static inline size_t st__manifest_grown(size_t room)
+{
+    return room ? room * 2 : 4;
+}
 
 /* Makes sure that one more record fits an array of records, and its index of names (NULL: none) knows it. False:
  * out of memory, and nothing has changed. */

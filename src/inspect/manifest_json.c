@@ -185,9 +185,9 @@ static st_status token_keep(manifest_parse *p, const char **out, uint32_t *len)
     const uint64_t size = p->token.len;
     if (size > UINT32_MAX)
         return parse_fail(p, p->token.offset, "a string is longer than 4 GiB");
-    *out = st__manifest_keep(p->manifest, p->token.text, p->token.len);
+    *out = st__manifest_keep(p->manifest, p->token.text, p->token.len, p->error);
     *len = (uint32_t)size;
-    return *out ? ST_OK : st__fail_nomem(p->error, size);
+    return *out ? ST_OK : ST_ERR_NOMEM;
 }
 
 /* --------------------------------------------------------------------------------- tensors */
@@ -204,15 +204,16 @@ static st_status shape_read(manifest_parse *p, st__manifest_tensor *tensor)
             st__manifest_reserve(p->manifest, &shape, sizeof *p->shape, ndim, &p->shape_room, NULL);
         p->shape = shape;
         if (!fits)
-            return st__fail_nomem(p->error, (uint64_t)ndim * sizeof *p->shape);
+            return st__fail_nomem(p->error,
+                                  (uint64_t)st__manifest_grown(p->shape_room) * sizeof *p->shape);
         if (p->token.kind != ST_JSON_NUMBER ||
             !st_json_parse_u64(p->token.text, p->token.len, &p->shape[ndim]))
             return parse_fail(p, p->token.offset, otherwise);
         ST_TRY(parse_next(p));
     }
-    tensor->shape = st__manifest_keep(p->manifest, p->shape, ndim * sizeof *p->shape);
+    tensor->shape = st__manifest_keep(p->manifest, p->shape, ndim * sizeof *p->shape, p->error);
     tensor->ndim = (uint32_t)ndim;
-    return tensor->shape ? ST_OK : st__fail_nomem(p->error, (uint64_t)ndim * sizeof *p->shape);
+    return tensor->shape ? ST_OK : ST_ERR_NOMEM;
 }
 
 enum { TENSOR_DTYPE, TENSOR_SHAPE, TENSOR_DIGEST };
@@ -240,7 +241,8 @@ static st_status tensor_read(manifest_parse *p, st__manifest_entry *entry)
                                      &entry->room, &p->tensor_names);
     entry->tensors = tensors;
     if (!fits)
-        return st__fail_nomem(p->error, (uint64_t)index * sizeof *entry->tensors);
+        return st__fail_nomem(p->error,
+                              (uint64_t)st__manifest_grown(entry->room) * sizeof *entry->tensors);
     st__manifest_tensor *tensor = &entry->tensors[index];
     *tensor = (st__manifest_tensor){.ndim = 0};
     ST_TRY(token_keep(p, &tensor->name.text, &tensor->name.len));

@@ -11,9 +11,6 @@
 #include <math.h>
 #include <string.h>
 
-#define QUANTILES_MAX 1024u
-#define BINS_MAX      65536u
-
 static st_status stats_fail(const st_file *file, const st_tensor *tensor, st_status status,
                             const char *text, st_error *error)
 {
@@ -28,23 +25,24 @@ static st_status stats_options_check(const st_stats_options *o, st_error *error)
 {
     ST_TRY(st__reserved_check(o->reserved, sizeof o->reserved / sizeof *o->reserved,
                               "st_stats_options", error));
-    if (o->quantile_count > QUANTILES_MAX || (o->quantile_count && !o->quantiles))
+    if (o->quantile_count > ST_QUANTILES_MAX || (o->quantile_count && !o->quantiles))
         return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
-                        "st_stats_options: %" PRIu32 " quantiles%s; at most %u", o->quantile_count,
-                        o->quantiles ? "" : " in no array", QUANTILES_MAX);
+                        "st_stats_options: %" PRIu32 " quantiles%s; at most %d", o->quantile_count,
+                        o->quantiles ? "" : " in no array", ST_QUANTILES_MAX);
     for (uint32_t i = 0; i < o->quantile_count; i++)
         if (!(o->quantiles[i] >= 0 && o->quantiles[i] <= 1))
             return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
                             "st_stats_options: quantile %" PRIu32
                             " is %g; probabilities lie between 0 and 1",
                             i, o->quantiles[i]);
-    if (o->bin_count > BINS_MAX)
+    if (o->bin_count > ST_BINS_MAX)
         return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
-                        "st_stats_options: %" PRIu32 " bins; at most %u", o->bin_count, BINS_MAX);
+                        "st_stats_options: %" PRIu32 " bins; at most %d", o->bin_count,
+                        ST_BINS_MAX);
     if (o->bin_count && !(o->low <= o->high && isfinite(o->low) && isfinite(o->high)))
         return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
                         "st_stats_options: the range of the histogram is %g to %g; it must be "
-                        "finite and rise",
+                        "finite, and not fall",
                         o->low, o->high);
     return ST_OK;
 }
@@ -188,13 +186,14 @@ st_status st_stats_read(const st_file *file, const st_tensor *tensor, const st_r
         .out = &stats,
     };
     atomic_init(&run.done, 0);
-    ST_TRY(stats_result_init(&stats, options, error));
+    st_status status = stats_result_init(&stats, options, error);
     run.quantiles = (double *)(uintptr_t)stats.quantiles;
     run.bin_counts = (uint64_t *)(uintptr_t)stats.bins;
-    st_status status = stats_run_reading(&run, region, error);
+    if (status == ST_OK)
+        status = stats_run_reading(&run, region, error);
     if (status != ST_OK) {
         st__free(stats.context, stats.memory, stats.memory_size);
-        return status;
+        return st__error_locate(error, status, st_file_name(file), tensor);
     }
     if (stats.context)
         (void)st_context_retain(stats.context);

@@ -61,7 +61,10 @@ st_status st__order_init(st__order *order, const st__stats_run *run, st__number 
     order->marks = st__alloc(order->context, TOPS);
     if (!order->counters || !order->open || !order->spare || !order->ranks || !order->keys ||
         !order->slots || !order->marks)
-        return st__fail_nomem(error, capacity * sizeof *order->open);
+        return st__fail_nomem(
+            error,
+            workers * sizeof *order->counters + TOPS + SLOTS * sizeof *order->slots +
+                capacity * (2 * sizeof *order->open + sizeof *order->ranks + sizeof *order->keys));
     return order_counters_init(order, (size_t)1 << ORDER_BITS, error);
 }
 
@@ -271,8 +274,9 @@ static st_status order_prepare(st__order *order, st_error *error)
         return order_counters_share(order, error);
     order->kept_size = (size_t)keys;
     atomic_init(&order->kept_count, 0);
-    order->kept = st__alloc(order->context, 2 * order->kept_size * sizeof *order->kept);
-    return order->kept ? ST_OK : st__fail_nomem(error, keys);
+    const size_t size = 2 * order->kept_size * sizeof *order->kept;
+    order->kept = st__alloc(order->context, size);
+    return order->kept ? ST_OK : st__fail_nomem(error, size);
 }
 
 /* All keys of the open intervals are there, one interval's behind the other's once they are sorted. */

@@ -263,15 +263,18 @@ static st_status wide_init(wide *w, st_error *error)
                  order_size = w->ordering ? sizeof(uint32_t) << 16 : 0;
     w->workers =
         st__stats_workers(run, sizeof *w->worker + bins * sizeof *w->bin_counts + order_size);
-    if (!st__u64_to_size(size / ST__SCAN_BLOCK + 1, &w->block_count))
-        return st__fail_nomem(error, size);
+    const uint64_t blocks = size / ST__SCAN_BLOCK + 1, keys = sorting ? 2 * run->count : 0;
+    if (!st__u64_to_size(blocks, &w->block_count))
+        return st__fail_nomem(error, blocks * sizeof *w->blocks);
     w->worker = st__alloc(run->context, w->workers * sizeof *w->worker);
     w->blocks = st__alloc_zeroed(run->context, w->block_count, sizeof *w->blocks);
     w->bin_counts = st__alloc_zeroed(run->context, w->workers * bins, sizeof *w->bin_counts);
     if (sorting)
-        w->keys = st__alloc(run->context, 2 * (size_t)run->count * sizeof *w->keys);
+        w->keys = st__alloc(run->context, (size_t)keys * sizeof *w->keys);
     if (!w->worker || !w->blocks || !w->bin_counts || (sorting && !w->keys))
-        return st__fail_nomem(error, w->workers * sizeof *w->worker);
+        return st__fail_nomem(
+            error, w->workers * (sizeof *w->worker + (uint64_t)bins * sizeof *w->bin_counts) +
+                       blocks * sizeof *w->blocks + keys * sizeof *w->keys);
     for (uint32_t i = 0; i < w->workers; i++) {
         st__measure_init(&w->worker[i].measure);
         w->worker[i].least = UINT64_MAX;

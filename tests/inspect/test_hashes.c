@@ -524,6 +524,41 @@ static void test_tensor_is_named(void **state)
     image_free(&im);
 }
 
+/* So is a small one that is read together with its neighbours: the one that waits for bytes, or the one in
+ * which they ended. */
+static void test_neighbour_is_named(void **state)
+{
+    (void)state;
+    static const struct {
+        fault_kind kind;
+        st_status status;
+        uint64_t offset; /* from the data's start */
+        const char *text;
+    } cases[] = {{FAULT_EIO, ST_ERR_IO, 0, "fault: tensor \"t0\": "},
+                 {FAULT_SHORT, ST_ERR_SHORT_READ, 200, "fault: tensor \"t2\": "}};
+    image im;
+    image_make(&im, (const size_t[]){100, 0, 200, 100}, 4);
+    st_context *single;
+    CHECK_OK(st_context_new(&(st_context_options){.max_threads = 1}, &single, &error));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fault_source fault = {.data = im.bytes, .size = im.size};
+        st_source *source = fault_source_new(&fault);
+        st_file *file;
+        CHECK_OK(st_file_open_source(source, &(st_open_options){.context = single}, &file, &error));
+        st_hash_options options = {.hash = ST_HASH_XXH3, .parts = ST_HASH_TENSORS};
+        st_hashes hashes;
+        fault.kind = cases[i].kind;
+        /* It is looked at before it is read, which does not count where reads are short. */
+        fault.at = fault.calls + (fault.kind == FAULT_EIO ? 2 : 1);
+        CHECK_ERR_TEXT(st_hashes_read(file, &options, &hashes, &error), cases[i].status,
+                       im.data_offset + cases[i].offset, cases[i].text);
+        st_file_close(file);
+        st_source_release(source);
+    }
+    st_context_release(single);
+    image_free(&im);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -544,6 +579,7 @@ int main(void)
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_tensor_is_named),
+        cmocka_unit_test(test_neighbour_is_named),
     };
     return cmocka_run_group_tests_name("hashes", tests, NULL, NULL);
 }

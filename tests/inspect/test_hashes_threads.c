@@ -260,7 +260,7 @@ static void test_failures(void **state)
         bad.from = st_file_offset(file, st_file_find(file, "t200", 4));
         bad.to = bad.from + 1;
         CHECK_ERR_TEXT(st_hashes_read(file, &options, &hashes, &error), ST_ERR_IO, bad.from,
-                       "bad: bad block");
+                       "bad: tensor \"t200\": bad block");
         st_file_close(file);
     }
 }

@@ -205,6 +205,19 @@ static void test_many_files(void **state)
     }
     assert_int_equal(st_manifest_count(manifest), 1000);
     assert_string_equal(st_manifest_at(manifest, 999)->name, "999");
+    for (int i = 0; i < 1000; i++) {
+        char name[16];
+        int len = snprintf(name, sizeof name, "%d", i);
+        assert_int_equal(st_manifest_find(manifest, name, (size_t)len), i);
+    }
+    assert_int_equal(st_manifest_find(manifest, "1000", 3), 100); /* not beyond its length */
+    assert_int_equal(st_manifest_find(manifest, "1000", 4), 1000);
+    assert_int_equal(st_manifest_find(manifest, "", 0), 1000);
+    assert_null(st_manifest_at(manifest, 1000));
+    st_manifest *empty;
+    CHECK_OK(st_manifest_new(NULL, ST_HASH_XXH3, &empty, &error));
+    assert_int_equal(st_manifest_find(empty, "0", 1), 0);
+    st_manifest_free(empty);
     st_hashes_release(&hashes);
     st_manifest_free(manifest);
     st_file_close(file);

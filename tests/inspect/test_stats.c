@@ -120,6 +120,29 @@ static void test_constant(void **state)
 
 /* ------------------------------------------------------------------------------- by hand */
 
+/* A C64 with a NaN is NaN, whatever its other part is: its absolute value alone would be infinite. */
+static void test_complex_of_both(void **state)
+{
+    (void)state;
+    const struct {
+        double re, im;
+    } values[] = {{INFINITY, NAN}, {NAN, -INFINITY}, {NAN, 1},
+                  {-INFINITY, 1},  {2, INFINITY},    {3, 4}};
+    stats_sample sample = stats_sample_new(ST_C64, 6);
+    for (uint64_t i = 0; i < 6; i++) {
+        st_value value = {.kind = ST_KIND_COMPLEX, .as = {.f = {values[i].re, values[i].im}}};
+        st_element_encode(ST_C64, sample.data, i, &value);
+    }
+    st_stats stats = read_stats(&sample, NULL);
+    assert_int_equal(stats.nan, 3);
+    assert_int_equal(stats.positive_infinity, 2);
+    assert_int_equal(stats.negative_infinity, 0);
+    assert_int_equal(stats.finite, 1);
+    assert_true(stats.min.as.f[0] == 5 && stats.max.as.f[0] == 5);
+    st_stats_release(&stats);
+    stats_sample_free(&sample);
+}
+
 static void test_by_hand(void **state)
 {
     (void)state;
@@ -408,7 +431,8 @@ static void test_requests_refused(void **state)
     check_refused(&(st_stats_options){.quantiles = many, .quantile_count = 1025}, "1025 quantiles");
     check_refused(&(st_stats_options){.quantile_count = 1}, "1 quantiles in no array");
     check_refused(&(st_stats_options){.bin_count = 65537}, "65537 bins");
-    check_refused(&(st_stats_options){.bin_count = 1, .low = 1, .high = 0}, "1 to 0");
+    check_refused(&(st_stats_options){.bin_count = 1, .low = 1, .high = 0},
+                  "1 to 0; it must be finite, and not fall");
     check_refused(&(st_stats_options){.bin_count = 1, .low = NAN, .high = 0}, "range");
     check_refused(&(st_stats_options){.bin_count = 1, .low = 0, .high = NAN}, "range");
     check_refused(&(st_stats_options){.bin_count = 1, .low = -INFINITY, .high = 0}, "range");
@@ -560,6 +584,7 @@ int main(void)
         cmocka_unit_test(test_few_elements),
         cmocka_unit_test(test_constant),
         cmocka_unit_test(test_by_hand),
+        cmocka_unit_test(test_complex_of_both),
         cmocka_unit_test(test_nothing_finite),
         cmocka_unit_test(test_huge_integers),
         cmocka_unit_test(test_out_of_range_of_double),

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Statistics where memory, the source, or the file's constancy fails. */
+#include "inspect/asked.h"
 #include "inspect/stats_sample.h"
 #include "support/fault.h"
 #include "support/oom.h"
@@ -34,16 +35,50 @@ static void test_no_memory(void **state)
         {
             st_file *file;
             st_stats stats;
-            st_open_options options = {.context = context, .io = ST_IO_PREAD};
+            st_open_options options = {.context = context, .io = ST_IO_PREAD, .name = "sample"};
+            st_error error = {.status = ST_OK};
             status = st_file_open_memory(&memory, &options, &file, NULL);
             if (status == ST_OK) {
-                status =
-                    st_stats_read(file, stats_sample_tensor(file), NULL, &everything, &stats, NULL);
+                status = st_stats_read(file, stats_sample_tensor(file), NULL, &everything, &stats,
+                                       &error);
                 if (status == ST_OK)
                     st_stats_release(&stats);
+                else
+                    check_error(CHECK_PLACE("st_stats_read"), status, &error, ST_ERR_NOMEM,
+                                ST_NO_OFFSET, "sample: tensor \"t\": out of memory: ");
                 st_file_close(file);
             }
         }
+        stats_sample_free(&sample);
+    }
+}
+
+/* The message tells how many bytes there were none of. */
+static void test_no_memory_in_bytes(void **state)
+{
+    (void)state;
+    for (size_t way = 0; way < WAYS; way++) {
+        stats_sample sample = way_sample(way);
+        const st_memory memory = {.data = sample.bytes, .size = sample.size};
+        uint64_t run = 0;
+        bool more = true;
+        for (; more; run++) {
+            asked_allocator asked;
+            st_context *context = asked_begin(&asked, 0);
+            st_file *file;
+            st_stats stats;
+            st_error why = {.status = ST_OK};
+            CHECK_OK(st_file_open_memory(&memory, &(st_open_options){.context = context}, &file,
+                                         &error));
+            asked = (asked_allocator){.fail_at = run + 1};
+            st_status status =
+                st_stats_read(file, stats_sample_tensor(file), NULL, &everything, &stats, &why);
+            if (status == ST_OK)
+                st_stats_release(&stats);
+            st_file_close(file);
+            more = asked_end(&asked, context, status, &why);
+        }
+        assert_true(run > 3);
         stats_sample_free(&sample);
     }
 }
@@ -235,6 +270,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_no_memory_in_bytes),
         cmocka_unit_test(test_no_memory_for_little),
         cmocka_unit_test(test_read_fails),
         cmocka_unit_test(test_read_is_short),
