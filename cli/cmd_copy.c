@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cmd.h"
@@ -48,8 +47,8 @@ static const struct opt copy_options[] = {
      .help = "Let the data start at a multiple of this: a power of 2 from 8 (the default) to "
              "4096."},
     {OPT_SIZE, 'R', "reserve", offsetof(struct copy_options, reserve), .arg = "BYTES",
-     .help = "Leave so much room in the header, for edits in place. K, M, and KiB, MiB count by "
-             "1024; KB, MB by 1000."},
+     .help = "Leave so much room in the header, in which other programs can edit the metadata in "
+             "place. K, M, and KiB, MiB count by 1024; KB, MB by 1000."},
     {OPT_FLAG, 'M', "no-metadata", offsetof(struct copy_options, no_metadata),
      .help = "Leave __metadata__ out."},
     {OPT_FLAG, 'n', "no-clobber", offsetof(struct copy_options, no_clobber),
@@ -147,19 +146,12 @@ static st_status bytes_write(struct copy *copy, st_error *error)
     return status;
 }
 
-static double seconds_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
-}
-
 /* Writes the tensors that were picked. */
 static st_status tensors_write(struct copy *copy, st_error *error)
 {
     struct progress progress;
     uint64_t total = 0;
-    double start = seconds_now();
+    uint64_t start = progress_now();
     for (size_t i = 0; i < copy->count; i++)
         total += st_tensor_size(copy->tensors[i]);
     progress_start(&progress, total);
@@ -177,7 +169,7 @@ static st_status tensors_write(struct copy *copy, st_error *error)
     st_writer_free(copy->writer);
     free(copy->copies);
     progress_end(&progress);
-    copy->seconds = seconds_now() - start;
+    copy->seconds = (double)(progress_now() - start) / 1e9;
     return status;
 }
 
@@ -191,12 +183,9 @@ static st_status file_copy(struct copy *copy, st_error *error)
     copy->file = file;
     status = filter_pick(copy->filter, st_file_header(file), by_name, &copy->tensors, &copy->count,
                          error);
-    if (status == ST_OK && copy->count == 0 && !filter_is_empty(copy->filter)) {
-        *error = (st_error){.status = ST_ERR_NOT_FOUND, .offset = ST_NO_OFFSET};
-        snprintf(error->message, sizeof error->message, "%.300s: no tensor passes the filters",
-                 copy->path);
-        status = ST_ERR_NOT_FOUND;
-    }
+    if (status == ST_OK && copy->count == 0 && !filter_is_empty(copy->filter))
+        status =
+            error_fill(error, ST_ERR_NOT_FOUND, "%.300s: no tensor passes the filters", copy->path);
     if (status == ST_OK)
         status = tensors_write(copy, error);
     free(copy->tensors);
@@ -295,8 +284,9 @@ const struct verb verb_copy = {
         "under its name when everything is written, and whatever was there before until then. "
         "The two may be the same file. OUT may be -, standard output.\n\n"
         "The new file is valid and laid out as the upstream writer does, unless --order, --align, "
-        "or --reserve ask for something else; a file that is laid out so already stays the same, "
-        "byte for byte. Where the file system can share blocks or copy by itself, the bytes do not "
+        "or --reserve ask for something else; a file that is laid out so already, with its "
+        "metadata in the order of its keys, stays the same, byte for byte. Where the file system "
+        "can share blocks or copy by itself, the bytes do not "
         "pass through the program.",
     .args = (const struct arg[]){{ARG_FILE, "FILE", 0, NULL}, {ARG_FILE, "OUT", 0, NULL}, {0}},
     .options = copy_options,
@@ -312,6 +302,6 @@ const struct verb verb_copy = {
             {0},
         },
     .reads_files = true,
-    .picks_tensors = true,
+    .picks = filter_rows,
     .run = copy_run,
 };

@@ -69,13 +69,35 @@ static void digest_print(struct out *out, const st_digest *digest, const char *n
     out_text(out, "\n");
 }
 
+/* Prints a line that sha256sum -c takes, unless it is for people: a backslash before it says that
+ * backslashes and the ends of lines in the name are escaped, and other bytes stand as they are. */
+static void file_digest_print(struct out *out, const st_digest *digest, const char *path)
+{
+    char text[80];
+    size_t plain = strcspn(path, "\\\n\r");
+    if (out->tty) {
+        digest_print(out, digest, path, strlen(path));
+        return;
+    }
+    st_digest_format(digest, text, sizeof text);
+    out_print(out, "%s%s  ", path[plain] ? "\\" : "", text);
+    while (path[plain]) {
+        out_write(out, path, plain);
+        out_text(out, path[plain] == '\\' ? "\\\\" : path[plain] == '\n' ? "\\n" : "\\r");
+        path += plain + 1;
+        plain = strcspn(path, "\\\n\r");
+    }
+    out_text(out, path);
+    out_text(out, "\n");
+}
+
 static void hashes_print(const struct hash *hash, const st_header *header, const st_hashes *hashes)
 {
     struct out *out = hash->out;
     if (hashes->parts & ST_HASH_FILE)
-        digest_print(out, &hashes->file, hash->path, strlen(hash->path));
+        file_digest_print(out, &hashes->file, hash->path);
     if (hashes->parts & ST_HASH_DATA)
-        digest_print(out, &hashes->data, hash->path, strlen(hash->path));
+        file_digest_print(out, &hashes->data, hash->path);
     if (!(hashes->parts & ST_HASH_TENSORS))
         return;
     if (hash->several) {
@@ -142,32 +164,37 @@ static st_status manifest_text(void *ctx, const char *text, size_t len, st_error
     return ST_OK;
 }
 
-/* Writes the manifest, if everything is in it that was asked for. */
-static void manifest_write(struct hash *hash)
+static st_status manifest_write(struct hash *hash, st_error *error)
 {
-    st_error error;
     struct out file;
+    st_error why;
     const char *path = hash->options->manifest;
     bool piped = strcmp(path, "-") == 0;
     struct out *out = piped ? hash->out : &file;
-    if (hash->out->exit_code != EXIT_GOOD) {
-        complain("%s: not written, for not all files could be hashed", path);
-        return;
-    }
-    if (!piped && !out_replace(out, path)) {
-        out_worst(hash->out, EXIT_UNREADABLE);
-        return;
-    }
-    if (st_manifest_emit(hash->manifest, manifest_text, out, &error) != ST_OK) {
-        complain("%s: %s", path, error.message);
-        out_worst(hash->out, EXIT_UNREADABLE);
+    st_status status = piped ? ST_OK : out_replace(out, path, error);
+    if (status != ST_OK)
+        return status;
+    status = st_manifest_emit(hash->manifest, manifest_text, out, &why);
+    if (status != ST_OK) {
         if (!piped)
             out_discard(out);
-        return;
+        return error_fill(error, status, "%.200s: %.250s", path, why.message);
     }
     out_text(out, "\n");
     if (!piped)
         out_close(out);
+    return ST_OK;
+}
+
+/* Writes the manifest, if everything is in it that was asked for. */
+static void manifest_end(struct hash *hash)
+{
+    st_error error;
+    const char *path = hash->options->manifest;
+    if (hash->out->exit_code != EXIT_GOOD)
+        complain("%s: not written, for not all files could be hashed", path);
+    else if (manifest_write(hash, &error) != ST_OK)
+        only_fail(hash->out, hash->json, path, &error);
 }
 
 /* -------------------------------------------------------------------------------- the verb */
@@ -216,6 +243,7 @@ static void files_hash(struct hash *hash, const struct args *args)
         if (hash->json)
             st_json_emit_object_end(hash->json->emitter);
     }
+    out_signal(hash->out);
 }
 
 static uint32_t parts_choose(const struct hash_options *options)
@@ -242,21 +270,18 @@ static int hash_main(const struct hash_options *options, const struct args *args
     hash.parts = parts_choose(options);
     hash.several = args->count > 1;
     out_open(&out, options->common.color);
-    if (options->manifest && manifest_start(&hash, &error) != ST_OK) {
-        complain("%s", error.message);
-        out_worst(&out, EXIT_UNREADABLE);
-        free(hash.folder);
-        return out_close(&out);
-    }
     if (options->common.json) {
         hash.json = &json;
         json_open_files(&json, &out);
     }
-    files_hash(&hash, args);
+    if (options->manifest && manifest_start(&hash, &error) != ST_OK)
+        only_fail(&out, hash.json, options->manifest, &error);
+    else
+        files_hash(&hash, args);
+    if (hash.manifest)
+        manifest_end(&hash);
     if (hash.json)
         json_close_files(&json);
-    if (hash.manifest)
-        manifest_write(&hash);
     st_manifest_free(hash.manifest);
     free(hash.folder);
     return out_close(&out);
@@ -302,7 +327,9 @@ const struct verb verb_hash = {
     .about =
         "Prints the SHA-256 of each file, as sha256sum does: it is what model hubs show. The "
         "digest of a tensor is that of its bytes as they lie in the file, and stays the same when "
-        "a file is written anew with another layout or other metadata.\n\n"
+        "a file is written anew with another layout or other metadata. Into a pipe or a file the "
+        "names of files stand as sha256sum writes and reads them: as they are, but for backslashes "
+        "and the ends of lines.\n\n"
         "A manifest keeps the digests of files and of their tensors, so that --verify can tell "
         "later which tensors of which files have changed: FILE: OK, or a line per difference. "
         "The exit code is 1 if anything differs.",

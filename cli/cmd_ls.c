@@ -253,6 +253,6 @@ const struct verb verb_ls = {
             {0},
         },
     .reads_files = true,
-    .picks_tensors = true,
+    .picks = filter_rows,
     .run = ls_run,
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cmd.h"
+#include "facts.h"
 #include "hex.h"
 #include "input.h"
 #include "json.h"
@@ -195,7 +196,7 @@ static st_status json_values(const struct show *show, const struct request *requ
 
 static st_status json_show(const struct show *show, const struct request *request, st_error *error)
 {
-    request_json(request, show->file, show->json);
+    facts_json(request, show->file, show->json);
     return json_values(show, request, error);
 }
 
@@ -211,7 +212,7 @@ static st_status request_show(const struct show *show, const struct request *req
     if (form == FORM_HEX || form == FORM_RAW)
         return bytes_show(show, request, error);
     if (form == FORM_ARRAY)
-        request_print(request, show->file, show->out);
+        facts_print(request, show->file, show->out);
     if (known)
         return values_show(show, request, error);
     complain("%s: tensor %s: its dtype is unknown, so that it has no values to print; --hex and "

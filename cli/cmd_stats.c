@@ -14,15 +14,13 @@
 #include "progress.h"
 #include "text.h"
 
-/* The library's own limits. */
-#define QUANTILES_MAX 1024
-#define BINS_MAX      65536
+#define BINS_NOT_SAID UINT64_MAX
 
 struct stats_options {
     struct filtered filtered;
     const char *quantiles;
     bool histogram;
-    uint64_t bins; /* 0: not said */
+    uint64_t bins;
     const char *range;
     bool flat;
     bool check;
@@ -72,14 +70,14 @@ struct stats {
 
 /* ---------------------------------------------------------------------------- asking for */
 
-/* Reads probabilities between commas into `out`, which has room for QUANTILES_MAX. */
+/* Reads probabilities between commas into `out`, which has room for ST_QUANTILES_MAX. */
 static bool quantiles_read(const char *text, double *out, uint32_t *count)
 {
     *count = 0;
     for (;;) {
         size_t len = strcspn(text, ",");
         double p;
-        if (*count == QUANTILES_MAX || !st_json_parse_double(text, len, &p) || p < 0 || p > 1)
+        if (*count == ST_QUANTILES_MAX || !st_json_parse_double(text, len, &p) || p < 0 || p > 1)
             return false;
         out[(*count)++] = p;
         if (!text[len])
@@ -103,16 +101,19 @@ static int wanted_read(const struct verb *verb, const struct stats_options *opti
     if (options->quantiles &&
         !quantiles_read(options->quantiles, quantiles, &wanted->quantile_count))
         return usage_error(verb,
-                           "--quantiles takes up to 1024 numbers from 0 to 1 with commas "
-                           "between, not %s",
+                           "--quantiles takes up to %d numbers from 0 to 1, written as 0.5, with "
+                           "commas between, not %s",
+                           ST_QUANTILES_MAX,
                            text_quote(options->quantiles, strlen(options->quantiles)).text);
-    if (options->bins > BINS_MAX)
-        return usage_error(verb, "--bins takes at most 65536");
+    if (options->bins == 0 || (options->bins > ST_BINS_MAX && options->bins != BINS_NOT_SAID))
+        return usage_error(verb, "--bins takes a number from 1 to %d", ST_BINS_MAX);
     if (options->range && !range_read(options->range, &wanted->low, &wanted->high))
-        return usage_error(verb, "--range takes two numbers, the lower one first, as -1:1, not %s",
+        return usage_error(verb,
+                           "--range takes two numbers, the lower one first, as -0.5:0.5, not %s",
                            text_quote(options->range, strlen(options->range)).text);
-    if (options->histogram || options->bins || options->range)
-        wanted->bin_count = options->bins ? (uint32_t)options->bins : CARD_BINS;
+    bool said = options->bins != BINS_NOT_SAID;
+    if (options->histogram || said || options->range)
+        wanted->bin_count = said ? (uint32_t)options->bins : CARD_BINS;
     return OPT_GO;
 }
 
@@ -338,11 +339,11 @@ static int stats_main(const struct stats_options *options, const struct filter *
 
 static int stats_run(const struct verb *verb, int argc, char **argv)
 {
-    struct stats_options options = {.bins = 0};
+    struct stats_options options = {.bins = BINS_NOT_SAID};
     struct args args;
     struct filter filter;
     st_stats_options wanted;
-    double *quantiles = memory_new(QUANTILES_MAX, sizeof *quantiles);
+    double *quantiles = memory_new(ST_QUANTILES_MAX, sizeof *quantiles);
     int code = opt_parse(verb, argc, argv, &options, &args);
     if (code == OPT_GO)
         code = wanted_read(verb, &options, quantiles, &wanted);
@@ -394,6 +395,6 @@ const struct verb verb_stats = {
             {0},
         },
     .reads_files = true,
-    .picks_tensors = true,
+    .picks = filter_rows,
     .run = stats_run,
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "chart.h"
+#include "facts.h"
 #include "listing.h"
 #include "text.h"
 
@@ -265,7 +266,7 @@ static void quantiles_print(const struct figures *figures, const st_stats *stats
 void figures_print_card(const struct figures *figures, const struct request *request,
                         const st_stats *stats, struct out *out)
 {
-    request_print(request, figures->file, out);
+    facts_print(request, figures->file, out);
     fact_share(out, "zeros", stats->zeros, stats, false);
     fact_share(out, "negatives", stats->negatives, stats, false);
     fact_share(out, "NaN", stats->nan, stats, true);
@@ -349,7 +350,7 @@ static void json_histogram(const st_stats *stats, struct json *json)
 void figures_json(const struct figures *figures, const struct request *request,
                   const st_stats *stats, struct json *json)
 {
-    request_json(request, figures->file, json);
+    facts_json(request, figures->file, json);
     json_key(json, "stats");
     if (!stats) {
         st_json_emit_null(json->emitter);

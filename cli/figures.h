@@ -5,6 +5,7 @@
 
 #include <safetensors/inspect.h>
 
+#include "json.h"
 #include "request.h"
 
 /* What all tensors of one output have in common. */

@@ -17,7 +17,7 @@ struct filter_options {
     struct opt_list dtypes;   /* codes, in either case */
 };
 
-/* What the options of a verb with `picks_tensors` begin with. */
+/* What the options of a verb that picks tensors begin with. */
 struct filtered {
     struct common common;
     struct filter_options filter;

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "out.h"
+
 #define STDIN_NAME "standard input"
 
 /* Standard input as a file, so that "-" may be named twice; -1 until it is. */
@@ -26,12 +28,10 @@ st_open_options input_options(const struct common *common)
 static st_status spool_fail(st_error *error, const char *what, const char *path)
 {
     int reason = errno;
-    error->status = ST_ERR_IO;
-    error->sys_errno = reason;
-    error->offset = ST_NO_OFFSET;
-    snprintf(error->message, sizeof error->message, "%s: %s%s%.200s: %s", STDIN_NAME, what,
-             *path ? " " : "", path, strerror(reason));
-    return ST_ERR_IO;
+    char where[300];
+    snprintf(where, sizeof where, STDIN_NAME ": %s%s%.200s", what, *path ? " " : "", path);
+    errno = reason;
+    return io_error(where, error);
 }
 
 static bool write_all(int fd, const char *data, size_t size)

@@ -179,3 +179,12 @@ void file_fail(struct out *out, struct json *json, const st_error *error)
     if (json)
         json_error(json, error);
 }
+
+void only_fail(struct out *out, struct json *json, const char *path, const st_error *error)
+{
+    if (json)
+        json_open_file(json, path);
+    file_fail(out, json, error);
+    if (json)
+        st_json_emit_object_end(json->emitter);
+}

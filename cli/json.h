@@ -40,5 +40,7 @@ void json_open_file(struct json *json, const char *path);
 /* Reports a file that could not be used: complains, raises the exit code, and writes the member
  * "error" where there is a document. `json` may be NULL. */
 void file_fail(struct out *out, struct json *json, const st_error *error);
+/* The same, where the error is all that there is to say of `path`: its object in the document holds no more. */
+void only_fail(struct out *out, struct json *json, const char *path, const st_error *error);
 
 #endif

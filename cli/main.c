@@ -37,10 +37,7 @@ const struct verb verb_main = {
         "- is standard input. Text from a file is printed with control, invisible, and reordering "
         "characters "
         "escaped.\n\n"
-        "The exit code is 0 when all is well, 1 when a file breaks the rules of the format or "
-        "differs from what it should be, 2 for wrong usage (a tensor or a key that is not there "
-        "included), and 3 when something cannot be read or written. Of several files the highest "
-        "counts. Ctrl-C during long work leaves nothing half done, and the exit code 130.",
+        "The exit code is " EXIT_CODES,
     .args = (const struct arg[]){{ARG_VERB, "VERB", ARG_OPTIONAL | ARG_MANY, NULL}, {0}},
     .options = main_options,
 };

@@ -189,9 +189,8 @@ void man_write(struct out *out, const struct verb *verb)
     options_write(out, verb);
     if (verb == &verb_main)
         environment_write(out);
-    out_text(out, ".Sh EXIT STATUS\n"
-                  "0 when all is well, 1 when a file breaks the rules of the format or differs,\n"
-                  "2 for wrong usage, 3 when something cannot be read or written.\n");
+    out_text(out, ".Sh EXIT STATUS\n");
+    roff_paragraphs(out, EXIT_CODES);
     examples_write(out, verb);
     if (verb != &verb_main)
         out_text(out, ".Sh SEE ALSO\n.Xr safetensors 1\n");

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "filter.h"
 #include "help.h"
 #include "memory.h"
 #include "nearest.h"
@@ -38,7 +37,7 @@ const struct opt *opt_at(const struct verb *verb, size_t index)
 {
     const struct opt *const tables[] = {
         verb->options,
-        verb->picks_tensors ? filter_rows : NULL,
+        verb->picks,
         verb->reads_files ? common_options : NULL,
         help_options,
     };

@@ -21,11 +21,21 @@ int exit_of(st_status status)
     return status < 20 ? EXIT_UNREADABLE : status < 60 ? EXIT_BAD : EXIT_USAGE;
 }
 
+st_status error_fill(st_error *error, st_status status, const char *format, ...)
+{
+    va_list args;
+    *error = (st_error){.status = status, .offset = ST_NO_OFFSET};
+    va_start(args, format);
+    vsnprintf(error->message, sizeof error->message, format, args);
+    va_end(args);
+    return status;
+}
+
 st_status io_error(const char *path, st_error *error)
 {
     int reason = errno;
-    *error = (st_error){.status = ST_ERR_IO, .sys_errno = reason, .offset = ST_NO_OFFSET};
-    snprintf(error->message, sizeof error->message, "%.300s: %s", path, strerror(reason));
+    error_fill(error, ST_ERR_IO, "%.300s: %s", path, strerror(reason));
+    error->sys_errno = reason;
     return ST_ERR_IO;
 }
 
@@ -111,28 +121,44 @@ static void out_forget(struct out *out)
     out->temporary = out->target = NULL;
 }
 
-bool out_replace(struct out *out, const char *path)
+st_status out_replace(struct out *out, const char *path, st_error *error)
 {
     struct stat there;
-    if (stat(path, &there) == 0 && !S_ISREG(there.st_mode))
-        return out_create(out, path);
     *out = (struct out){.name = path, .width = 80, .utf8 = true};
-    /* A link stays, and what it leads to is replaced. */
-    char *resolved = realpath(path, NULL);
-    out->target = resolved ? resolved : strdup(path);
-    out->stream = out->target ? temporary_open(out->target, &out->temporary) : NULL;
+    if (stat(path, &there) == 0 && !S_ISREG(there.st_mode)) {
+        out->stream = fopen(path, "wb");
+    } else {
+        /* A link stays, and what it leads to is replaced. */
+        char *resolved = realpath(path, NULL);
+        out->target = resolved ? resolved : strdup(path);
+        out->stream = out->target ? temporary_open(out->target, &out->temporary) : NULL;
+    }
     if (out->stream)
-        return true;
-    complain("%s: %s", path, strerror(errno));
+        return ST_OK;
+    st_status status = io_error(path, error);
     out_forget(out);
-    return false;
+    return status;
+}
+
+/* Waits until the bytes are on the disk, where there is one: a name that comes first may lead to an empty
+ * file after a power cut. */
+static bool stream_sync(FILE *stream)
+{
+    int result;
+    do
+        result = fsync(fileno(stream));
+    while (result != 0 && errno == EINTR);
+    return result == 0 || errno == EINVAL || errno == ENOTSUP;
 }
 
 int out_close(struct out *out)
 {
     errno = 0;
-    bool failed = ferror(out->stream) != 0;
-    if (fclose(out->stream) != 0 || failed)
+    if (ferror(out->stream) || fflush(out->stream) != 0)
+        out_fail(out);
+    if (out->temporary && !stream_sync(out->stream))
+        out_fail(out);
+    if (fclose(out->stream) != 0)
         out_fail(out);
     if (out->temporary && rename(out->temporary, out->target) != 0)
         out_fail(out);
@@ -152,6 +178,12 @@ void out_worst(struct out *out, int code)
 {
     if (code > out->exit_code)
         out->exit_code = code;
+}
+
+void out_signal(struct out *out)
+{
+    if (progress_signal())
+        out_worst(out, 128 + progress_signal());
 }
 
 void out_write(struct out *out, const char *text, size_t len)

@@ -24,9 +24,18 @@ enum {
     EXIT_UNREADABLE = 3 /* something cannot be read or written */
 };
 
+/* What they mean, and those above 128 too, for people. */
+#define EXIT_CODES                                                                                \
+ "0 when all is well, 1 when a file breaks the rules of the format or differs from what it "      \
+ "should be, 2 for wrong usage (a tensor or a key that is not there included), 3 when something " \
+ "cannot be read or written, and 130 when Ctrl-C ended long work, which leaves nothing half "     \
+ "done. Of several files the highest counts."
+
 /* Gives the exit code that a library status means. */
 int exit_of(st_status status);
 
+/* Fills an error of no certain offset. Gives `status`. */
+st_status error_fill(st_error *error, st_status status, const char *format, ...) CLI_PRINTF(3, 4);
 /* Fills an error from errno, as the library does for a file. Gives ST_ERR_IO. */
 st_status io_error(const char *path, st_error *error);
 
@@ -65,14 +74,17 @@ void out_open(struct out *out, int color);
 /* Starts on a new or emptied file. Gives false, having complained, if it cannot be made. */
 bool out_create(struct out *out, const char *path);
 /* The same, but the file takes its place only when out_close ends it: until then, and after any failure,
- * what was there stays. What is no regular file is written to as it is. */
-bool out_replace(struct out *out, const char *path);
+ * what was there stays. What is no regular file is written to as it is. Gives ST_ERR_IO where it cannot be
+ * made. */
+st_status out_replace(struct out *out, const char *path, st_error *error);
 /* Ends the stream; gives the exit code. */
 int out_close(struct out *out);
 /* Ends the stream without its file: what out_replace was to replace stays. */
 void out_discard(struct out *out);
 /* Raises the exit code to at least `code`. */
 void out_worst(struct out *out, int code);
+/* Raises it where a signal has asked to stop: no call may be there to report it, if it came between two. */
+void out_signal(struct out *out);
 
 void out_write(struct out *out, const char *text, size_t len);
 void out_text(struct out *out, const char *text);

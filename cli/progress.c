@@ -54,7 +54,7 @@ int progress_signal(void)
 
 /* ------------------------------------------------------------------------------ drawing */
 
-static uint64_t monotonic(void)
+uint64_t progress_now(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -163,7 +163,7 @@ void progress_start(struct progress *progress, uint64_t total)
 {
     *progress = (struct progress){.stream = term_is(stderr) ? stderr : NULL,
                                   .utf8 = term_has_utf8(),
-                                  .clock = monotonic,
+                                  .clock = progress_now,
                                   .delay = SECOND,
                                   .total = total};
     progress->start = progress->clock();

@@ -36,6 +36,8 @@ st_progress progress_callback(struct progress *progress);
 /* Takes the bar off the terminal, so that something else can be printed. */
 void progress_hide(struct progress *progress);
 
+/* Gives the nanoseconds of a clock that is not set. */
+uint64_t progress_now(void);
 /* Gives the signal that asked to stop, or 0. */
 int progress_signal(void);
 

@@ -5,8 +5,6 @@
 
 #include <safetensors/safetensors.h>
 
-#include "json.h"
-
 struct request {
     const st_tensor *tensor;
     const char *index; /* between the brackets; NULL: the whole tensor */
@@ -22,14 +20,5 @@ bool request_find(struct request *request, const st_file *file, const char *word
 void request_complain(const st_file *file, const char *path, const char *word);
 /* Fills `region`, which st_region_release gives back. */
 st_status request_resolve(struct request *request, st_error *error);
-
-/* Prints the tensor's name, dtype, shape, size, and place, and the slice's. */
-void request_print(const struct request *request, const st_file *file, struct out *out);
-/* Writes the same as members of an object. */
-void request_json(const struct request *request, const st_file *file, struct json *json);
-
-/* Begins a line of a fact: its name. */
-void fact_begin(struct out *out, const char *name);
-void fact_number(struct out *out, const char *name, uint64_t number);
 
 #endif

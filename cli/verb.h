@@ -70,9 +70,9 @@ struct verb {
     const struct arg *args;
     const struct opt *options;
     const struct example *examples;
-    bool reads_files;   /* takes the options that all such verbs have */
-    bool picks_tensors; /* takes the options of filter.h */
-    bool hidden;        /* from help */
+    const struct opt *picks; /* filter_rows for a verb that picks tensors, or NULL */
+    bool reads_files;        /* takes the options that all such verbs have */
+    bool hidden;             /* from help */
     int (*run)(const struct verb *verb, int argc, char **argv);
 };
 

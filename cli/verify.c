@@ -15,14 +15,21 @@
 /* A manifest of a million tensors has some 200 MB; what is larger than this is something else. */
 #define MANIFEST_MAX ((size_t)1 << 30)
 
+/* An entry of the manifest by the last part of its name. */
+struct ending {
+    const char *name;
+    size_t index;
+};
+
 struct verify {
     const struct common *common;
     const char *path; /* the manifest's */
     char *folder;     /* where it lies */
     st_manifest *manifest;
     struct out *out;
-    struct json *json; /* NULL: text */
-    const char *file;  /* the one at hand */
+    struct json *json;      /* NULL: text */
+    const char *file;       /* the one at hand */
+    struct ending *endings; /* sorted by name; NULL until they are asked for */
     uint64_t differences;
 };
 
@@ -171,52 +178,75 @@ static const char *name_end(const char *name)
     return slash ? slash + 1 : name;
 }
 
-/* Gives the number of entries that have the name, or, with `ends`, end in it; `*index` is the last. */
-static size_t entries_named(const st_manifest *manifest, const char *name, bool ends, size_t *index)
+static int endings_compare(const void *a, const void *b)
 {
-    size_t found = 0;
-    for (size_t i = 0; i < st_manifest_count(manifest); i++) {
-        const char *entry = st_manifest_at(manifest, i)->name;
-        if (strcmp(ends ? name_end(entry) : entry, name) == 0) {
-            found++;
-            *index = i;
-        }
-    }
-    return found;
+    return strcmp(((const struct ending *)a)->name, ((const struct ending *)b)->name);
+}
+
+static void endings_sort(struct verify *verify)
+{
+    size_t count = st_manifest_count(verify->manifest);
+    verify->endings = memory_new(count, sizeof *verify->endings);
+    for (size_t i = 0; i < count; i++)
+        verify->endings[i] =
+            (struct ending){name_end(st_manifest_at(verify->manifest, i)->name), i};
+    qsort(verify->endings, count, sizeof *verify->endings, endings_compare);
+}
+
+/* Gives how many entries end in the name, 2 for more than one; 1: it is `*index`. */
+static size_t entries_ending(struct verify *verify, const char *name, size_t *index)
+{
+    if (!verify->endings)
+        endings_sort(verify);
+    const struct ending wanted = {name, 0}, *first = verify->endings;
+    const struct ending *last = first + st_manifest_count(verify->manifest);
+    const struct ending *found =
+        bsearch(&wanted, first, (size_t)(last - first), sizeof wanted, endings_compare);
+    if (!found)
+        return 0;
+    *index = found->index;
+    bool again = (found > first && endings_compare(found - 1, found) == 0) ||
+                 (found + 1 < last && endings_compare(found + 1, found) == 0);
+    return again ? 2 : 1;
 }
 
 /* Finds the entry for a file: by where it lies, else by what it is called. Gives the number of entries
- * that it may be; 1: it is `*index`. */
-static size_t entry_find(const struct verify *verify, const char *path, size_t *index)
+ * that it may be, 2 for more than one; 1: it is `*index`. */
+static size_t entry_find(struct verify *verify, const char *path, size_t *index)
 {
     char *relative = place_relative(verify->folder, path);
-    size_t found = relative ? entries_named(verify->manifest, relative, false, index) : 0;
+    size_t count = st_manifest_count(verify->manifest);
+    *index = relative ? st_manifest_find(verify->manifest, relative, strlen(relative)) : count;
     free(relative);
-    return found ? found : entries_named(verify->manifest, name_end(path), true, index);
+    return *index < count ? 1 : entries_ending(verify, name_end(path), index);
 }
 
 static void named_verify(struct verify *verify, const char *path)
 {
+    st_error error;
+    const char *end = name_end(path);
     size_t index = 0, found = entry_find(verify, path, &index);
     if (found == 1) {
         file_verify(verify, path, index);
         return;
     }
-    complain("%s: %s %s", verify->path,
-             found ? "it has more than one file called" : "it has no file called",
-             text_quote(name_end(path), strlen(name_end(path))).text);
-    out_worst(verify->out, EXIT_USAGE);
+    error_fill(&error, found ? ST_ERR_ARGUMENT : ST_ERR_NOT_FOUND, "%.200s: it has %s called %s",
+               verify->path, found ? "more than one file" : "no file",
+               text_quote(end, strlen(end)).text);
+    only_fail(verify->out, verify->json, path, &error);
 }
 
 /* Verifies what the manifest names. It may come from a stranger: it reaches nothing but what lies
  * beside it and below. */
 static void entry_verify(struct verify *verify, size_t index)
 {
+    st_error error;
     const st_manifest_file *entry = st_manifest_at(verify->manifest, index);
     if (!place_is_below(entry->name, entry->name_len)) {
-        complain("%s: it names a file outside of its folder, %s; name that FILE to verify it",
-                 verify->path, text_quote(entry->name, entry->name_len).text);
-        out_worst(verify->out, EXIT_BAD);
+        error_fill(&error, ST_ERR_JSON,
+                   "%.200s: it names a file outside of its folder, %s; name that FILE to verify it",
+                   verify->path, text_quote(entry->name, entry->name_len).text);
+        only_fail(verify->out, verify->json, entry->name, &error);
         return;
     }
     char *path = place_join(verify->folder, entry->name);
@@ -232,6 +262,7 @@ static void all_verify(struct verify *verify, const struct args *args)
             named_verify(verify, args->at[i]);
         else
             entry_verify(verify, i);
+    out_signal(verify->out);
 }
 
 int verify_files(const struct common *common, const char *manifest, const struct args *args)
@@ -246,16 +277,12 @@ int verify_files(const struct common *common, const char *manifest, const struct
         json_open_files(&json, &out);
     }
     verify.folder = place_folder(manifest);
-    if (manifest_open(&verify, &error) == ST_OK) {
+    if (manifest_open(&verify, &error) == ST_OK)
         all_verify(&verify, args);
-    } else {
-        if (verify.json)
-            json_open_file(&json, manifest);
-        file_fail(&out, verify.json, &error);
-        if (verify.json)
-            st_json_emit_object_end(json.emitter);
-    }
+    else
+        only_fail(&out, verify.json, manifest, &error);
     st_manifest_free(verify.manifest);
+    free(verify.endings);
     free(verify.folder);
     if (verify.json)
         json_close_files(&json);

@@ -4,6 +4,7 @@ import fcntl
 import os
 import pty
 import select
+import shutil
 import struct
 import subprocess
 import termios
@@ -24,6 +25,28 @@ def cli():
                               stderr=subprocess.PIPE, env=environment(env), timeout=120,
                               **options)
         return Result(done.returncode, done.stdout, done.stderr.decode())
+
+    return run
+
+
+@pytest.fixture
+def traced(tmp_path_factory):
+    """Runs the binary under strace with these options; gives the result and the calls, a line each."""
+
+    def run(options, *args, cwd=None):
+        if not shutil.which("strace"):
+            pytest.skip("no strace")
+        log = tmp_path_factory.mktemp("strace") / "log"
+        env = environment()
+        # The leak sanitizer traces the program itself.
+        env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
+        done = subprocess.run(["strace", "-f", "-qq", "-o", log, *options, binary(),
+                               *map(os.fspath, args)], stdin=subprocess.DEVNULL, cwd=cwd,
+                              capture_output=True, env=env, timeout=120)
+        if done.stderr.startswith(b"strace:"):
+            pytest.skip("strace may not trace here")
+        return Result(done.returncode, done.stdout, done.stderr.decode()), \
+            log.read_text(errors="replace").splitlines()
 
     return run
 

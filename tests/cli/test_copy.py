@@ -56,6 +56,17 @@ def test_canonical(cli, model, target):
     assert before != after and sorted(before) == sorted(after)
 
 
+@pytest.mark.parametrize("durability, syncs", [
+    ("none", 0), ("file", 1), ("name", 2), (None, 2)])
+def test_durability(traced, model, target, durability, syncs):
+    """The file is synced, and then the folder that has its name."""
+    options = ["--durability", durability] if durability else []
+    done, calls = traced(["-e", "trace=/^f(data)?sync"], "copy", *options, model, target)
+    assert done.code == 0
+    assert len([call for call in calls if "sync(" in call]) == syncs
+    assert tensors_of(target) == TENSORS
+
+
 def test_canonical_file_stays_the_same(cli, model, target, tmp_path):
     assert cli("copy", model, target).code == 0
     again = tmp_path / "again"

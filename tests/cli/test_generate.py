@@ -51,6 +51,18 @@ def test_no_folder(cli, tmp_path):
     assert done.err.endswith("absent/safetensors.1: No such file or directory\n")
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_tell_the_exit_codes(cli, generated, page):
+    """In the words of --help."""
+    told = (generated / page).read_text().split(".Sh EXIT STATUS\n")[1].split("\n.Sh ")[0].split()
+    told = " ".join(told).replace("\\-", "-")
+    text = " ".join(cli("--help").out.split())
+    codes = text[text.index("The exit code is 0") + len("The exit code is "):text.index(" Verbs:")]
+    assert told == codes
+    for code in ("0 when", "1 when", "2 for", "3 when", "130 when"):
+        assert code in codes
+
+
 @needs("mandoc")
 @pytest.mark.parametrize("page", PAGES)
 def test_pages_are_clean(generated, page):

@@ -5,7 +5,9 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import tempfile
 
@@ -70,10 +72,17 @@ def test_whole_files(cli, model, small):
 def test_sha256sum_takes_it(cli, model, tmp_path):
     if not has_sha256():
         pytest.skip("no libcrypto")
+    names = ["plain", "b\\c", "\\", "n\nl", "c\rr", "e\x1b[31m", "\u202e", b"\xff"]
+    paths = [os.path.join(os.fsencode(tmp_path), os.fsencode(name)) for name in names]
+    for path in paths:
+        shutil.copy(os.fsencode(model), path)
     sums = tmp_path / "SHA256SUMS"
-    sums.write_bytes(cli("hash", model).raw)
-    done = subprocess.run(["sha256sum", "-c", sums], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout) == (0, f"{model}: OK\n")
+    sums.write_bytes(cli("hash", *paths).raw)
+    done = subprocess.run(["sha256sum", "--status", "--strict", "-c", sums], capture_output=True,
+                          timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    written = subprocess.run(["sha256sum", *paths], capture_output=True, timeout=60).stdout
+    assert sums.read_bytes() == written
 
 
 @pytest.mark.skipif(not shutil.which("xxhsum"), reason="no xxhsum")
@@ -95,6 +104,15 @@ def test_algorithms(cli, model, name, digits):
     assert (len(digest), path) == (digits, str(model))
     found = cli("hash", "-a", name, "--json", model).json["files"][0]
     assert found == {"file": str(model), "algorithm": name, "digest": digest}
+
+
+def test_names_of_files_in_a_pipe(cli, model):
+    path = model.parent / "a\\b\n\r\t\x1b"
+    shutil.copy(model, path)
+    whole, data = (digest_of(content) for content in (path.read_bytes(), data_of(path)))
+    name = str(model.parent).encode() + b"/a\\\\b\\n\\r\t\x1b"
+    assert cli("hash", path).raw == f"\\{whole}  ".encode() + name + b"\n"
+    assert cli("hash", "-d", path).raw == f"\\{data}  ".encode() + name + b"\n"
 
 
 def test_data_and_tensors(cli, make, model):
@@ -203,6 +221,49 @@ def test_manifest_is_whole_or_not_there(cli, folder, manifest):
     assert done.code != 0 and manifest.read_bytes() == before
 
 
+def test_manifest_that_cannot_be_written_in_json(cli, folder):
+    for path, why in [("absent/m.json", "absent: No such file or directory"),
+                      ("deep", "deep: Is a directory")]:
+        done = cli("hash", "--json", "-m", path, "one.safetensors", cwd=folder)
+        assert (done.code, done.err) == (3, f"safetensors: {why}\n")
+        last = done.json["files"][-1]
+        assert last == {"file": path, "error": {"status": "ST_ERR_IO", "message": why,
+                                                "offset": None}}
+
+
+def test_manifest_is_on_the_disk_before_its_name(traced, folder):
+    done, calls = traced(["-e", "trace=/^(fsync|rename)"], "hash", "-a", "xxh3",
+                         "-m", "m.json", "one.safetensors", cwd=folder)
+    assert done.code == 0
+    names = [re.search(r"(fsync|rename)\w*\(", call)[1] for call in calls if "(" in call]
+    assert names == ["fsync", "rename"]
+    before = (folder / "m.json").read_bytes()
+    done, _ = traced(["-e", "trace=fsync", "-e", "inject=fsync:error=EIO"], "hash", "-a", "xxh3",
+                     "-m", "m.json", "deep/two.safetensors", cwd=folder)
+    assert (done.code, done.err) == (3, "safetensors: m.json: Input/output error\n")
+    assert (folder / "m.json").read_bytes() == before
+    assert sorted(os.listdir(folder)) == ["deep", "m.json", "one.safetensors"]
+    done, _ = traced(["-e", "trace=fsync", "-e", "inject=fsync:error=EINTR:when=1"], "hash", "-a",
+                     "xxh3", "-m", "m.json", "deep/two.safetensors", cwd=folder)
+    assert done.code == 0 and names_in(folder / "m.json") == ["deep/two.safetensors"]
+
+
+@pytest.mark.parametrize("words", [["-a", "xxh3", "-m", "m.json"], ["-c", "m.json"]])
+def test_signal_between_two_files(cli, traced, folder, manifest, words):
+    """It comes where no call is there to report it: when the first file has been read, and the first of the
+    two signals has its handler back."""
+    before = manifest.read_bytes() + b"\n"
+    command = ["hash", *words, "one.safetensors", "deep/two.safetensors"]
+    _, calls = traced(["-e", "trace=rt_sigaction"], *command, cwd=folder)
+    ends = [i for i, call in enumerate(calls, 1) if "(SIGINT" in call]
+    manifest.write_bytes(before)
+    done, _ = traced(["-e", "trace=rt_sigaction", "-e",
+                      f"inject=rt_sigaction:signal=SIGTERM:when={ends[2]}"], *command, cwd=folder)
+    assert done.code == 128 + signal.SIGTERM
+    assert "two.safetensors" not in done.out
+    assert manifest.read_bytes() == before
+
+
 def test_manifest_has_the_mode_of_any_file(cli, folder):
     old = os.umask(0o027)
     try:
@@ -293,6 +354,11 @@ def test_verify_named_files(cli, folder, manifest, tmp_path):
     done = cli("hash", "-c", "m.json", "elsewhere/three.safetensors", cwd=folder)
     assert (done.code, done.out) == (2, "")
     assert done.err == 'safetensors: m.json: it has no file called "three.safetensors"\n'
+    found = cli("hash", "--json", "-c", "m.json", "elsewhere/three.safetensors", cwd=folder)
+    assert (found.code, found.json) == (2, {"files": [
+        {"file": "elsewhere/three.safetensors",
+         "error": {"status": "ST_ERR_NOT_FOUND", "offset": None,
+                   "message": 'm.json: it has no file called "three.safetensors"'}}]})
     assert cli("hash", "-c", "m.json", "absent/two.safetensors", cwd=folder).code == 3
 
 
@@ -305,7 +371,26 @@ def test_verify_ambiguous_name(cli, folder):
     done = cli("hash", "-c", "m.json", "other/one.safetensors", cwd=folder)
     assert done.code == 2
     assert done.err == 'safetensors: m.json: it has more than one file called "one.safetensors"\n'
+    found = cli("hash", "--json", "-c", "m.json", "other/one.safetensors", cwd=folder)
+    assert found.code == 2
+    assert found.json["files"][0]["error"]["status"] == "ST_ERR_ARGUMENT"
     assert cli("hash", "-c", "m.json", "deep/one.safetensors", cwd=folder).code == 0
+
+
+def test_verify_one_of_many_by_its_name(cli, folder):
+    """Names that follow each other and repeat: only what is there once is found."""
+    (folder / "other").mkdir()
+    names = [f"{part}{i}" for i in range(20) for part in ("a/n", "b/n")[:1 + i % 2]]
+    for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(folder / "one.safetensors", folder / name)
+    assert cli("hash", "-a", "xxh3", "-m", "m.json", *names, cwd=folder).code == 0
+    for i in range(20):
+        other = f"other/n{i}"
+        shutil.copy(folder / "one.safetensors", folder / other)
+        assert cli("hash", "-c", "m.json", other, cwd=folder).code == (2 if i % 2 else 0)
+    done = cli("hash", "-c", "m.json", *names, cwd=folder)
+    assert (done.code, done.lines) == (0, [f"{name}: OK" for name in names])
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../secret", "deep/../../secret", "..",
@@ -318,6 +403,12 @@ def test_verify_stays_in_its_folder(cli, folder, manifest, name):
     done = cli("hash", "-c", "m.json", cwd=folder)
     assert (done.code, done.lines) == (1, ["deep/two.safetensors: OK"])
     assert f'it names a file outside of its folder, "{name}"' in done.err
+    found = cli("hash", "--json", "-c", "m.json", cwd=folder)
+    outside, beside = found.json["files"]
+    assert found.code == 1 and beside["good"]
+    assert outside.keys() == {"file", "error"} and outside["file"] == name
+    assert outside["error"]["status"] == "ST_ERR_JSON"
+    assert outside["error"]["message"] in found.err
 
 
 def test_verify_outside_if_named(cli, folder):
@@ -336,12 +427,15 @@ def test_verify_a_file_called_dash(cli, folder):
     assert (done.code, done.out) == (0, "./-: OK\n")
 
 
-def test_names_are_escaped(cli, folder):
-    shutil.copy(folder / "one.safetensors", folder / "a\x1b[31m\n")
-    assert cli("hash", "-m", "m.json", "a\x1b[31m\n", cwd=folder).code == 0
-    for done in (cli("hash", "a\x1b[31m\n", cwd=folder), cli("hash", "-c", "m.json", cwd=folder)):
+def test_names_are_escaped(cli, terminal, folder):
+    path = folder / "a\x1b[31m\n"
+    shutil.copy(folder / "one.safetensors", path)
+    assert cli("hash", "-m", "m.json", path, cwd=folder).code == 0
+    for done in (terminal("hash", "-a", "xxh3", path, columns=500),
+                 terminal("hash", "-a", "xxh3", "-d", path, columns=500),
+                 cli("hash", "-c", "m.json", cwd=folder)):
         assert done.code == 0
-        assert "a\\u001b[31m\\n" in done.out and "\x1b" not in done.out
+        assert "a\\u001b[31m\\n" in done.out and "\x1b[31m" not in done.out
 
 
 @pytest.mark.parametrize("content, code", [

@@ -62,6 +62,19 @@ def test_wrong_usage(cli, words, message):
     assert second.startswith("usage: safetensors ")
 
 
+@pytest.mark.parametrize("words", [
+    ["ls", "--sort", "color", "f"], ["ls", "--regex", "(", "f"], ["show", "f"], ["check"],
+    ["check", "--max", "many", "f"], ["stats", "--bins", "0", "f"], ["hash"],
+    ["hash", "-m", "m", "-"], ["copy", "f"], ["copy", "--align", "3", "f", "g"],
+    ["copy", "f", "-"], ["meta", "get"], ["meta", "export"]])
+def test_wrong_usage_has_no_document(cli, words):
+    verb, rest = (words[:2], words[2:]) if words[0] == "meta" else (words[:1], words[1:])
+    for order in ([*verb, "--json", *rest], [*words, "--json"]):
+        done = cli(*order)
+        assert (done.code, done.out) == (2, "")
+        assert "usage: safetensors " in done.err
+
+
 def test_escapes_in_wrong_usage(cli):
     done = cli("ls", "--no\x1b[31m\u202e", "f")
     assert done.code == 2

@@ -60,6 +60,14 @@ def test_extremes(cli, make, dtype, content, low, high):
             (found["min"], found["max"]) == (int(low), int(high))
 
 
+def test_deviation_beyond_doubles(cli, make):
+    """Its square is as large as no double is; the values themselves are finite."""
+    path = make({"t": ("F64", [2], struct.pack("<2d", -1.7e308, 1.7e308))})
+    assert cli("stats", path).lines == ["F64\t[2]\t-1.7e308\t1.7e308\t0\tinf\t0\t0\t0\tt"]
+    found = cli("stats", "--json", path).json["files"][0]["tensors"][0]["stats"]
+    assert (found["finite"], found["mean"], found["std"]) == (2, 0, "inf")
+
+
 def test_quantiles_are_columns(cli, small):
     rows = [line.split("\t") for line in cli("stats", "-q", "0,0.5,1", small).lines]
     assert [row[9:] for row in rows] == [["0", "2.5", "5", "b.weight"], ["-7", "0", "300", "a"]]
@@ -211,12 +219,15 @@ def test_unknown_dtype(cli, make):
 
 
 @pytest.mark.parametrize("words, message", [
-    (["-q", "x"], '--quantiles takes up to 1024 numbers from 0 to 1 with commas between, not "x"'),
+    (["-q", ".5"], "--quantiles takes up to 1024 numbers from 0 to 1, written as 0.5, with commas "
+     'between, not ".5"'),
+    (["-q", "x"], "--quantiles takes"),
     (["-q", ""], "--quantiles takes"), (["-q", "0.5,"], "--quantiles takes"),
     (["-q", "1.5"], "--quantiles takes"), (["-q", "-0.5"], "--quantiles takes"),
     (["-q", ",".join(["0"] * 1025)], "--quantiles takes"),
-    (["--bins", "65537"], "--bins takes at most 65536"),
-    (["--range", "1"], '--range takes two numbers, the lower one first, as -1:1, not "1"'),
+    (["--bins", "65537"], "--bins takes a number from 1 to 65536"),
+    (["--bins", "0"], "--bins takes a number from 1 to 65536"),
+    (["--range", "1"], '--range takes two numbers, the lower one first, as -0.5:0.5, not "1"'),
     (["--range", "1:1"], "--range takes"), (["--range", "2:1"], "--range takes"),
     (["--range", "a:b"], "--range takes"), (["--range", ":1"], "--range takes")])
 def test_wrong_usage(cli, small, words, message):
