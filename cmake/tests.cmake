@@ -49,7 +49,7 @@ target_compile_definitions(test_support PUBLIC ST_OPENSSL=$<BOOL:${ST_OPENSSL}>)
 foreach(component IN LISTS ST_COMPONENTS)
   target_link_libraries(test_support PUBLIC ${component}_static)
 endforeach()
-target_link_libraries(test_support PUBLIC ${CMOCKA_LIBRARY} m PRIVATE st_warnings st_system)
+target_link_libraries(test_support PUBLIC ${CMOCKA_LIBRARY} st_liburing m PRIVATE st_warnings st_system)
 # Tests know their sizes to be small; the library is held to -Wconversion on 32 bits too.
 if(CMAKE_SIZEOF_VOID_P EQUAL 4)
   target_compile_options(test_support PUBLIC -Wno-conversion)

@@ -96,8 +96,7 @@ int st__os_info_at(int directory, const char *name, bool follow, st__os_info *ou
     return 0;
 }
 
-/* Describes what follows `moved` bytes into the segments, for one call. */
-static int segments_rest(const st_segment *segments, size_t count, size_t moved, st__os_batch *out)
+int st__os_segments_rest(const st_segment *segments, size_t count, size_t moved, st__os_batch *out)
 {
     size_t i = 0;
     st__os_batch_init(out, moved);
@@ -110,7 +109,7 @@ int st__os_read(int fd, uint64_t offset, const st_segment *segments, size_t coun
 {
     st__os_batch rest;
     *done = 0;
-    for (int n; (n = segments_rest(segments, count, *done, &rest)) > 0;) {
+    for (int n; (n = st__os_segments_rest(segments, count, *done, &rest)) > 0;) {
         if (offset + *done > (uint64_t)INT64_MAX || offset + *done < offset)
             return EOVERFLOW;
         ssize_t got = OS_CALL(preadv)(fd, rest.parts, n, (off_t)(offset + *done));

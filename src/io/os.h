@@ -17,6 +17,10 @@ enum {
     ST__OS_OTHER
 };
 
+/* Room for a path, and for one name, each with its end. */
+#define ST__OS_PATH 4096
+#define ST__OS_NAME 256
+
 typedef struct st__os_info {
     uint64_t size;
     uint64_t device;
@@ -44,6 +48,41 @@ void st__os_unmap(void *data, size_t size);
 /* Starts reading a range into the page cache, if the system likes. */
 void st__os_prefetch(int fd, uint64_t offset, uint64_t size);
 
+/* -------------------------------------------------------- storage, page cache and memory */
+
+/* Where the file lies: ST_LATENCY_MEMORY (tmpfs and the like), _LOCAL, _NETWORK (NFS, SMB, FUSE, ...), or
+ * _UNKNOWN. */
+uint32_t st__os_storage(int fd);
+/* Bytes of the range that are in the page cache. An errno where that cannot be told. */
+int st__os_resident(int fd, uint64_t offset, uint64_t size, uint64_t *out);
+/* Drops what is clean of a range from the page cache, if the system likes; size 0: all from `offset` on. */
+void st__os_drop(int fd, uint64_t offset, uint64_t size);
+/* Opens the file behind a descriptor once more, close-on-exec, to read or write past the page cache. `*align`
+ * receives what offsets, sizes and addresses must be multiples of, a power of 2, at most 65536. An errno where
+ * that cannot be had. */
+int st__os_open_direct(int fd, bool writing, int *out, uint32_t *align);
+/* As st__os_read, but what was not in the page cache before is not in it afterwards. EOPNOTSUPP or EINVAL where
+ * the system or the file system has no such thing. */
+int st__os_read_uncached(int fd, uint64_t offset, const st_segment *segments, size_t count,
+                         size_t *done);
+
+/* Fresh zeroed memory, at a multiple of 2 MiB and in huge pages from there on, of any size > 0; nothing of it
+ * takes memory before it is written. An errno. */
+int st__os_memory_take(size_t size, void **out);
+void st__os_memory_give(void *memory, size_t size);
+/* Makes the pages of a range present, of a mapping (`write` false) or of memory that is to be written, in the
+ * calling thread. Hints: failures are not told. */
+void st__os_populate(void *at, size_t size, bool write);
+/* Bytes that this process may still take before the machine or its control group runs out; UINT64_MAX where that
+ * cannot be told. */
+uint64_t st__os_memory_available(void);
+/* Nanoseconds since 1970, of the clock that file systems stamp files by. */
+int64_t st__os_clock_ns(void);
+/* Descriptors this process may have open. */
+uint64_t st__os_descriptor_limit(void);
+/* The working directory's path, terminated. An errno. */
+int st__os_working_directory(char out[ST__OS_PATH]);
+
 /* ------------------------------------------------------------------------------ writing */
 
 /* Names below are relative to the directory of a descriptor, so that neither a change of the working
@@ -51,10 +90,6 @@ void st__os_prefetch(int fd, uint64_t offset, uint64_t size);
 
 /* The working directory, where a directory's descriptor is asked for. */
 #define ST__OS_HERE (-1)
-/* Room for a path, and for one name, each with its end. */
-#define ST__OS_PATH 4096
-#define ST__OS_NAME 256
-
 /* Opens a directory, close-on-exec; one that may be searched but not listed will do. */
 int st__os_open_directory(int at, const char *path, int *out);
 /* What a name stands for; of a symbolic link the link itself, unless it is to be followed. */
@@ -124,11 +159,12 @@ size_t st__os_page_size(void);
 
 #if defined(ST_FAULTS)
 /* The calls that a test may make fail; each stands for the system call of its name. Tests define
- * st__os_calls and compile os.c and os_write.c into themselves; the library knows nothing of it. */
+ * st__os_calls and compile os*.c into themselves; the library knows nothing of it. */
 # include <sys/socket.h>
 # include <sys/stat.h>
 # include <sys/types.h>
 # include <sys/uio.h>
+struct statfs;
 typedef struct st__os_call_table {
     int (*open)(const char *path, int flags);
     int (*openat)(int directory, const char *path, int flags, mode_t mode);
@@ -154,6 +190,15 @@ typedef struct st__os_call_table {
     int (*unlinkat)(int directory, const char *path, int flags);
     int (*fchown)(int fd, uid_t user, gid_t group);
     int (*fchmod)(int fd, mode_t mode);
+    int (*madvise)(void *at, size_t size, int advice);
+    int (*mincore)(void *at, size_t size, unsigned char *out);
+    ssize_t (*preadv2)(int fd, const struct iovec *segments, int count, off_t offset, int flags);
+    int (*fstatfs)(int fd, struct statfs *out);
+    /* cachestat and statx, which older C libraries lack */
+    long (*syscall)(long number, ...);
+    /* What it finds may in turn be made to fail, call by call. */
+    void *(*dlopen)(const char *library, int flags);
+    void *(*dlsym)(void *library, const char *name);
 } st__os_call_table;
 extern st__os_call_table st__os_calls;
 #endif

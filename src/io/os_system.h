@@ -58,6 +58,9 @@ static inline bool st__os_batch_add(st__os_batch *batch, const void *data, size_
     return batch->count < ST__OS_PIECES && batch->room > 0;
 }
 
+/* Describes what follows `moved` bytes into the segments, for one call; the count of parts. */
+int st__os_segments_rest(const st_segment *segments, size_t count, size_t moved, st__os_batch *out);
+
 /* openat, close-on-exec and through interruptions; `flags` and `mode` are the system's own. */
 int st__os_open_at(int directory, const char *path, int flags, uint32_t mode, int *out);
 

@@ -194,7 +194,7 @@ int st__os_remove(int directory, const char *name)
 
 /* ------------------------------------------------------------------------------- writing */
 
-/* As segments_rest. */
+/* As st__os_segments_rest. */
 static int pieces_rest(const st_bytes *pieces, size_t count, size_t moved, st__os_batch *out)
 {
     size_t i = 0;

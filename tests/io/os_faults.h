@@ -8,8 +8,14 @@
 #include "io/os.c"
 #include "io/os_write.c"
 #include "io/os_attributes.c"
+#include "io/os_direct.c"
+#include "io/os_memory.c"
+#include "io/os_ring.c"
+#include "io/os_storage.c"
 
+#include <dlfcn.h>
 #include <signal.h>
+#include <stdarg.h>
 
 typedef enum os_fault {
     OS_NONE,
@@ -231,6 +237,133 @@ static int fault_fchmod(int fd, mode_t mode)
     return os_fails_whole(__func__) ? -1 : fchmod(fd, mode);
 }
 
+static int fault_madvise(void *at, size_t size, int advice)
+{
+    return os_fails_whole(__func__) ? -1 : madvise(at, size, advice);
+}
+
+static int fault_mincore(void *at, size_t size, unsigned char *out)
+{
+    return os_fails_whole(__func__) ? -1 : mincore(at, size, out);
+}
+
+static ssize_t fault_preadv2(int fd, const struct iovec *segments, int count, off_t offset,
+                             int flags)
+{
+    if (os_fails())
+        return -1;
+    if (os_state.hit && os_state.fault == OS_END)
+        return 0;
+    struct iovec one = {segments[0].iov_base, 1};
+    return os_is_short() ? preadv2(fd, &one, 1, offset, flags)
+                         : preadv2(fd, segments, count, offset, flags);
+}
+
+static int fault_fstatfs(int fd, struct statfs *out)
+{
+    return os_fails_whole(__func__) ? -1 : fstatfs(fd, out);
+}
+
+/* All arguments are of the size of a long. */
+static long fault_syscall(long number, ...)
+{
+    long given[5] = {0};
+    int count = number == SYS_statx ? 5 : 4;
+    va_list arguments;
+    va_start(arguments, number);
+    for (int i = 0; i < count; i++)
+        given[i] = va_arg(arguments, long);
+    va_end(arguments);
+    if (os_fails_whole(__func__))
+        return -1;
+    return syscall(number, given[0], given[1], given[2], given[3], given[4]);
+}
+
+static void *fault_dlopen(const char *library, int flags)
+{
+    return os_fails_whole(__func__) ? NULL : dlopen(library, flags);
+}
+
+#if defined(ST_LIBURING)
+
+/* liburing's own, as fault_dlsym found them; and the calls that go there. */
+static ring_library os_uring;
+
+static int fault_uring_init(unsigned entries, struct io_uring *ring, struct io_uring_params *params)
+{
+    return os_fails_whole(__func__) ? -errno : os_uring.init(entries, ring, params);
+}
+
+static int fault_uring_submit(struct io_uring *ring)
+{
+    return os_fails() ? -errno : os_uring.submit(ring);
+}
+
+static int fault_uring_submit_and_wait(struct io_uring *ring, unsigned count)
+{
+    return os_fails() ? -errno : os_uring.submit_and_wait(ring, count);
+}
+
+static int fault_uring_wait(struct io_uring *ring, struct io_uring_cqe **out, unsigned count,
+                            struct __kernel_timespec *limit, sigset_t *signals)
+{
+    return os_fails() ? -errno : os_uring.wait(ring, out, count, limit, signals);
+}
+
+/* Each completion counts as a call, of which the fault is the result. */
+static unsigned fault_uring_peek(struct io_uring *ring, struct io_uring_cqe **out, unsigned count)
+{
+    unsigned got = os_uring.peek(ring, out, count);
+    for (unsigned i = 0; i < got; i++) {
+        if (os_fails())
+            out[i]->res = -errno;
+        else if (os_state.hit && os_state.fault == OS_END)
+            out[i]->res = 0;
+        else if (os_is_short() && out[i]->res > 1)
+            out[i]->res = 1;
+    }
+    return got;
+}
+
+/* Puts our own in the place of a function of liburing; NULL where it is to be taken as it is. */
+static void *uring_replaced(const char *name, void *found)
+{
+    static const struct {
+        const char *name;
+        void *real; /* where in os_uring */
+        uintptr_t ours;
+    } calls[] = {
+        {"io_uring_queue_init_params", &os_uring.init, (uintptr_t)fault_uring_init},
+        {"io_uring_submit", &os_uring.submit, (uintptr_t)fault_uring_submit},
+        {"io_uring_submit_and_wait", &os_uring.submit_and_wait,
+         (uintptr_t)fault_uring_submit_and_wait},
+        {"io_uring_wait_cqes", &os_uring.wait, (uintptr_t)fault_uring_wait},
+        {"io_uring_peek_batch_cqe", &os_uring.peek, (uintptr_t)fault_uring_peek},
+    };
+    for (size_t i = 0; found && i < sizeof calls / sizeof *calls; i++) {
+        if (strcmp(name, calls[i].name) == 0) {
+            memcpy(calls[i].real, &found, sizeof found);
+            return (void *)calls[i].ours;
+        }
+    }
+    return found;
+}
+
+#else
+
+static void *uring_replaced(const char *name, void *found)
+{
+    (void)name;
+    return found;
+}
+
+#endif
+
+static void *fault_dlsym(void *library, const char *name)
+{
+    return os_fails_whole(__func__) ? NULL : uring_replaced(name, dlsym(library, name));
+}
+
 static const st__os_call_table os_calls_planted = {
     .open = fault_open,
     .openat = fault_openat,
@@ -255,6 +388,13 @@ static const st__os_call_table os_calls_planted = {
     .unlinkat = fault_unlinkat,
     .fchown = fault_fchown,
     .fchmod = fault_fchmod,
+    .madvise = fault_madvise,
+    .mincore = fault_mincore,
+    .preadv2 = fault_preadv2,
+    .fstatfs = fault_fstatfs,
+    .syscall = fault_syscall,
+    .dlopen = fault_dlopen,
+    .dlsym = fault_dlsym,
 };
 
 st__os_call_table st__os_calls;

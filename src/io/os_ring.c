@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* io_uring by liburing, which is looked for when a ring is opened: the library runs without it, and where
+ * the kernel has none or a sandbox refuses it. */
+#include "io/os_system.h"
+#include "io/ring.h"
+#include "base/alloc.h"
+
+#include <errno.h>
+#include <string.h>
+#if defined(ST_LIBURING)
+# include <dlfcn.h>
+# include <liburing.h>
+#endif
+
+#if defined(ST_LIBURING)
+
+/* What of liburing is called. Of its header only structures and inline functions that call nothing and rely
+ * on nothing younger than its version 2.0 are used, since the library found may be older than the header. */
+typedef struct ring_library {
+    void *handle;
+    int (*init)(unsigned entries, struct io_uring *ring, struct io_uring_params *params);
+    void (*leave)(struct io_uring *ring);
+    int (*submit)(struct io_uring *ring);
+    int (*submit_and_wait)(struct io_uring *ring, unsigned count);
+    int (*wait)(struct io_uring *ring, struct io_uring_cqe **out, unsigned count,
+                struct __kernel_timespec *limit, sigset_t *signals);
+    unsigned (*peek)(struct io_uring *ring, struct io_uring_cqe **out, unsigned count);
+} ring_library;
+
+struct st__ring {
+    struct io_uring uring;
+    ring_library library;
+    st_context *context;
+    unsigned entries; /* a power of 2 */
+    unsigned added;   /* and not yet started */
+    unsigned flying;  /* started and not yet taken */
+};
+
+/* Functions and data are of one size wherever there is a dlsym. */
+static bool symbol_find(void *handle, const char *name, void *out)
+{
+    void *symbol = OS_CALL(dlsym)(handle, name);
+    memcpy(out, &symbol, sizeof symbol);
+    return symbol != NULL;
+}
+
+static int library_open(ring_library *library)
+{
+    void *handle = OS_CALL(dlopen)("liburing.so.2", RTLD_NOW | RTLD_LOCAL);
+    if (!handle)
+        return ENOSYS;
+    library->handle = handle;
+    if (symbol_find(handle, "io_uring_queue_init_params", &library->init) &&
+        symbol_find(handle, "io_uring_queue_exit", &library->leave) &&
+        symbol_find(handle, "io_uring_submit", &library->submit) &&
+        symbol_find(handle, "io_uring_submit_and_wait", &library->submit_and_wait) &&
+        symbol_find(handle, "io_uring_wait_cqes", &library->wait) &&
+        symbol_find(handle, "io_uring_peek_batch_cqe", &library->peek))
+        return 0;
+    (void)dlclose(handle);
+    return ENOSYS;
+}
+
+/* Completions without interrupts for the thread that waits, from Linux 6.1 on. */
+# if defined(IORING_SETUP_COOP_TASKRUN) && defined(IORING_SETUP_SINGLE_ISSUER) && \
+     defined(IORING_SETUP_DEFER_TASKRUN)
+#  define RING_FLAGS \
+   (IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN)
+# else
+#  define RING_FLAGS 0u
+# endif
+
+static int ring_init(st__ring *ring, uint32_t depth, unsigned flags)
+{
+    struct io_uring_params params;
+    memset(&params, 0, sizeof params);
+    memset(&ring->uring, 0, sizeof ring->uring);
+    params.flags = flags;
+    int failed = -ring->library.init(depth, &ring->uring, &params);
+    if (failed)
+        return failed;
+    /* This feature came with the reads and writes that need no iovec, in Linux 5.6. */
+    if (!(params.features & IORING_FEAT_RW_CUR_POS)) {
+        ring->library.leave(&ring->uring);
+        return ENOSYS;
+    }
+    ring->entries = params.sq_entries;
+    return 0;
+}
+
+int st__ring_open(uint32_t depth, st_context *context, st__ring **out)
+{
+    st__ring *ring = st__alloc_zeroed(context, 1, sizeof *ring);
+    if (!ring)
+        return ENOMEM;
+    ring->context = context;
+    int failed = library_open(&ring->library);
+    if (failed) {
+        st__free(context, ring, sizeof *ring);
+        return failed;
+    }
+    depth = depth > 0 ? depth : 1;
+    failed = ring_init(ring, depth, RING_FLAGS);
+    if (failed == EINVAL)
+        failed = ring_init(ring, depth, 0);
+    if (failed) {
+        (void)dlclose(ring->library.handle);
+        st__free(context, ring, sizeof *ring);
+        return failed;
+    }
+    *out = ring;
+    return 0;
+}
+
+void st__ring_add(st__ring *ring, const st__ring_request *request)
+{
+    struct io_uring_sq *queue = &ring->uring.sq;
+    struct io_uring_sqe *entry = &queue->sqes[queue->sqe_tail & (ring->entries - 1)];
+    uint64_t offset = request->offset;
+    /* What no file reaches is refused in any case; -1 would stand for the descriptor's position. */
+    if (offset > (uint64_t)INT64_MAX)
+        offset = (uint64_t)INT64_MAX;
+    memset(entry, 0, sizeof *entry);
+    io_uring_prep_rw(request->write ? IORING_OP_WRITE : IORING_OP_READ, entry, request->fd,
+                     request->data, (unsigned)request->size, offset);
+    entry->user_data = request->tag;
+    queue->sqe_tail++;
+    ring->added++;
+}
+
+/* Books what a call says to have started; an errno. */
+static int ring_started(st__ring *ring, int result)
+{
+    if (result <= 0)
+        return result < 0 ? -result : EAGAIN;
+    unsigned started = (unsigned)result < ring->added ? (unsigned)result : ring->added;
+    ring->added -= started;
+    ring->flying += started;
+    return 0;
+}
+
+int st__ring_submit(st__ring *ring)
+{
+    while (ring->added > 0) {
+        int failed = ring_started(ring, ring->library.submit(&ring->uring));
+        if (failed && failed != EINTR)
+            return failed;
+    }
+    return 0;
+}
+
+static size_t done_take(st__ring *ring, st__ring_done *out, size_t room)
+{
+    struct io_uring_cqe *entries[16];
+    size_t taken = 0;
+    while (taken < room) {
+        size_t most = sizeof entries / sizeof *entries;
+        unsigned wanted = (unsigned)(room - taken < most ? room - taken : most);
+        unsigned got = ring->library.peek(&ring->uring, entries, wanted);
+        for (unsigned i = 0; i < got; i++) {
+            int result = entries[i]->res;
+            out[taken].tag = entries[i]->user_data;
+            out[taken].failed = result < 0 ? -result : 0;
+            out[taken++].done = result < 0 ? 0 : (size_t)result;
+        }
+        io_uring_cq_advance(&ring->uring, got);
+        ring->flying -= got;
+        if (got < wanted)
+            break;
+    }
+    return taken;
+}
+
+/* Until one that was started is done; starts nothing. */
+static int ring_pause(st__ring *ring)
+{
+    struct io_uring_cqe *first;
+    int failed;
+    do
+        failed = -ring->library.wait(&ring->uring, &first, 1, NULL, NULL);
+    while (failed == EINTR);
+    return failed;
+}
+
+int st__ring_wait(st__ring *ring, st__ring_done *out, size_t room, size_t *count)
+{
+    *count = 0;
+    while (room > 0 && ring->added + ring->flying > 0) {
+        int failed = 0;
+        if (ring->added > 0)
+            failed = ring_started(ring, ring->library.submit_and_wait(&ring->uring, 1));
+        *count = done_take(ring, out, room);
+        if (*count > 0)
+            return 0;
+        /* Short of something that what is in flight may hold. */
+        if ((!failed || failed == EAGAIN || failed == EBUSY) && ring->flying > 0)
+            failed = ring_pause(ring);
+        if (failed && failed != EINTR)
+            return failed;
+    }
+    return 0;
+}
+
+void st__ring_close(st__ring *ring)
+{
+    st__ring_done done[16];
+    if (!ring)
+        return;
+    while (ring->flying > 0 && (done_take(ring, done, 16) > 0 || ring_pause(ring) == 0))
+        ;
+    ring->library.leave(&ring->uring);
+    (void)dlclose(ring->library.handle);
+    st__free(ring->context, ring, sizeof *ring);
+}
+
+#else
+
+int st__ring_open(uint32_t depth, st_context *context, st__ring **out)
+{
+    (void)depth;
+    (void)context;
+    (void)out;
+    return ENOSYS;
+}
+
+void st__ring_close(st__ring *ring)
+{
+    (void)ring;
+}
+
+void st__ring_add(st__ring *ring, const st__ring_request *request)
+{
+    (void)ring;
+    (void)request;
+}
+
+int st__ring_submit(st__ring *ring)
+{
+    (void)ring;
+    return ENOSYS;
+}
+
+int st__ring_wait(st__ring *ring, st__ring_done *out, size_t room, size_t *count)
+{
+    (void)ring;
+    (void)out;
+    (void)room;
+    *count = 0;
+    return ENOSYS;
+}
+
+#endif
