@@ -192,15 +192,24 @@ typedef struct st_allocator {
 /** Zero-initialise; `allocator` NULL: malloc, realloc and free. */
 typedef struct st_context_options {
     const st_allocator *allocator; /**< copied */
-    uint32_t max_threads; /**< at most this many for one read; 0: as many as CPUs, up to 8 */
-    uint32_t reserved0;
+    /** Threads of the library's own that are at work at once, the caller's of one call counted: all calls
+     *  and loads of the context share them, and none waits for one. 0: as many as CPUs, up to 8. */
+    uint32_t max_threads;
+    /** Files opened by their path that are open at once, or as many more as are in use at the moment. The one
+     *  used longest ago is closed, and opened again by its path when it is used: ST_ERR_CHANGED if it is
+     *  another file by then, or was changed. 0: half of what the process may have. */
+    uint32_t max_descriptors;
     uint64_t max_memory; /**< bytes for staging one read's blocks; 0: 64 MiB */
-    uint64_t reserved[8];
+    /** Bytes of parsed headers kept for the next time the same file is opened, unless it was changed less than
+     *  two seconds before. Those used longest ago make room. 0: 64 MiB. */
+    uint64_t max_header_memory;
+    uint64_t reserved[7];
 } st_context_options;
 
 /**
- * What handles share: the allocator and the budgets. Optional: where a context is asked for, NULL
- * shares nothing and uses the defaults. Thread-safe; what was made with a context keeps it alive.
+ * What handles share: the allocator, the budgets, the headers of files opened before, and what was learned
+ * of file systems. Optional: where a context is asked for, NULL shares nothing and uses the defaults.
+ * Thread-safe; what was made with a context keeps it alive.
  */
 typedef struct st_context st_context;
 
@@ -642,7 +651,10 @@ ST_API ST_WARN_UNUSED st_status st_source_read(st_source *source, uint64_t offse
 typedef struct st_file st_file;
 
 /**
- * Opens a file and validates its header; reads less than 16 KiB beyond the header and no tensor.
+ * Opens a file and validates its header; reads less than 16 KiB beyond the header and no tensor. With a context, a
+ * file that was opened with it before and is unchanged, by size, times and identity, is not read again; on a
+ * local disk or in memory it is not even opened before something of it is read, which is ST_ERR_CHANGED if
+ * another file is there by then.
  * @param options  NULL: the defaults.
  * @return ST_OK; ST_ERR_IO, ST_ERR_NOT_REGULAR, ST_ERR_SHORT_READ, ST_ERR_NOMEM; any status from 20 to
  *         49 for a file that is no valid safetensors file.

@@ -2,51 +2,91 @@
 #include "base/team.h"
 #include "base/alloc.h"
 #include "base/checked.h"
+#include "base/context.h"
 #include "base/error.h"
 #include "base/thread.h"
 
 #include <stdatomic.h>
 
-typedef struct team_member {
+typedef struct st__crew_member {
     st__thread thread;
     bool started;
     uint32_t number;
     void (*run)(void *ctx, uint32_t worker);
     void *ctx;
-} team_member;
+} st__crew_member;
 
 static void *member_main(void *arg)
 {
-    team_member *member = arg;
+    st__crew_member *member = arg;
     member->run(member->ctx, member->number);
     return NULL;
+}
+
+/* Starts a thread for each of `members`, whose numbers begin at `first`. Gives how many came to be. */
+static uint32_t members_start(st__crew_member *members, uint32_t count, uint32_t first,
+                              void (*run)(void *ctx, uint32_t worker), void *ctx)
+{
+    uint32_t started = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        members[i].number = first + started;
+        members[i].run = run;
+        members[i].ctx = ctx;
+        members[i].started = st__thread_start(&members[i].thread, member_main, &members[i]);
+        started += members[i].started;
+    }
+    return started;
+}
+
+static void members_join(st__crew_member *members, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (members[i].started)
+            st__thread_join(&members[i].thread);
+}
+
+/* Takes threads out of the context's share, and memory for them. ST_ERR_NOMEM: neither. */
+static st_status crew_gather(st__crew *crew, st_context *context, uint32_t threads, st_error *error)
+{
+    size_t size;
+    *crew = (st__crew){.context = context};
+    crew->granted = st__context_take_threads(context, threads);
+    if (crew->granted == 0)
+        return ST_OK;
+    if (st__mul_size(crew->granted, sizeof *crew->members, &size))
+        crew->members = st__alloc(context, size);
+    if (crew->members)
+        return ST_OK;
+    uint64_t wanted = (uint64_t)crew->granted * sizeof *crew->members;
+    st__context_give_threads(context, crew->granted);
+    crew->granted = 0;
+    return st__fail_nomem(error, wanted);
+}
+
+st_status st__crew_start(st__crew *crew, st_context *context, uint32_t threads,
+                         void (*run)(void *ctx, uint32_t worker), void *ctx, st_error *error)
+{
+    ST_TRY(crew_gather(crew, context, threads, error));
+    crew->count = members_start(crew->members, crew->granted, 0, run, ctx);
+    return ST_OK;
+}
+
+void st__crew_join(st__crew *crew)
+{
+    members_join(crew->members, crew->granted);
+    st__free(crew->context, crew->members, crew->granted * sizeof *crew->members);
+    st__context_give_threads(crew->context, crew->granted);
+    *crew = (st__crew){.context = NULL};
 }
 
 st_status st__team_run(st_context *context, uint32_t threads,
                        void (*run)(void *ctx, uint32_t worker), void *ctx, st_error *error)
 {
-    uint32_t others = threads > 1 ? threads - 1 : 0;
-    if (others == 0) {
-        run(ctx, 0);
-        return ST_OK;
-    }
-    size_t size;
-    team_member *members = NULL;
-    if (st__mul_size(others, sizeof *members, &size))
-        members = st__alloc(context, size);
-    if (!members)
-        return st__fail_nomem(error, (uint64_t)others * sizeof *members);
-    for (uint32_t i = 0; i < others; i++) {
-        members[i].number = i + 1;
-        members[i].run = run;
-        members[i].ctx = ctx;
-        members[i].started = st__thread_start(&members[i].thread, member_main, &members[i]);
-    }
+    st__crew others;
+    ST_TRY(crew_gather(&others, context, threads > 1 ? threads - 1 : 0, error));
+    others.count = members_start(others.members, others.granted, 1, run, ctx);
     run(ctx, 0);
-    for (uint32_t i = 0; i < others; i++)
-        if (members[i].started)
-            st__thread_join(&members[i].thread);
-    st__free(context, members, size);
+    st__crew_join(&others);
     return ST_OK;
 }
 

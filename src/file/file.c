@@ -4,6 +4,7 @@
 #include "base/context.h"
 #include "base/alloc.h"
 #include "base/error.h"
+#include "file/header_cache.h"
 #include "format/header.h"
 #include "io/os.h"
 
@@ -55,7 +56,7 @@ static st_status input_read(void *ctx, uint64_t offset, void *dst, size_t size, 
     return st_source_read(ctx, offset, dst, size, error);
 }
 
-static st_status header_open(st_file *file, const st_open_options *options, st_error *error)
+static st_status header_read(st_file *file, const st_open_options *options, st_error *error)
 {
     st__header_input input = {.read = input_read,
                               .ctx = file->source,
@@ -67,12 +68,29 @@ static st_status header_open(st_file *file, const st_open_options *options, st_e
     return st__header_read(&input, options, &file->header, error);
 }
 
-/* Takes the caller's reference to the source over on success. */
-static st_status file_over(st_source *source, const st_open_options *options, st_file **out,
-                           st_error *error)
+/* Takes the header of a file that was opened before, or reads it and keeps it for the next time; `path` may be
+ * NULL. `now` is the clock before the identity was asked for. */
+static st_status header_get(st_file *file, const char *path, const st_open_options *options,
+                            int64_t now, st_error *error)
 {
-    st_source_info info;
-    ST_TRY(st_source_query(source, &info, error));
+    const st_source_info *id = &file->identity;
+    st__os_info state = {id->size,     id->device,   id->inode,
+                         id->mtime_ns, id->ctime_ns, ST__OS_REGULAR};
+    st__header_key key;
+    st__header_key_fill(&key, &state, options);
+    st__header_found found = st__header_cache_find(file->context, &key);
+    file->header = found.header;
+    if (found.header)
+        return ST_OK;
+    ST_TRY(header_read(file, options, error));
+    found = (st__header_found){file->header, id->latency};
+    return st__header_cache_put(file->context, &key, path, &found, now, error);
+}
+
+/* Makes a file without a header. Takes the caller's reference to the source over on success. */
+static st_status file_new(st_source *source, const st_source_info *info,
+                          const st_open_options *options, st_file **out, st_error *error)
+{
     st_context *context = options ? options->context : NULL;
     st_file *file = st__alloc_zeroed(context, 1, sizeof *file);
     if (!file)
@@ -81,9 +99,28 @@ static st_status file_over(st_source *source, const st_open_options *options, st
     file->io = options ? options->io : ST_IO_AUTO;
     file->source = source;
     atomic_init(&file->mapping, NULL);
-    st_status status = identity_keep(file, &info, error);
-    if (status == ST_OK)
-        status = header_open(file, options, error);
+    st_status status = identity_keep(file, info, error);
+    if (status == ST_OK) {
+        *out = file;
+        return ST_OK;
+    }
+    file->source = NULL;
+    st_file_close(file);
+    return status;
+}
+
+/* Takes the caller's reference to the source over on success. `path`: as above. */
+static st_status file_over(st_source *source, const char *path, const st_open_options *options,
+                           st_file **out, st_error *error)
+{
+    st_source_info info;
+    st_file *file;
+    bool keeps = source->is_file && options && options->context;
+    int64_t now = keeps ? st__os_clock_ns() : 0;
+    ST_TRY(st_source_query(source, &info, error));
+    ST_TRY(file_new(source, &info, options, &file, error));
+    st_status status =
+        keeps ? header_get(file, path, options, now, error) : header_read(file, options, error);
     if (status != ST_OK) {
         file->source = NULL;
         st_file_close(file);
@@ -93,12 +130,51 @@ static st_status file_over(st_source *source, const st_open_options *options, st
     return ST_OK;
 }
 
-static st_status file_over_or_drop(st_source *source, const st_open_options *options, st_file **out,
-                                   st_error *error)
+static st_status file_over_or_drop(st_source *source, const char *path,
+                                   const st_open_options *options, st_file **out, st_error *error)
 {
-    st_status status = file_over(source, options, out, error);
+    st_status status = file_over(source, path, options, out, error);
     if (status != ST_OK)
         st_source_release(source);
+    return status;
+}
+
+/* Makes a file of a header that is known; its descriptor is opened when it is read. */
+static st_status file_known(const char *path, const st_open_options *options,
+                            const st__os_info *state, const st__header_found *found, st_file **out,
+                            st_error *error)
+{
+    st_source *source;
+    st_source_info info = {0};
+    ST_TRY(st__source_open_later(path, options, state, found->latency, &source, error));
+    st__source_info_fill(source, state, &info);
+    st_status status = file_new(source, &info, options, out, error);
+    if (status == ST_OK)
+        (*out)->header = st_header_retain(found->header);
+    else
+        st_source_release(source);
+    return status;
+}
+
+/* Opens a file whose header is known without opening anything. ST_ERR_UNSUPPORTED where that cannot be. What a
+ * network's file system says of a path may be older than what it says of a file that is opened now. */
+static st_status file_recall(const char *path, const st_open_options *options, st_file **out,
+                             st_error *error)
+{
+    st__os_info state;
+    st__header_key key;
+    if (!options || !st__header_cache_may_have(options->context, path) ||
+        st__os_info_at(ST__OS_HERE, path, true, &state) != 0 || state.kind != ST__OS_REGULAR)
+        return ST_ERR_UNSUPPORTED;
+    st__header_key_fill(&key, &state, options);
+    st__header_found found = st__header_cache_find(options->context, &key);
+    st_status status = ST_ERR_UNSUPPORTED;
+    st_error said = {.status = ST_OK};
+    if (found.header && found.latency != ST_LATENCY_NETWORK)
+        status = file_known(path, options, &state, &found, out, &said);
+    st_header_release(found.header);
+    if (status != ST_OK && status != ST_ERR_UNSUPPORTED && error)
+        *error = said;
     return status;
 }
 
@@ -106,15 +182,19 @@ st_status st_file_open(const char *path, const st_open_options *options, st_file
                        st_error *error)
 {
     st_source *source;
+    ST_TRY(st__options_check(options, error));
+    st_status status = file_recall(path, options, out, error);
+    if (status != ST_ERR_UNSUPPORTED)
+        return status;
     ST_TRY(st_source_open(path, options, &source, error));
-    return file_over_or_drop(source, options, out, error);
+    return file_over_or_drop(source, path, options, out, error);
 }
 
 st_status st_file_open_fd(int fd, const st_open_options *options, st_file **out, st_error *error)
 {
     st_source *source;
     ST_TRY(st_source_open_fd(fd, options, &source, error));
-    return file_over_or_drop(source, options, out, error);
+    return file_over_or_drop(source, NULL, options, out, error);
 }
 
 st_status st_file_open_memory(const st_memory *memory, const st_open_options *options,
@@ -122,7 +202,7 @@ st_status st_file_open_memory(const st_memory *memory, const st_open_options *op
 {
     st_source *source;
     ST_TRY(st__source_borrow(memory, options, &source, error));
-    ST_TRY(file_over_or_drop(source, options, out, error));
+    ST_TRY(file_over_or_drop(source, NULL, options, out, error));
     st__source_own(source, memory->release);
     return ST_OK;
 }
@@ -131,7 +211,7 @@ st_status st_file_open_source(st_source *source, const st_open_options *options,
                               st_error *error)
 {
     ST_TRY(st__options_check(options, error));
-    return file_over_or_drop(st_source_retain(source), options, out, error);
+    return file_over_or_drop(st_source_retain(source), NULL, options, out, error);
 }
 
 void st_file_close(st_file *file)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The finished header: everything here only reads. */
+#include "format/header.h"
 #include "format/scan.h"
 #include "base/alloc.h"
 #include "format/order.h"
@@ -7,16 +8,35 @@
 #include <assert.h>
 #include <string.h>
 
+/* Every reference to a header is one to its context too, but for those that a cache within the context keeps: they
+ * would keep it alive for good. */
+
 st_header *st_header_retain(st_header *header)
 {
-    if (header)
+    if (header) {
         st__ref_retain(&header->ref);
+        (void)st_context_retain(header->context);
+    }
     return header;
 }
 
 void st_header_release(st_header *header)
 {
-    if (!header || !st__ref_release(&header->ref))
+    if (!header)
+        return;
+    st_context *context = header->context;
+    st__header_drop(header);
+    st_context_release(context);
+}
+
+void st__header_keep(st_header *header)
+{
+    st__ref_retain(&header->ref);
+}
+
+void st__header_drop(st_header *header)
+{
+    if (!st__ref_release(&header->ref))
         return;
     st_context *context = header->context;
     for (st__dims *chunk = header->dims, *next; chunk; chunk = next) {
@@ -31,7 +51,24 @@ void st_header_release(st_header *header)
              ST__UNKNOWN_DTYPES_MAX * sizeof *header->unknown_dtypes);
     st__free(context, header->text, header->text_size);
     st__free(context, header, sizeof *header);
-    st_context_release(context);
+}
+
+static uint64_t map_memory(const st__map *map)
+{
+    return map->slots ? ((uint64_t)map->mask + 1) * sizeof *map->slots : 0;
+}
+
+uint64_t st__header_memory(const st_header *header)
+{
+    uint64_t bytes = sizeof *header + header->text_size;
+    bytes += header->tensor_capacity * sizeof *header->tensors;
+    bytes += header->metadata_capacity * sizeof *header->metadata;
+    bytes += map_memory(&header->by_name) + map_memory(&header->by_key);
+    if (header->unknown_dtypes)
+        bytes += ST__UNKNOWN_DTYPES_MAX * sizeof *header->unknown_dtypes;
+    for (const st__dims *chunk = header->dims; chunk; chunk = chunk->next)
+        bytes += sizeof *chunk + chunk->capacity * sizeof *chunk->at;
+    return bytes;
 }
 
 size_t st_header_count(const st_header *header)

@@ -31,6 +31,13 @@ typedef struct st__header_input {
 st_status st__header_read(const st__header_input *input, const st_open_options *options,
                           st_header **out, st_error *error);
 
+/* References that do not keep the header's context alive: of what the context itself keeps, and drops no later than
+ * it is freed. */
+void st__header_keep(st_header *header);
+void st__header_drop(st_header *header);
+/* Bytes that it has allocated. */
+uint64_t st__header_memory(const st_header *header);
+
 /* Reports every deviation to `sink` and goes on as far as it can. `summary` is filled but for its counts
  * of findings. @return ST_OK when the header was looked through; ST_ERR_STOPPED; a failure to read. */
 st_status st__header_check(const st__header_input *input, const st_open_options *options,

@@ -167,23 +167,29 @@ static bool blocks_share(st__output *output, moved_range *c, int *failed)
     return true;
 }
 
+static st_status range_move(st__output *output, moved_range *c, uint64_t offset, st_error *error)
+{
+    uint64_t end;
+    int failed = 0;
+    if (!st__add_u64(output->base, offset, &c->at) || !st__add_u64(c->at, c->size, &end) ||
+        !st__add_u64(c->from, c->size, &end))
+        return ST_OK;
+    if (!blocks_share(output, c, &failed))
+        failed = range_copy(output, c, c->size);
+    return failed ? write_failure(output, failed, offset + c->copied, error) : ST_OK;
+}
+
 st_status st__output_copy(st__output *output, uint64_t offset, const st__stretch *stretch,
                           uint64_t *done, st_error *error)
 {
-    st_source *source = stretch->source;
-    moved_range c = {.from_fd = (int)source->vtable.native(source->self),
-                     .from = stretch->from,
-                     .size = stretch->size};
-    uint64_t end;
-    int failed = 0;
+    moved_range c = {.from_fd = -1, .from = stretch->from, .size = stretch->size};
     *done = 0;
-    if (c.from_fd < 0 || !st__add_u64(output->base, offset, &c.at) ||
-        !st__add_u64(c.at, c.size, &end) || !st__add_u64(c.from, c.size, &end))
+    /* A source that cannot be had says why when it is read. */
+    if (st__source_hold(stretch->source, &c.from_fd, NULL) != ST_OK || c.from_fd < 0)
         return ST_OK;
-    if (!blocks_share(output, &c, &failed))
-        failed = range_copy(output, &c, c.size);
-    if (failed)
-        return write_failure(output, failed, offset + c.copied, error);
-    *done = c.copied;
-    return ST_OK;
+    st_status status = range_move(output, &c, offset, error);
+    st__source_let_go(stretch->source);
+    if (status == ST_OK)
+        *done = c.copied;
+    return status;
 }

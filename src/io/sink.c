@@ -118,7 +118,7 @@ st_status st__sink_copy(st_sink *sink, uint64_t offset, const st__stretch *stret
                         st_error *error)
 {
     uint64_t moved = 0;
-    if (sink->copy && stretch->source->vtable.native && stretch->size > 0)
+    if (sink->copy && stretch->size > 0)
         ST_TRY(sink->copy(sink->self, offset, stretch, &moved, error));
     *done = moved;
     return ST_OK;

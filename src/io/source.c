@@ -116,6 +116,20 @@ st_status st_source_query(st_source *source, st_source_info *out, st_error *erro
     return status;
 }
 
+st_status st__source_hold(st_source *source, int *fd, st_error *error)
+{
+    if (source->is_file)
+        return st__descriptor_hold(&source->descriptor, fd, error);
+    *fd = source->vtable.native ? (int)source->vtable.native(source->self) : -1;
+    return ST_OK;
+}
+
+void st__source_let_go(st_source *source)
+{
+    if (source->is_file)
+        st__descriptor_let_go(&source->descriptor);
+}
+
 st_status st__source_readv(st_source *source, uint64_t offset, const st_segment *segments,
                            size_t count, st_error *error)
 {

@@ -4,16 +4,18 @@
 #define ST_IO_SOURCE_H
 
 #include "base/ref.h"
-#include <safetensors/safetensors.h>
+#include "io/descriptors.h"
 
 struct st_source {
     st__ref ref;
     st_context *context;
     st_source_vtable vtable;
     void *self;
-    bool foreign;     /* the caller's own: what it says is looked at twice */
-    int fd;           /* of a file source */
-    st_memory memory; /* of a memory source; data NULL otherwise */
+    bool foreign;              /* the caller's own: what it says is looked at twice */
+    bool is_file;              /* has a descriptor */
+    st__descriptor descriptor; /* of a file source */
+    uint32_t latency;          /* of a file source: ST_LATENCY_… */
+    st_memory memory;          /* of a memory source; data NULL otherwise */
     char *name;
     size_t name_size;
 };
@@ -27,6 +29,20 @@ st_status st__source_borrow(const st_memory *memory, const st_open_options *opti
                             st_source **out, st_error *error);
 /* From now on `release` is called for the memory with the last reference. */
 void st__source_own(st_source *source, void (*release)(void *ctx, void *data, size_t size));
+
+/* As st_source_open, of a file that is known, and opened when it is read: `first` and `latency` are what it was when
+ * it was open. ST_ERR_UNSUPPORTED where it has to be opened now; without a context, ST_ERR_NOMEM. */
+st_status st__source_open_later(const char *path, const st_open_options *options,
+                                const st__os_info *first, uint32_t latency, st_source **out,
+                                st_error *error);
+
+/* What a file source says of itself when its file is `info`. */
+void st__source_info_fill(const st_source *source, const st__os_info *info, st_source_info *out);
+
+/* Gives the descriptor behind a source, open until it is let go: a file source may otherwise close it between two
+ * reads. -1 for a source that has none; nothing is to be let go then. Fails as a read does. */
+st_status st__source_hold(st_source *source, int *fd, st_error *error);
+void st__source_let_go(st_source *source);
 
 /* Reads into several pieces of memory. */
 st_status st__source_readv(st_source *source, uint64_t offset, const st_segment *segments,

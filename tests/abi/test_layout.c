@@ -28,9 +28,10 @@ FIELD(st_allocator, ctx, 24);
 SIZE(st_context_options, 88);
 FIELD(st_context_options, allocator, 0);
 FIELD(st_context_options, max_threads, 8);
-FIELD(st_context_options, reserved0, 12);
+FIELD(st_context_options, max_descriptors, 12);
 FIELD(st_context_options, max_memory, 16);
-FIELD(st_context_options, reserved, 24);
+FIELD(st_context_options, max_header_memory, 24);
+FIELD(st_context_options, reserved, 32);
 
 SIZE(st_memory, 32);
 FIELD(st_memory, data, 0);
@@ -300,7 +301,7 @@ static void test_zero_is_the_default(void **state)
     st_context *context = NULL;
     CHECK_OK(st_context_new(&options, &context, &error));
     st_context_release(context);
-    options.reserved[7] = 1;
+    options.reserved[6] = 1;
     CHECK_ERR_TEXT(st_context_new(&options, &context, &error), ST_ERR_ARGUMENT, ST_NO_OFFSET,
                    "reserved");
 }

@@ -71,7 +71,142 @@ static void test_budgets(void **state)
     assert_in_range(st__context_threads(NULL), 1, 8);
     assert_int_equal(st__context_memory(NULL), 64 << 20);
     assert_true(st__cpu_count() >= 1);
+    assert_int_equal(st__context_header_memory(context), 64 << 20);
+    assert_int_equal(st__context_header_memory(NULL), 0);
+    assert_int_equal(st__context_descriptors(context), 0);
+    assert_int_equal(st__context_descriptors(NULL), 0);
     st_context_release(context);
+    st_context_options own = {.max_descriptors = 7, .max_header_memory = 99};
+    CHECK_OK(st_context_new(&own, &context, &error));
+    assert_int_equal(st__context_header_memory(context), 99);
+    assert_int_equal(st__context_descriptors(context), 7);
+    assert_int_equal(st__context_threads(context), st__context_threads(NULL));
+    st_context_release(context);
+}
+
+static void test_threads_are_shared(void **state)
+{
+    (void)state;
+    st_context_options options = {.max_threads = 5};
+    st_context *context;
+    CHECK_OK(st_context_new(&options, &context, &error));
+    assert_int_equal(st__context_take_threads(context, 0), 0);
+    assert_int_equal(st__context_take_threads(context, 3), 3);
+    assert_int_equal(st__context_take_threads(context, 3), 1);
+    assert_int_equal(st__context_take_threads(context, 3), 0);
+    st__context_give_threads(context, 2);
+    assert_int_equal(st__context_take_threads(context, UINT32_MAX), 2);
+    st__context_give_threads(context, 0);
+    st__context_give_threads(context, 4);
+    assert_int_equal(st__context_take_threads(context, 4), 4);
+    st__context_give_threads(context, 4);
+    st_context_release(context);
+    /* Nothing is shared without a context. */
+    assert_int_equal(st__context_take_threads(NULL, 3), 3);
+    assert_int_equal(st__context_take_threads(NULL, 60), 60);
+    st__context_give_threads(NULL, 63);
+    st_context_options one = {.max_threads = 1};
+    CHECK_OK(st_context_new(&one, &context, &error));
+    assert_int_equal(st__context_take_threads(context, 9), 0);
+    st_context_release(context);
+}
+
+static void test_mounts_are_remembered(void **state)
+{
+    (void)state;
+    st_context *context, *other;
+    CHECK_OK(st_context_new(NULL, &context, &error));
+    CHECK_OK(st_context_new(NULL, &other, &error));
+    assert_int_equal(st__context_refused(context, 0), 0);
+    st__context_refuse(context, 0, 0);
+    st__context_refuse(context, 0, 8);
+    st__context_refuse(context, 0, 16);
+    st__context_refuse(context, 5, 1);
+    assert_int_equal(st__context_refused(context, 0), 24);
+    assert_int_equal(st__context_refused(context, 5), 1);
+    assert_int_equal(st__context_refused(context, 6), 0);
+    assert_int_equal(st__context_refused(other, 5), 0);
+    assert_int_equal(st__context_latency(context, 5), ST_LATENCY_UNKNOWN);
+    st__context_latency_learn(context, 5, ST_LATENCY_NETWORK);
+    st__context_latency_learn(context, 7, ST_LATENCY_LOCAL);
+    assert_int_equal(st__context_latency(context, 5), ST_LATENCY_NETWORK);
+    assert_int_equal(st__context_latency(context, 7), ST_LATENCY_LOCAL);
+    assert_int_equal(st__context_refused(context, 5), 1);
+    assert_int_equal(st__context_refused(context, 7), 0);
+    /* Of many mounts the last ones are known, and nothing grows. */
+    for (uint64_t device = 100; device < 1100; device++)
+        st__context_refuse(context, device, (uint32_t)device);
+    assert_int_equal(st__context_refused(context, 0), 0);
+    assert_int_equal(st__context_refused(context, 100), 0);
+    for (uint64_t device = 1084; device < 1100; device++)
+        assert_int_equal(st__context_refused(context, device), device);
+    /* Without a context nothing is. */
+    st__context_refuse(NULL, 5, 1);
+    st__context_latency_learn(NULL, 5, ST_LATENCY_LOCAL);
+    assert_int_equal(st__context_refused(NULL, 5), 0);
+    assert_int_equal(st__context_latency(NULL, 5), ST_LATENCY_UNKNOWN);
+    st_context_release(context);
+    st_context_release(other);
+}
+
+typedef struct attached {
+    st__attachment attachment;
+    st_context *context;
+    unsigned *frees;
+} attached;
+
+static unsigned makes, frees;
+
+static void attached_free(void *self)
+{
+    attached *a = self;
+    ++*a->frees;
+    st__free(a->context, a, sizeof *a); /* what it was made of is still there */
+}
+
+static st__attachment *attached_make(st_context *context)
+{
+    attached *a = st__alloc(context, sizeof *a);
+    makes++;
+    if (!a)
+        return NULL;
+    *a = (attached){{attached_free}, context, &frees};
+    return &a->attachment;
+}
+
+static st__attachment *other_first; /* what another thread attaches meanwhile */
+
+static st__attachment *overtaken_make(st_context *context)
+{
+    other_first = st__context_attached(context, ST__ATTACHED_MEMORY, attached_make);
+    return attached_make(context);
+}
+
+static void test_attachments(void **state)
+{
+    (void)state;
+    oom_allocator oom = {.fail_at = 1};
+    st_context *context = oom_context_new(&oom);
+    makes = frees = 0;
+    assert_null(st__context_attached(NULL, ST__ATTACHED_HEADERS, attached_make));
+    assert_int_equal(makes, 0);
+    assert_null(st__context_attached(context, ST__ATTACHED_HEADERS, attached_make));
+    st__attachment *first = st__context_attached(context, ST__ATTACHED_HEADERS, attached_make);
+    assert_non_null(first);
+    assert_ptr_equal(st__context_attached(context, ST__ATTACHED_HEADERS, attached_make), first);
+    assert_int_equal(makes, 2);
+    st__attachment *second = st__context_attached(context, ST__ATTACHED_DESCRIPTORS, attached_make);
+    assert_ptr_not_equal(first, second);
+    /* The one that is there first stays. */
+    st__attachment *third = st__context_attached(context, ST__ATTACHED_MEMORY, overtaken_make);
+    assert_ptr_equal(third, other_first);
+    assert_int_equal(makes, 5);
+    assert_int_equal(frees, 1);
+    st_context_release(st_context_retain(context));
+    assert_int_equal(frees, 1);
+    st_context_release(context);
+    assert_int_equal(frees, 4);
+    assert_int_equal(oom.blocks, 0);
 }
 
 typedef struct released {
@@ -149,6 +284,9 @@ int main(void)
         cmocka_unit_test(test_options_are_judged),
         cmocka_unit_test(test_no_memory_for_a_context),
         cmocka_unit_test(test_budgets),
+        cmocka_unit_test(test_threads_are_shared),
+        cmocka_unit_test(test_mounts_are_remembered),
+        cmocka_unit_test(test_attachments),
         cmocka_unit_test(test_buffer_releases_once),
         cmocka_unit_test(test_buffer_without_memory_keeps_the_callers),
         cmocka_unit_test(test_checked_arithmetic),

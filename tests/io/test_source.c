@@ -7,6 +7,9 @@
 #include "support/fault.h"
 #include "support/oom.h"
 
+#include "io/os.h"
+#include "io/source.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -52,12 +55,15 @@ static void test_path(void **state)
     st_source *source;
     st_source_info info;
     char got[8] = {0};
+    int fd;
     CHECK_OK(st_source_open(path, NULL, &source, &error));
     assert_string_equal(st_source_name(source), path);
     CHECK_OK(st_source_query(source, &info, &error));
     assert_int_equal(info.size, 16);
     assert_true(info.inode != 0 && info.mtime_ns != 0 && info.ctime_ns != 0);
-    assert_int_equal(info.latency, ST_LATENCY_LOCAL);
+    CHECK_OK(st__source_hold(source, &fd, &error));
+    assert_int_equal(info.latency, st__os_storage(fd));
+    st__source_let_go(source);
     CHECK_OK(st_source_read(source, 3, got, 4, &error));
     assert_string_equal(got, "3456");
     CHECK_OK(st_source_read(source, 999, got, 0, &error));
@@ -144,7 +150,8 @@ static void test_options(void **state)
 {
     (void)state;
     st_source *source;
-    const st_open_options bad[] = {{.flags = 4}, {.io = 3}, {.reserved = {0, 0, 0, 1}}};
+    const st_open_options bad[] = {
+        {.flags = 4}, {.io = ST_IO_MAP + 1}, {.reserved = {0, 0, 0, 1}}};
     st_memory memory = {(void *)(uintptr_t)text, 16, NULL, NULL};
     for (size_t i = 0; i < 3; i++) {
         CHECK_ERR(st_source_open(path, &bad[i], &source, &error), ST_ERR_ARGUMENT, ST_NO_OFFSET);

@@ -68,7 +68,8 @@ static void oom_free(void *ctx, void *memory, size_t size)
 st_context *oom_context_new(oom_allocator *oom)
 {
     st_allocator allocator = {oom_alloc, oom_realloc, oom_free, oom};
-    st_context_options options = {.allocator = &allocator, .max_threads = 1};
+    st_context_options options = {.allocator = &allocator,
+                                  .max_threads = oom->threads ? oom->threads : 1};
     uint64_t fail_at = oom->fail_at;
     st_context *context = NULL;
     oom->fail_at = 0;

@@ -12,10 +12,11 @@ typedef struct oom_allocator {
     uint64_t outstanding; /* bytes out */
     uint64_t peak;        /* the most that was out at once */
     uint64_t blocks;      /* blocks out */
+    uint32_t threads;     /* max_threads of its context; 0: 1 */
 } oom_allocator;
 
 /* Gives a context over this allocator, which must outlive it; never fails. Its own memory is counted
- * but not as a call. One thread at a time: max_threads is 1. */
+ * but not as a call. One thread at a time: max_threads is 1, unless only the caller's thread will allocate. */
 st_context *oom_context_new(oom_allocator *oom);
 
 /* The body runs with `context` set, failing its allocation 1, 2, 3, … until a run needs none that
