@@ -406,16 +406,31 @@ enum {
     ST_OPEN_UNKNOWN_DTYPES = 2
 };
 
+/**
+ * How bytes get into memory. All deliver the same bytes. What a source or the system refuses is replaced
+ * by the next best: ST_IO_URING by _DIRECT, _DIRECT by _DONTCACHE, _DONTCACHE by _PREAD; _POPULATE by
+ * _MAP, _MAP by _PREAD. st_file_explain tells what it came to.
+ */
 enum {
-    ST_IO_AUTO = 0,  /**< memory: as ST_IO_MAP; anything else: ST_IO_PREAD */
-    ST_IO_PREAD = 1, /**< positioned reads; safe whatever happens to the file */
-    ST_IO_MAP = 2    /**< copies out of a mapping: see the caveats above */
+    /** By what the file is and where it lies: docs/performance.md. Never a mapping, but of memory, or where
+     *  views are asked for (load.h). */
+    ST_IO_AUTO = 0,
+    ST_IO_PREAD = 1,     /**< positioned reads through the page cache */
+    ST_IO_MAP = 2,       /**< out of a mapping: see the caveats above */
+    ST_IO_DIRECT = 3,    /**< past the page cache (O_DIRECT), by several threads */
+    ST_IO_URING = 4,     /**< the same by many requests in flight from one thread (io_uring) */
+    ST_IO_DONTCACHE = 5, /**< positioned reads that leave nothing there (RWF_DONTCACHE) */
+    ST_IO_POPULATE = 6   /**< out of a mapping that is filled ahead */
 };
+
+/** Gives the name of a strategy: "auto", "pread", "map", "direct", "uring", "dontcache", "populate"; NULL
+ *  for a number that is none. */
+ST_API const char *st_io_name(uint32_t io);
 
 /** How to open. Zero-initialise; NULL where one is asked for means the same. */
 typedef struct st_open_options {
     uint32_t flags;           /**< ST_OPEN_… */
-    uint32_t io;              /**< ST_IO_…: how st_file_read gets its bytes */
+    uint32_t io;              /**< ST_IO_…: how reads of this file get their bytes */
     uint64_t max_header_size; /**< 0: ST_HEADER_MAX; at most 4,294,901,759 */
     st_context *context;
     const char *name; /**< for messages, copied; NULL: the path, or "<memory>" and the like */
@@ -699,6 +714,29 @@ ST_API uint64_t st_file_offset(const st_file *file, const st_tensor *tensor);
 ST_API ST_WARN_UNUSED st_status st_file_read(const st_file *file, const st_tensor *tensor,
                                              const st_region *region, void *dst, size_t size,
                                              st_error *error);
+
+/** How a read would be done, and why. */
+typedef struct st_explanation {
+    uint32_t io;       /**< ST_IO_…, never ST_IO_AUTO */
+    uint32_t threads;  /**< at work at once, the caller's included */
+    uint32_t depth;    /**< requests in flight per thread */
+    uint32_t latency;  /**< ST_LATENCY_… of the source */
+    uint64_t unit;     /**< bytes of a request, at most */
+    uint64_t bytes;    /**< that will be delivered */
+    uint64_t read;     /**< that will be read for it, about: gaps between pieces may be read too */
+    uint64_t resident; /**< of the range read, in the page cache; UINT64_MAX: unknown */
+    char text[400]; /**< one line of UTF-8, terminated: the choice, the figures, what was refused */
+    uint64_t reserved[8];
+} st_explanation;
+
+/**
+ * Tells how st_file_read of the same arguments would get its bytes if it were called now.
+ * @param tensor  NULL: all tensors, read as one range of the file; `region` is NULL then.
+ * @return ST_OK; ST_ERR_ARGUMENT; ST_ERR_IO; ST_ERR_NOMEM.
+ */
+ST_API ST_WARN_UNUSED st_status st_file_explain(const st_file *file, const st_tensor *tensor,
+                                                const st_region *region, st_explanation *out,
+                                                st_error *error);
 
 /** Receives one block; a status other than ST_OK ends the read and is returned from it. */
 typedef st_status (*st_block_fn)(void *ctx, const void *data, size_t size, st_error *error);

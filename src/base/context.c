@@ -128,7 +128,7 @@ st_status st__options_check(const st_open_options *options, st_error *error)
     if (options->flags & ~known)
         return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
                         "st_open_options: unknown flags 0x%" PRIx32, options->flags & ~known);
-    if (options->io > ST_IO_MAP)
+    if (options->io > ST_IO_POPULATE)
         return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
                         "st_open_options: unknown io strategy %" PRIu32, options->io);
     if (options->max_header_size > largest)

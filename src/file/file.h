@@ -27,6 +27,7 @@ typedef struct st__reading { /* points into itself: stays where it was opened */
     const st_file *file;
     const st_tensor *tensor; /* NULL: a range of the file */
     st__runs runs;
+    st__route route;
     st__transfer transfer;
     bool volatile_source;
     st_source_info before;
@@ -46,6 +47,8 @@ st_status st__reading_blocks(st__reading *reading, uint32_t threads, st_block_fn
                              st_error *error);
 uint32_t st__reading_workers(const st__reading *reading);
 st_status st__reading_scan(st__reading *reading, const st__consumer *consumer, st_error *error);
+/* How st__reading_read would go. */
+st_status st__reading_explain(st__reading *reading, st_explanation *out, st_error *error);
 /* Ends it: `status` itself where it is a failure, else ST_ERR_CHANGED if the file changed since the opening. */
 st_status st__reading_close(st__reading *reading, st_status status, st_error *error);
 

@@ -70,3 +70,29 @@ st_status st_file_read_blocks(const st_file *file, const st_tensor *tensor, cons
     st_status status = st__reading_blocks(&reading, threads, block, ctx, error);
     return st__reading_close(&reading, status, error);
 }
+
+/* The range that all tensors lie in. */
+static st_status all_open(st__reading *reading, const st_file *file, st_error *error)
+{
+    return st__reading_open_range(reading, file, st_header_size(file->header),
+                                  st_header_data_size(file->header), error);
+}
+
+st_status st_file_explain(const st_file *file, const st_tensor *tensor, const st_region *region,
+                          st_explanation *out, st_error *error)
+{
+    st__reading reading;
+    if (!tensor && region)
+        return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
+                        "%s: a region needs the tensor that it is a part of", file->source->name);
+    if (tensor)
+        ST_TRY(st__reading_open(&reading, file, tensor, region, error));
+    else
+        ST_TRY(all_open(&reading, file, error));
+    st_explanation said;
+    st_status status = st__reading_explain(&reading, &said, error);
+    status = st__reading_close(&reading, status, error);
+    if (status == ST_OK)
+        *out = said;
+    return status;
+}

@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "file/file.h"
+#include "io/lane.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -47,6 +48,29 @@ static st_status file_mapping(const st_file *file, const unsigned char **out, st
     return ST_OK;
 }
 
+/* The way along which the bytes come. `told`: it is to be explained. */
+static st_status reading_route(st__reading *reading, uint64_t offset, const unsigned char *memory,
+                               bool told, st_error *error)
+{
+    const st_file *file = reading->file;
+    uint64_t low, high;
+    st__runs_span(&reading->runs, &low, &high);
+    const st__wanted wanted = {.offset = offset + low,
+                               .span = high - low,
+                               .size = reading->runs.size,
+                               .piece = reading->runs.piece,
+                               .io = file->io,
+                               .told = told,
+                               .memory = memory,
+                               .info = &file->identity};
+    ST_TRY(st__route_open(&reading->route, file->source, file->context, &wanted, error));
+    reading->transfer = (st__transfer){.route = &reading->route,
+                                       .runs = &reading->runs,
+                                       .offset = offset,
+                                       .context = file->context};
+    return ST_OK;
+}
+
 /* Finds where the bytes come from. A mapping of a file that shrank would fault, so that is looked at
  * first; nothing can be done about one that shrinks while it is copied. */
 static st_status reading_source(st__reading *reading, uint64_t offset, st_error *error)
@@ -57,21 +81,14 @@ static st_status reading_source(st__reading *reading, uint64_t offset, st_error 
     reading->volatile_source = !source->memory.data;
     if (source->memory.data && file->io != ST_IO_PREAD) {
         memory = source->memory.data;
-    } else if (file->io == ST_IO_MAP) {
+    } else if (file->io == ST_IO_MAP || file->io == ST_IO_POPULATE) {
         ST_TRY(file_mapping(file, &memory, error));
     }
     if (memory && reading->volatile_source)
         ST_TRY(st__file_unchanged(file, &reading->before, error));
     else if (reading->volatile_source && reading->runs.size)
         ST_TRY(st_source_query(file->source, &reading->before, error));
-    reading->transfer = (st__transfer){.source = file->source,
-                                       .runs = &reading->runs,
-                                       .offset = offset,
-                                       .memory = memory ? memory + (size_t)offset : NULL,
-                                       .context = file->context,
-                                       .latency = file->identity.latency,
-                                       .parallelism = file->identity.parallelism};
-    return ST_OK;
+    return reading_route(reading, offset, memory, false, error);
 }
 
 static st_status reading_plan(st__reading *reading, const st_tensor *tensor,
@@ -176,6 +193,21 @@ st_status st__reading_scan(st__reading *reading, const st__consumer *consumer, s
     return stopped ? status : reading_locate(reading, status, error);
 }
 
+st_status st__reading_explain(st__reading *reading, st_explanation *out, st_error *error)
+{
+    st__lane lane;
+    const unsigned char *memory = reading->route.memory;
+    st__route_close(&reading->route);
+    st_status status = reading_route(reading, reading->transfer.offset, memory, true, error);
+    if (status != ST_OK)
+        return reading_locate(reading, status, error);
+    st__lane_init(&lane, &reading->route);
+    st__lane_prepare(&lane);
+    st__lane_release(&lane);
+    st__route_explain(&reading->route, out);
+    return ST_OK;
+}
+
 st_status st__reading_close(st__reading *reading, st_status status, st_error *error)
 {
     const st_file *file = reading->file;
@@ -188,6 +220,7 @@ st_status st__reading_close(st__reading *reading, st_status status, st_error *er
                          "%s: it was changed while it was read; read it again", file->source->name);
         (void)reading_locate(reading, status, error);
     }
+    st__route_close(&reading->route);
     st__runs_release(&reading->runs);
     return status;
 }

@@ -223,7 +223,7 @@ static st_status stage_copy(copying *c, const copy_run *run, st_error *error)
 
 static st_status stretch_copy(copying *c, copy_run run, st_error *error)
 {
-    const unsigned char *memory = c->span.transfer.memory;
+    const unsigned char *memory = st__transfer_memory(&c->span.transfer);
     ST_TRY(kernel_copy(c, &run, error));
     c->at = c->writer->header_size + run.to;
     if (run.size == 0)

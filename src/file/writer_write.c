@@ -202,8 +202,9 @@ static st_status packed_write(st_writer *writer, size_t index, const st__runs *r
 {
     uint64_t offset = writer->header_size + writer->tensors[index].begin;
     array_place place = {writer, offset};
-    st__transfer transfer = {
-        .runs = runs, .memory = lowest, .context = writer->context, .latency = ST_LATENCY_MEMORY};
+    st__route route;
+    st__transfer transfer = {.route = &route, .runs = runs, .context = writer->context};
+    st__route_memory(&route, lowest, runs->size, writer->context);
     ST_TRY(st__writer_claim(writer, index, 0, runs->size, error));
     if (runs->size && runs->piece == runs->size)
         return st__writer_put(writer, offset, lowest + (size_t)runs->offset, (size_t)runs->size,

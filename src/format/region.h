@@ -75,6 +75,9 @@ void st__runs_release(st__runs *runs);
 /* For planning: wraps what there is into `count` > 1 repetitions `stride` bytes apart. There is room for it. */
 void st__runs_repeat(st__runs *runs, uint64_t count, int64_t stride);
 
+/* The first byte of the tensor that any piece covers, and the one behind the last. */
+void st__runs_span(const st__runs *runs, uint64_t *low, uint64_t *high);
+
 /* Starts at byte `at` of the destination, 0 .. size. */
 st_status st__cursor_init(st__cursor *cursor, const st__runs *runs, uint64_t at, st_error *error);
 void st__cursor_release(st__cursor *cursor);

@@ -98,6 +98,45 @@ void st__runs_release(st__runs *runs)
     runs->memory_size = 0;
 }
 
+/* How far a level reaches below its first position, and above, in bits. */
+static void level_reach(const st__level *level, uint64_t *below, uint64_t *above)
+{
+    *below = *above = 0;
+    if (!level->slices) {
+        uint64_t reach = (level->count - 1) * (uint64_t)level->stride * 8;
+        *(level->stride < 0 ? below : above) = level->stride < 0 ? 0 - reach : reach;
+        return;
+    }
+    uint64_t least = level->first, most = level->first;
+    uint32_t i = 0;
+    for (st_slice s; st__slices_next(level->slices, &i, &s);) {
+        uint64_t last = s.start + (s.count - 1) * (uint64_t)s.step;
+        least = st__min_u64(least, st__min_u64(s.start, last));
+        last = s.start > last ? s.start : last;
+        most = most > last ? most : last;
+    }
+    *below = (level->first - least) * level->unit;
+    *above = (most - level->first) * level->unit;
+}
+
+void st__runs_span(const st__runs *runs, uint64_t *low, uint64_t *high)
+{
+    uint64_t first = runs->start_bits, end = first + runs->piece_bits;
+    if (runs->depth == 0 || runs->size == 0) {
+        *low = runs->offset;
+        *high = runs->offset + runs->size;
+        return;
+    }
+    for (uint32_t i = 0; i < runs->depth; i++) {
+        uint64_t below, above;
+        level_reach(&runs->levels[i], &below, &above);
+        first -= below;
+        end += above;
+    }
+    *low = first / 8;
+    *high = end / 8 + (end % 8 != 0);
+}
+
 /* -------------------------------------------------------------------------------- walking */
 
 /* Where a level's current position lies relative to its first, in bits. */

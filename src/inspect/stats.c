@@ -55,7 +55,7 @@ uint32_t st__stats_workers(st__stats_run *run, uint64_t memory)
     uint64_t most = st__context_memory(run->context) / 2 / memory;
     workers = st__min_u64(workers, most);
     workers = workers ? workers : 1;
-    run->reading->transfer.parallelism = (uint32_t)workers;
+    run->reading->route.facts.parallelism = (uint32_t)workers;
     return (uint32_t)workers;
 }
 

@@ -1,29 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "io/gather.h"
-#include "base/alloc.h"
 #include "base/checked.h"
 #include "base/error.h"
 #include "io/copy.h"
+#include "io/pool.h"
 
-#include <string.h>
-
-/* The kernel copies out of the page cache by pages; phases are kept modulo this, whatever the page. */
+/* Bytes keep their place within a page of the file: the kernel copies by pages, and direct reads land. */
 #define PHASE 4096u
-/* Below this a second copy costs more than the phase. */
-#define DETOUR_FROM 65536u
-
-/* What one more read costs, in bytes that could have been copied meanwhile: a system call, or a round
- * trip. */
-static uint64_t read_cost(const st__transfer *transfer)
-{
-    switch (transfer->latency) {
-    case ST_LATENCY_MEMORY: return 64;
-    case ST_LATENCY_LOCAL: return 8192;
-    case ST_LATENCY_NETWORK: return UINT64_C(1) << 20;
-    default: return 32768;
-    }
-}
-
+/* Strided reads of a mapping: up to this distance all that is between is made present at once. */
+#define POPULATE_DISTANCE 65536u
 static uint64_t distance_of(int64_t stride)
 {
     return stride < 0 ? 0 - (uint64_t)stride : (uint64_t)stride;
@@ -35,7 +20,7 @@ static bool direct_pays(const st__gather *gather, uint64_t length, uint64_t piec
 {
     if (length >= gather->stage_size)
         return true;
-    uint64_t cost = read_cost(gather->transfer);
+    uint64_t cost = gather->transfer->route->choice.gap;
     if (pieces == 1)
         return length >= 4 * cost;
     return distance_of(stride) - length + length / 2 > cost;
@@ -48,7 +33,7 @@ uint64_t st__gather_factor(const st__transfer *transfer)
     if (!level || level->slices || runs->piece == 0)
         return 1;
     uint64_t distance = distance_of(level->stride);
-    if (distance - runs->piece + runs->piece / 2 > read_cost(transfer))
+    if (distance - runs->piece + runs->piece / 2 > transfer->route->choice.gap)
         return 1;
     return distance / runs->piece ? distance / runs->piece : 1;
 }
@@ -56,22 +41,21 @@ uint64_t st__gather_factor(const st__transfer *transfer)
 void st__gather_init(st__gather *gather, const st__transfer *transfer, size_t stage_size)
 {
     gather->transfer = transfer;
+    st__lane_init(&gather->lane, transfer->route);
     gather->stage = NULL;
-    gather->stage_memory = NULL;
+    gather->slab.memory = NULL;
     gather->stage_size = stage_size;
     gather->walking = false;
-    gather->count = 0;
-}
-
-static size_t stage_memory_size(const st__gather *gather)
-{
-    return gather->stage_size + 2 * PHASE;
+    gather->count = gather->extents = 0;
 }
 
 void st__gather_release(st__gather *gather)
 {
-    st__free(gather->transfer->context, gather->stage_memory, stage_memory_size(gather));
-    gather->stage_memory = NULL;
+    gather->slab.present = true;
+    if (gather->slab.memory)
+        st__slab_give(gather->transfer->context, &gather->slab);
+    gather->slab.memory = NULL;
+    st__lane_release(&gather->lane);
     if (gather->walking)
         st__cursor_release(&gather->cursor);
     gather->walking = false;
@@ -79,14 +63,11 @@ void st__gather_release(st__gather *gather)
 
 static st_status stage_open(st__gather *gather, st_error *error)
 {
-    if (gather->stage_memory)
+    if (gather->slab.memory)
         return ST_OK;
-    size_t size = stage_memory_size(gather);
-    gather->stage_memory = st__alloc(gather->transfer->context, size);
-    if (!gather->stage_memory)
-        return st__fail_nomem(error, size);
-    uintptr_t at = (uintptr_t)gather->stage_memory;
-    gather->stage = (unsigned char *)gather->stage_memory + (PHASE - at % PHASE) % PHASE;
+    ST_TRY(
+        st__slab_take(gather->transfer->context, gather->stage_size + PHASE, &gather->slab, error));
+    gather->stage = gather->slab.data;
     return ST_OK;
 }
 
@@ -96,25 +77,40 @@ static unsigned char *stage_at(const st__gather *gather, uint64_t low)
     return gather->stage + (gather->transfer->offset + low) % PHASE;
 }
 
+static st_status batch_flush(st__gather *gather, st_error *error)
+{
+    size_t count = gather->extents;
+    gather->extents = 0;
+    return count ? st__lane_read(&gather->lane, gather->batch, count, error) : ST_OK;
+}
+
+static st_status batch_add(st__gather *gather, uint64_t offset, unsigned char *dst, uint64_t size,
+                           st_error *error)
+{
+    gather->batch[gather->extents++] =
+        (st__extent){gather->transfer->offset + offset, dst, (size_t)size};
+    return gather->extents == ST__GATHER_BATCH ? batch_flush(gather, error) : ST_OK;
+}
+
 static st_status pending_flush(st__gather *gather, st_error *error)
 {
     const st__transfer *t = gather->transfer;
-    if (gather->count == 0)
+    const uint32_t count = gather->count;
+    gather->count = 0;
+    if (count == 0)
         return ST_OK;
-    if (gather->count == 1 && gather->pending[0].run.pieces == 1) {
-        gather->count = 0;
-        return st_source_read(t->source, t->offset + gather->low, gather->pending[0].dst,
-                              (size_t)gather->pending[0].run.length, error);
-    }
+    if (count == 1 && gather->pending[0].run.pieces == 1)
+        return batch_add(gather, gather->low, gather->pending[0].dst, gather->pending[0].run.length,
+                         error);
     ST_TRY(stage_open(gather, error));
     unsigned char *stage = stage_at(gather, gather->low);
-    ST_TRY(st_source_read(t->source, t->offset + gather->low, stage,
-                          (size_t)(gather->high - gather->low), error));
-    for (uint32_t i = 0; i < gather->count; i++)
+    const st__extent window = {t->offset + gather->low, stage,
+                               (size_t)(gather->high - gather->low)};
+    ST_TRY(st__lane_read(&gather->lane, &window, 1, error));
+    for (uint32_t i = 0; i < count; i++)
         st__copy_run(gather->pending[i].dst,
                      stage + (size_t)(gather->pending[i].run.offset - gather->low),
                      &gather->pending[i].run);
-    gather->count = 0;
     return ST_OK;
 }
 
@@ -124,7 +120,7 @@ static uint64_t window_pieces(const st__gather *gather, const st__run *run)
 {
     uint64_t low = run->offset, high = run->offset + run->length;
     if (gather->count) {
-        uint64_t cost = read_cost(gather->transfer);
+        uint64_t cost = gather->transfer->route->choice.gap;
         if (gather->count == ST__GATHER_PENDING ||
             (low > gather->high && low - gather->high > cost) ||
             (high < gather->low && gather->low - high > cost))
@@ -164,54 +160,48 @@ static void run_skip(st__run *run, uint64_t pieces)
     run->offset += pieces * (uint64_t)run->stride;
 }
 
-/* Several x86 CPUs copy by pages three times slower to addresses that are 1 to 15 bytes ahead of the
- * source's, modulo a page (measured on Zen 4: 2.4 against 5.7 GB/s). */
-static bool phase_unlucky(const unsigned char *dst, uint64_t offset)
+static st_status pieces_read(st__gather *gather, st__run run, unsigned char *dst, st_error *error)
 {
-    uint64_t ahead = ((uint64_t)(uintptr_t)dst - offset) % PHASE;
-    return ahead > 0 && ahead < 16;
-}
-
-/* Such a piece goes through the staging block, at a place that is unlucky for neither copy. */
-static st_status detour_read(st__gather *gather, const st__run *run, unsigned char *dst,
-                             st_error *error)
-{
-    const st__transfer *t = gather->transfer;
-    ST_TRY(stage_open(gather, error));
-    for (uint64_t done = 0; done < run->length;) {
-        uint64_t from = run->offset + done;
-        size_t size = (size_t)st__min_u64(gather->stage_size, run->length - done);
-        unsigned char *stage = stage_at(gather, from + PHASE / 2);
-        ST_TRY(st_source_read(t->source, t->offset + from, stage, size, error));
-        memcpy(dst + (size_t)done, stage, size);
-        done += size;
-    }
+    for (; run.pieces; run_skip(&run, 1), dst += run.length)
+        ST_TRY(batch_add(gather, run.offset, dst, run.length, error));
     return ST_OK;
 }
 
-static st_status direct_read(st__gather *gather, st__run run, unsigned char *dst, st_error *error)
+/* A mapping that is to be filled ahead is copied in parts, each of them made present before. */
+static void run_copy(const st__gather *gather, const unsigned char *memory, st__run run,
+                     unsigned char *dst)
 {
-    const st__transfer *t = gather->transfer;
-    for (; run.pieces; run_skip(&run, 1), dst += run.length) {
-        uint64_t offset = t->offset + run.offset;
-        if (run.length >= DETOUR_FROM && t->latency == ST_LATENCY_LOCAL &&
-            phase_unlucky(dst, offset))
-            ST_TRY(detour_read(gather, &run, dst, error));
-        else
-            ST_TRY(st_source_read(t->source, offset, dst, (size_t)run.length, error));
+    const uint64_t distance = distance_of(run.stride);
+    while (run.pieces) {
+        st__run part = run;
+        part.pieces = st__min_u64(run.pieces, ST__POPULATE_STEP / (distance + 1) + 1);
+        uint64_t reach = (part.pieces - 1) * distance;
+        const unsigned char *first = memory + (size_t)part.offset;
+        if (distance <= POPULATE_DISTANCE)
+            st__transfer_populate(gather->transfer, run.stride < 0 ? first - (size_t)reach : first,
+                                  (size_t)(reach + part.length));
+        st__copy_run(dst, first, &part);
+        dst += (size_t)(part.pieces * part.length);
+        run_skip(&run, part.pieces);
     }
-    return ST_OK;
 }
 
 static st_status run_gather(st__gather *gather, st__run run, unsigned char *dst, st_error *error)
 {
-    const st__transfer *t = gather->transfer;
-    if (t->memory) {
-        st__copy_run(dst, t->memory + (size_t)run.offset, &run);
+    const unsigned char *memory = st__transfer_memory(gather->transfer);
+    bool populated = gather->transfer->route->choice.io == ST_IO_POPULATE;
+    if (memory && populated && run.pieces == 1)
+        return batch_add(gather, run.offset, dst, run.length, error);
+    if (memory && populated) {
+        run_copy(gather, memory, run, dst);
+        return ST_OK;
+    }
+    if (memory) {
+        st__copy_run(dst, memory + (size_t)run.offset, &run);
         return ST_OK;
     }
     if (direct_pays(gather, run.length, run.pieces, run.stride))
-        return direct_read(gather, run, dst, error);
+        return pieces_read(gather, run, dst, error);
     while (run.pieces) {
         uint64_t pieces = window_pieces(gather, &run);
         if (pieces == 0) {
@@ -234,7 +224,7 @@ st_status st__gather_range(st__gather *gather, uint64_t from, uint64_t to, unsig
         ST_TRY(st__cursor_init(cursor, gather->transfer->runs, from, error));
         gather->walking = true;
     }
-    gather->count = 0; /* a failed range may have left some */
+    gather->count = gather->extents = 0; /* a failed range may have left some */
     if (cursor->at != from)
         st__cursor_seek(cursor, from);
     while (cursor->at < to) {
@@ -243,5 +233,6 @@ st_status st__gather_range(st__gather *gather, uint64_t from, uint64_t to, unsig
             break;
         ST_TRY(run_gather(gather, run, dst + (size_t)(at - from), error));
     }
-    return pending_flush(gather, error);
+    ST_TRY(pending_flush(gather, error));
+    return batch_flush(gather, error);
 }

@@ -6,11 +6,21 @@
 #include "base/error.h"
 #include "base/team.h"
 #include "io/gather.h"
+#include "io/os.h"
 #include "io/transfer_budget.h"
 
-/* What a thread takes at a time, in bytes read: enough to hide the taking, little enough that all end
- * together. */
-#define UNIT_WORK (UINT64_C(1) << 20)
+const unsigned char *st__transfer_memory(const st__transfer *transfer)
+{
+    const st__route *route = transfer->route;
+    bool mapped = route->choice.io == ST_IO_MAP || route->choice.io == ST_IO_POPULATE;
+    return mapped && route->memory ? route->memory + (size_t)transfer->offset : NULL;
+}
+
+void st__transfer_populate(const st__transfer *transfer, const unsigned char *at, size_t size)
+{
+    if (transfer->route->choice.io == ST_IO_POPULATE)
+        st__os_populate((void *)(uintptr_t)at, size, false);
+}
 
 /* What the threads of one load share. */
 typedef struct load {
@@ -39,7 +49,10 @@ static st_status load_unit(void *ctx, uint32_t worker, uint64_t unit, st_error *
 static void load_divide(load *l, uint64_t work, uint32_t threads)
 {
     const st__runs *runs = l->transfer->runs;
-    uint64_t parts = work / UNIT_WORK + 1, unit = runs->size / parts + 1;
+    const st__choice *choice = &l->transfer->route->choice;
+    /* What a thread takes at a time: a request, or as many as keep all of its ring busy for a while. */
+    uint64_t taken = choice->depth > 1 ? (uint64_t)choice->unit * choice->depth * 4 : choice->unit;
+    uint64_t parts = work / taken + 1, unit = runs->size / parts + 1;
     if (threads == 1) {
         l->units = 1;
         l->head = l->unit = runs->size;
@@ -72,7 +85,7 @@ st_status st__transfer_read(const st__transfer *transfer, void *dst, st_error *e
     if (transfer->runs->size == 0)
         return ST_OK;
     uint64_t work = st__transfer_work(transfer);
-    uint32_t threads = st__transfer_threads(transfer, work, 0);
+    uint32_t threads = st__transfer_readers(transfer, work);
     size_t stage_size = st__transfer_stage(transfer, work);
     load_divide(&l, work, threads);
     if (l.units < threads)

@@ -1,24 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The one engine that moves tensor bytes: runs of a source to memory, or block by block to a consumer.
  *
- * Strategies: copies out of memory where the bytes are mapped or were memory all along, else positioned
- * reads. A load of some size is divided over threads, which take parts of the destination in turn and
- * are joined before the call returns. Of several failures the one lowest in the destination is told. */
+ * How bytes get into memory is the route's; one of some size is divided over threads, which take parts of the
+ * destination in turn, each by a lane of its own, and are joined before the call returns. Of several failures
+ * the one lowest in the destination is told. */
 #ifndef ST_IO_TRANSFER_H
 #define ST_IO_TRANSFER_H
 
 #include "format/region.h"
-#include "io/source.h"
+#include "io/route.h"
 
 typedef struct st__transfer {
-    st_source *source;
+    st__route *route;
     const st__runs *runs;
-    uint64_t offset;             /* in the source, of the tensor's first byte */
-    const unsigned char *memory; /* the tensor's first byte, or NULL: read it */
+    uint64_t offset; /* in the source, or in the route's memory, of the tensor's first byte */
     st_context *context;
-    uint32_t latency;     /* ST_LATENCY_… of the source */
-    uint32_t parallelism; /* reads in flight that help, as the source says; 0: unknown */
 } st__transfer;
+
+/* The tensor's first byte, where it is to be copied out of memory; NULL: it is read. */
+const unsigned char *st__transfer_memory(const st__transfer *transfer);
+
+/* Makes part of that memory present before it is used, where that is the strategy. */
+void st__transfer_populate(const st__transfer *transfer, const unsigned char *at, size_t size);
+/* How much of it at a time: enough to be worth the call, little enough not to run far ahead of the copy. */
+#define ST__POPULATE_STEP ((size_t)16 << 20)
 
 /* Fills `dst`, which holds all `runs->size` bytes. */
 st_status st__transfer_read(const st__transfer *transfer, void *dst, st_error *error);

@@ -27,12 +27,17 @@ typedef struct taker {
 /* ------------------------------------------------------------------------------ one thread */
 
 /* Memory that holds the bytes as they are wanted is handed out without a copy. */
-static st_status blocks_direct(const st__transfer *transfer, const taker *to, st_error *error)
+static st_status blocks_direct(const st__transfer *transfer, const unsigned char *memory,
+                               const taker *to, st_error *error)
 {
     const st__runs *runs = transfer->runs;
-    const unsigned char *at = transfer->memory + (size_t)runs->offset;
+    const unsigned char *at = memory + (size_t)runs->offset;
+    const size_t ahead = ST__POPULATE_STEP / ST__SCAN_BLOCK * ST__SCAN_BLOCK;
     for (uint64_t done = 0; done < runs->size;) {
         size_t size = (size_t)st__min_u64(ST__SCAN_BLOCK, runs->size - done);
+        if (done % ahead == 0)
+            st__transfer_populate(transfer, at + (size_t)done,
+                                  (size_t)st__min_u64(ahead, runs->size - done));
         ST_TRY(to->block(to->ctx, at + (size_t)done, size, error));
         done += size;
     }
@@ -245,7 +250,8 @@ static uint32_t ahead_threads(const st__transfer *transfer, uint32_t threads, ri
     r->slots = (uint32_t)st__min_u64(AHEAD_SLOTS, budget / r->block_size);
     if (threads < 2 || work < AHEAD_FROM || r->slots < 2 || budget / stage < 2)
         return 1;
-    r->readers_max = transfer->parallelism ? transfer->parallelism : AHEAD_READERS + 1;
+    const uint32_t parallelism = transfer->route->facts.parallelism;
+    r->readers_max = parallelism ? parallelism : AHEAD_READERS + 1;
     uint64_t others = st__min_u64(AHEAD_READERS, threads - 1);
     others = st__min_u64(others, r->readers_max);
     return (uint32_t)st__min_u64(others, budget / stage - 1) + 1;
@@ -257,8 +263,9 @@ st_status st__transfer_blocks(const st__transfer *transfer, uint32_t threads, st
     const st__runs *runs = transfer->runs;
     const taker to = {block, ctx};
     ring r = {.transfer = transfer, .to = &to};
-    if (transfer->memory && runs->piece == runs->size)
-        return blocks_direct(transfer, &to, error);
+    const unsigned char *memory = st__transfer_memory(transfer);
+    if (memory && runs->piece == runs->size)
+        return blocks_direct(transfer, memory, &to, error);
     threads = ahead_threads(transfer, threads, &r);
     return threads == 1 ? blocks_alone(transfer, &to, error) : blocks_ahead(&r, threads, error);
 }

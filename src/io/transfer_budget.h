@@ -7,7 +7,9 @@
 
 /* Bytes that must be read or copied, at least those delivered. */
 uint64_t st__transfer_work(const st__transfer *transfer);
-/* Threads for that much work, when each needs `memory` bytes beside its staging block; at least 1. */
+/* Threads that read that much as the route has it; at least 1. */
+uint32_t st__transfer_readers(const st__transfer *transfer, uint64_t work);
+/* Threads that also do something with it, when each needs `memory` bytes beside its staging block; at least 1. */
 uint32_t st__transfer_threads(const st__transfer *transfer, uint64_t work, uint64_t memory);
 /* Bytes of a staging block. */
 size_t st__transfer_stage(const st__transfer *transfer, uint64_t work);

@@ -35,8 +35,10 @@ static st_status scan_fetch(scan *s, scan_worker *w, uint64_t from, uint64_t to,
                             const unsigned char **data, st_error *error)
 {
     const st__transfer *t = s->transfer;
-    if (t->memory && t->runs->piece == t->runs->size) {
-        *data = t->memory + (size_t)(t->runs->offset + from);
+    const unsigned char *memory = st__transfer_memory(t);
+    if (memory && t->runs->piece == t->runs->size) {
+        *data = memory + (size_t)(t->runs->offset + from);
+        st__transfer_populate(t, *data, (size_t)(to - from));
         return ST_OK;
     }
     if (!w->block.memory)

@@ -168,6 +168,18 @@ FIELD(st_sink_options, context, 8);
 FIELD(st_sink_options, name, 16);
 FIELD(st_sink_options, reserved, 24);
 
+SIZE(st_explanation, 512);
+FIELD(st_explanation, io, 0);
+FIELD(st_explanation, threads, 4);
+FIELD(st_explanation, depth, 8);
+FIELD(st_explanation, latency, 12);
+FIELD(st_explanation, unit, 16);
+FIELD(st_explanation, bytes, 24);
+FIELD(st_explanation, read, 32);
+FIELD(st_explanation, resident, 40);
+FIELD(st_explanation, text, 48);
+FIELD(st_explanation, reserved, 448);
+
 SIZE(st_bytes, 16);
 FIELD(st_bytes, data, 0);
 FIELD(st_bytes, size, 8);

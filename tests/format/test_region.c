@@ -185,6 +185,28 @@ static void cursor_deliver(st__cursor *cursor, const sample *s, uint64_t to, uin
     }
 }
 
+/* The bytes that all runs together lie between. */
+static void span_check(const st__runs *runs)
+{
+    uint64_t low = 0, high = 0, least = UINT64_MAX, most = 0;
+    st__cursor cursor;
+    CHECK_OK(st__cursor_init(&cursor, runs, 0, &error));
+    for (st__run run; st__cursor_next(&cursor, UINT64_MAX, &run);)
+        for (uint64_t i = 0; i < run.pieces; i++) {
+            uint64_t offset = run.offset + i * (uint64_t)run.stride;
+            least = offset < least ? offset : least;
+            most = offset + run.length > most ? offset + run.length : most;
+        }
+    st__cursor_release(&cursor);
+    st__runs_span(runs, &low, &high);
+    if (runs->size == 0)
+        assert_int_equal(low, high);
+    else {
+        assert_int_equal(low, least);
+        assert_int_equal(high, most);
+    }
+}
+
 static void region_compare(const st_region *region, const sample *s, const selection *sel)
 {
     unsigned char want[BYTES_MAX * 8], got[BYTES_MAX * 8];
@@ -196,6 +218,7 @@ static void region_compare(const st_region *region, const sample *s, const selec
     assert_int_equal(region->size, sel->count * st_dtype_bits(s->tensor.dtype) / 8);
     CHECK_OK(st__region_check(region, &s->tensor, &error));
     CHECK_OK(st__runs_init(&runs, NULL, &s->tensor, region, &error));
+    span_check(&runs);
     CHECK_OK(st__cursor_init(&cursor, &runs, 0, &error));
     memset(got, 0xa5, sizeof got);
     cursor_deliver(&cursor, s, region->size, UINT64_MAX, got);

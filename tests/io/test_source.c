@@ -151,7 +151,7 @@ static void test_options(void **state)
     (void)state;
     st_source *source;
     const st_open_options bad[] = {
-        {.flags = 4}, {.io = ST_IO_MAP + 1}, {.reserved = {0, 0, 0, 1}}};
+        {.flags = 4}, {.io = ST_IO_POPULATE + 1}, {.reserved = {0, 0, 0, 1}}};
     st_memory memory = {(void *)(uintptr_t)text, 16, NULL, NULL};
     for (size_t i = 0; i < 3; i++) {
         CHECK_ERR(st_source_open(path, &bad[i], &source, &error), ST_ERR_ARGUMENT, ST_NO_OFFSET);

@@ -27,7 +27,7 @@ static void test_strategies(void **state)
         for (size_t k = 0; k < 16; k++) {
             trial t;
             trial_make(&t, &s, context_of(budgets[k / 4].threads, budgets[k / 4].memory));
-            t.transfer.latency = latencies[k % 4];
+            trial_way(&t, latencies[k % 4], false);
             /* Every distance between the pages of destination and source. */
             unsigned char *got = s.got + (k * 5) % 64;
             check_read(&t.transfer, &s, got);
@@ -37,7 +37,7 @@ static void test_strategies(void **state)
             }
             if (budgets[k / 4].threads == 1)
                 assert_int_equal(t.plant.most_in_flight, 1);
-            t.transfer.memory = data + OFFSET;
+            trial_way(&t, ST_LATENCY_MEMORY, true);
             check_read(&t.transfer, &s, got);
             trial_drop(&t);
         }
@@ -73,7 +73,8 @@ static void test_parallelism(void **state)
     trial t;
     sample_make(&s, &slice_cases[0]);
     trial_make(&t, &s, context_of(4, 0));
-    t.transfer.parallelism = 1;
+    t.info.parallelism = 1;
+    trial_route(&t);
     CHECK_OK(st__transfer_read(&t.transfer, s.got, &error));
     assert_int_equal(t.plant.most_in_flight, 1);
     trial_drop(&t);

@@ -49,8 +49,7 @@ static void check_blocks(const sample *s, const block_budget *b, uint32_t latenc
 {
     trial t;
     trial_make(&t, s, context_of(b->threads, b->memory));
-    t.transfer.latency = latency;
-    t.transfer.memory = mapped ? data + OFFSET : NULL;
+    trial_way(&t, latency, mapped);
     block_log log = log_of(s);
     CHECK_OK(st__transfer_blocks(&t.transfer, b->threads, block_note, &log, &error));
     assert_int_equal(log.done, s->runs.size);
@@ -95,7 +94,7 @@ static void test_nothing(void **state)
     s.runs.size = 0;
     trial_make(&t, &s, NULL);
     for (int mapped = 0; mapped < 2; mapped++) {
-        t.transfer.memory = mapped ? data + OFFSET : NULL;
+        trial_way(&t, ST_LATENCY_LOCAL, mapped);
         block_log log = log_of(&s);
         CHECK_OK(st__transfer_blocks(&t.transfer, 4, block_note, &log, &error));
         assert_int_equal(log.calls, 0);
@@ -114,7 +113,8 @@ static void test_blocks_parallelism(void **state)
     for (uint32_t parallelism = 1; parallelism < 4; parallelism++) {
         trial t;
         trial_make(&t, &s, NULL);
-        t.transfer.parallelism = parallelism;
+        t.info.parallelism = parallelism;
+        trial_route(&t);
         block_log log = log_of(&s);
         CHECK_OK(st__transfer_blocks(&t.transfer, 4, block_note, &log, &error));
         assert_int_equal(log.done, s.runs.size);
@@ -137,7 +137,7 @@ static void test_blocks_stopped(void **state)
             trial_make(&t, &s, NULL);
             /* What cannot be read lies behind. */
             t.plant.bad[0] = OFFSET + n * ST__SCAN_BLOCK + 5;
-            t.transfer.memory = k == 2 ? data + OFFSET : NULL;
+            trial_way(&t, ST_LATENCY_LOCAL, k == 2);
             block_log log = log_of(&s);
             log.stop_at = n;
             CHECK_ERR_TEXT(st__transfer_blocks(&t.transfer, k ? 4 : 1, block_note, &log, &error),

@@ -91,18 +91,18 @@ static void check_scans(trial *t, const sample *s, scan_log *log)
     check_seen(log, s->runs.size);
 }
 
-static void check_scan(const sample *s, uint32_t threads, uint64_t memory, const st__transfer *how)
+static void check_scan(const sample *s, uint32_t threads, uint64_t memory, uint32_t latency)
 {
     trial t;
     scan_log log;
     trial_make(&t, s, context_of(threads, memory));
-    t.transfer.latency = how->latency;
-    t.transfer.memory = how->memory;
+    const bool mapped = latency == ST_LATENCY_MEMORY;
+    trial_way(&t, latency, mapped);
     check_scans(&t, s, &log);
     assert_in_range(log.workers, 1, threads);
-    if (how->memory)
+    if (mapped)
         assert_int_equal(t.plant.reads, 0);
-    if (threads == 1 && !how->memory)
+    if (threads == 1 && !mapped)
         assert_int_equal(t.plant.most_in_flight, 1);
     trial_drop(&t);
 }
@@ -111,16 +111,14 @@ static void test_scan(void **state)
 {
     (void)state;
     static const uint64_t budgets[] = {0, 1, 100000, 2 << 20};
-    const st__transfer ways[] = {{.latency = ST_LATENCY_LOCAL},
-                                 {.latency = ST_LATENCY_NETWORK},
-                                 {.latency = ST_LATENCY_MEMORY, .memory = data + OFFSET}};
+    static const uint32_t ways[] = {ST_LATENCY_LOCAL, ST_LATENCY_NETWORK, ST_LATENCY_MEMORY};
     for (size_t i = 0; i < SLICE_CASES; i++) {
         sample s;
         sample_make(&s, &slice_cases[i]);
         for (uint32_t threads = 1; threads <= 8; threads++)
             for (size_t k = 0; k < 12; k++)
                 if (budgets[k / 3] == 0 || threads % 3 == 1)
-                    check_scan(&s, threads, budgets[k / 3], &ways[k % 3]);
+                    check_scan(&s, threads, budgets[k / 3], ways[k % 3]);
         sample_drop(&s);
     }
 }
@@ -150,8 +148,8 @@ static void test_scan_reads(void **state)
         trial t;
         scan_log log;
         trial_make(&t, &s, context_of(4, 0));
-        t.transfer.latency = ST_LATENCY_NETWORK;
-        t.transfer.parallelism = parallelism;
+        t.info.parallelism = parallelism;
+        trial_way(&t, ST_LATENCY_NETWORK, false);
         check_scans(&t, &s, &log);
         assert_in_range(t.plant.reads, 3, 3);
         assert_in_range(t.plant.most_in_flight, 1, parallelism);
@@ -182,7 +180,7 @@ static void test_scan_direct(void **state)
     bool stopped;
     sample_make(&s, &slice_cases[0]);
     trial_make(&t, &s, tally_context(&memory, 4, 0));
-    t.transfer.memory = data + OFFSET;
+    trial_way(&t, ST_LATENCY_LOCAL, true);
     CHECK_OK(
         st__transfer_scan(&t.transfer, &(st__consumer){address_check, &faults}, &stopped, &error));
     assert_int_equal(faults, 0);
@@ -205,7 +203,7 @@ static void test_scan_stopped(void **state)
             bool stopped = false;
             trial_make(&t, &s, context_of(k == 0 ? 1 : 4, 0));
             t.plant.bad[0] = OFFSET + at + ST__SCAN_BLOCK + 7;
-            t.transfer.memory = k == 2 ? data + OFFSET : NULL;
+            trial_way(&t, ST_LATENCY_LOCAL, k == 2);
             CHECK_ERR_TEXT(scan_all(&t, &s, &log, at, &stopped, &error), ST_ERR_STOPPED, at,
                            "refused");
             assert_true(stopped);

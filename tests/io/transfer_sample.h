@@ -234,29 +234,55 @@ static st_context *tally_context(tally *t, uint32_t threads, uint64_t memory)
 
 /* ------------------------------------------------------------------------------------ trials */
 
-/* One transfer to be tried: a sample's, out of a source and with a context of its own. */
+/* One transfer to be tried: a sample's, out of a source and with a context of its own. Stays where it was made. */
 typedef struct trial {
     plant_source plant;
     st_source *source;
+    st_source_info info; /* what the source says of itself */
     st_context *context;
+    st__wanted wanted;
+    st__route route;
     st__transfer transfer;
 } trial;
+
+/* Chooses the way once more, after `info` or `wanted` was changed. */
+static void trial_route(trial *t)
+{
+    st__route_close(&t->route);
+    CHECK_OK(st__route_open(&t->route, t->source, t->context, &t->wanted, &error));
+}
+
+/* By reads from a source of that latency, or out of memory. */
+static void trial_way(trial *t, uint32_t latency, bool mapped)
+{
+    t->info.latency = latency;
+    t->wanted.io = mapped ? ST_IO_MAP : ST_IO_AUTO;
+    t->wanted.memory = mapped ? data : NULL;
+    trial_route(t);
+}
 
 /* Takes the context over. */
 static void trial_make(trial *t, const sample *s, st_context *context)
 {
+    uint64_t low, high;
     memset(t, 0, sizeof *t);
+    st__runs_span(&s->runs, &low, &high);
     t->source = plant_open(&t->plant);
     t->context = context;
-    t->transfer = (st__transfer){.source = t->source,
-                                 .runs = &s->runs,
-                                 .offset = OFFSET,
-                                 .context = context,
-                                 .latency = ST_LATENCY_LOCAL};
+    t->wanted = (st__wanted){.offset = OFFSET + low,
+                             .span = high - low,
+                             .size = s->runs.size,
+                             .piece = s->runs.piece,
+                             .info = &t->info};
+    t->transfer =
+        (st__transfer){.route = &t->route, .runs = &s->runs, .offset = OFFSET, .context = context};
+    t->route.fd = t->route.direct_fd = -1;
+    trial_way(t, ST_LATENCY_LOCAL, false);
 }
 
 static void trial_drop(trial *t)
 {
+    st__route_close(&t->route);
     st_context_release(t->context);
     st_source_release(t->source);
 }
@@ -308,7 +334,7 @@ static uint64_t memory_peak(const sample *s, uint32_t threads, uint64_t budget, 
     tally memory = {.fail_at = 0};
     trial t;
     trial_make(&t, s, tally_context(&memory, threads, budget));
-    t.transfer.latency = latency;
+    trial_way(&t, latency, false);
     assert_int_equal(run(&t.transfer, s), ST_OK);
     uint64_t peak = atomic_load(&memory.peak);
     trial_drop(&t);
