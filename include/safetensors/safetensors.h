@@ -776,13 +776,29 @@ enum {
     ST_SINK_NEW = 1
 };
 
-/** Where to write, and how carefully. Zero-initialise; NULL where one is asked for means the same. */
+enum {
+    /** A file of 256 MiB or more that is to be durable is written past the page cache where that can be
+     *  done, and is not in the cache afterwards; all others go through the cache and stay. */
+    ST_CACHE_AUTO = 0,
+    ST_CACHE_KEEP = 1, /**< what was written can be read back from memory */
+    /** What was written does not displace what is in the page cache: from 1 MiB on it goes past it where
+     *  that can be done, and is dropped from it otherwise once it is on the disk. */
+    ST_CACHE_DROP = 2
+};
+
+/**
+ * Where to write, and how carefully. Zero-initialise; NULL where one is asked for means the same. A file that
+ * goes past the page cache takes one of the context's threads, where there is one to spare, and up to 32 MiB
+ * of its memory budget, from st_writer_begin until it is finished or given up.
+ */
 typedef struct st_sink_options {
     uint32_t durability; /**< ST_DURABLE_… */
     uint32_t flags;      /**< ST_SINK_… */
     st_context *context;
     const char *name; /**< for messages, copied; NULL: the path, or "<memory>" and the like */
-    uint64_t reserved[8];
+    uint32_t cache;   /**< ST_CACHE_…, of files */
+    uint32_t reserved0;
+    uint64_t reserved[7];
 } st_sink_options;
 
 /** A piece of memory to write. */
@@ -937,7 +953,8 @@ ST_API uint64_t st_writer_data_offset(const st_writer *writer);
 ST_API ST_WARN_UNUSED st_status st_writer_begin(st_writer *writer, st_sink *sink, st_error *error);
 
 /**
- * Writes `size` bytes of a tensor from its byte `offset` on.
+ * Writes `size` bytes of a tensor from its byte `offset` on. The memory is the caller's again afterwards; that
+ * they could not be written may be told only by a later call, or by st_writer_finish.
  * @return ST_OK; ST_ERR_WRITTEN_TWICE; ST_ERR_ARGUMENT for bytes outside of the tensor; ST_ERR_IO; ST_ERR_NOMEM;
  *         ST_ERR_TOO_BIG where a stream was given more bytes out of order than the context's memory
  *         budget holds; ST_ERR_STOPPED.

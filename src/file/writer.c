@@ -449,6 +449,8 @@ st_status st_writer_finish(st_writer *writer, st_error *error)
             st__lock_drop(&writer->lock);
             status = st__sink_finish(writer->sink, &said);
             st__lock_take(&writer->lock);
+            /* Of what was still on its way it may only now be heard that it could not be written. */
+            (void)st__writer_locate(writer, NULL, status, &said);
         }
         if (status != ST_OK)
             (void)st__writer_spoil(writer, status, &said);

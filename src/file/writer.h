@@ -125,6 +125,8 @@ st_status st__writer_put_next(st_writer *writer, uint64_t *at, const void *data,
 st_status st__writer_count(st_writer *writer, uint64_t size, bool tell, st_error *error);
 /* Makes a failure the writer's own, unless it has one. `said` has been filled. */
 st_status st__writer_spoil(st_writer *writer, st_status status, const st_error *said);
+/* Tells the failure that the writer has. */
+st_status st__writer_told(const st_writer *writer, st_error *error);
 /* Writes what waits. */
 st_status st__writer_flush(st_writer *writer, st_error *error);
 

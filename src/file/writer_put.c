@@ -13,6 +13,12 @@ st_status st__writer_spoil(st_writer *writer, st_status status, const st_error *
     return status;
 }
 
+st_status st__writer_told(const st_writer *writer, st_error *error)
+{
+    *error = writer->failure;
+    return writer->failure.status;
+}
+
 st_status st__writer_count(st_writer *writer, uint64_t size, bool tell, st_error *error)
 {
     writer->done += size;
@@ -34,6 +40,9 @@ static st_status piece_put(st_writer *writer, uint64_t offset, st_bytes piece, s
     bool moved = false;
     st_status status = writer->sequential ? st__stream_put(writer, offset, piece, &moved, error)
                                           : st__windows_put(writer, offset, piece, &moved, error);
+    /* Another call failed first, and its words say of which tensor, or of which other file. */
+    if (status != ST_OK && writer->failure.status != ST_OK)
+        return st__writer_told(writer, error);
     if (status == ST_ERR_NOMEM && error->offset == ST_NO_OFFSET)
         error->offset = offset; /* for the tensor's name */
     if (status != ST_OK)

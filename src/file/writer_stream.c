@@ -65,10 +65,8 @@ static st_status stream_turn(st_writer *writer, uint64_t offset, st_bytes bytes,
                              st_error *error)
 {
     for (;;) {
-        if (writer->failure.status != ST_OK) {
-            *error = writer->failure;
-            return writer->failure.status;
-        }
+        if (writer->failure.status != ST_OK)
+            return st__writer_told(writer, error);
         if (!writer->pumping && offset == stream_head(writer))
             return ST_OK;
         if (writer->kept_bytes <= writer->budget &&

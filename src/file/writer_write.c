@@ -215,6 +215,8 @@ static st_status packed_write(st_writer *writer, size_t index, const st__runs *r
     st__lock_take(&writer->lock);
     if (status == ST_OK)
         return ST_OK;
+    if (writer->failure.status != ST_OK)
+        return st__writer_told(writer, error);
     (void)st__writer_locate(writer, &writer->tensors[index], status, error);
     return st__writer_spoil(writer, status, error);
 }
@@ -234,7 +236,9 @@ static st_status array_write(st_writer *writer, size_t index, const st_array *ar
         status = packed_write(writer, index, &runs, runs.size ? data - (size_t)below : data, error);
         st__runs_release(&runs);
     }
-    return st__writer_locate(writer, tensor, status, error);
+    /* What the writer has for a failure says already what it is about. */
+    return writer->failure.status != ST_OK ? status
+                                           : st__writer_locate(writer, tensor, status, error);
 }
 
 st_status st_writer_write_array(st_writer *writer, size_t index, const st_array *array,

@@ -184,6 +184,7 @@ static void replacement_end(replacement *r)
 {
     if (r->fd < 0)
         return;
+    st__output_release(&r->output);
     if (r->temporary[0])
         (void)st__os_remove(r->at.directory, r->temporary);
     st__os_close(r->fd);
@@ -196,7 +197,7 @@ static void replacement_end(replacement *r)
 static st_status replace_begin(void *self, uint64_t size, st_error *error)
 {
     replacement *r = self;
-    return st__output_reserve(&r->output, size, 0, error);
+    return st__output_begin(&r->output, size, 0, error);
 }
 
 static st_status replace_write(void *self, uint64_t offset, const st_bytes *pieces, size_t count,
@@ -237,7 +238,7 @@ static int put_in_place(replacement *r)
 static st_status replacement_finish(replacement *r, st_error *error)
 {
     const char *name = r->sink->name;
-    ST_TRY(st__sink_settle(r->sink, r->fd, error));
+    ST_TRY(st__output_finish(&r->output, error));
     int failed = put_in_place(r);
     if (failed)
         return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,

@@ -20,7 +20,12 @@ st_status st__sink_options_check(const st_sink_options *options, st_error *error
         return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
                         "st_sink_options: unknown flags 0x%" PRIx32,
                         options->flags & ~(uint32_t)ST_SINK_NEW);
-    return st__reserved_check(options->reserved, 8, "st_sink_options", error);
+    if (options->cache > ST_CACHE_DROP || options->reserved0)
+        return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
+                        "st_sink_options: unknown cache policy %" PRIu32
+                        ", or reserved0 is not zero",
+                        options->cache);
+    return st__reserved_check(options->reserved, 7, "st_sink_options", error);
 }
 
 st_status st__sink_wrap(const st_sink_vtable *vtable, void *self, const char *name,
@@ -43,6 +48,7 @@ st_status st__sink_wrap(const st_sink_vtable *vtable, void *self, const char *na
     sink->vtable = *vtable;
     sink->self = self;
     sink->durability = options ? options->durability : ST_DURABLE_NAME;
+    sink->cache = options ? options->cache : ST_CACHE_AUTO;
     sink->name_size = name_size;
     st__name_copy(sink->name, name, name_size - 1);
     *out = sink;

@@ -25,6 +25,7 @@ struct st_sink {
     bool foreign;
     bool begun;
     uint32_t durability; /* ST_DURABLE_… */
+    uint32_t cache;      /* ST_CACHE_… */
     char *name;
     size_t name_size;
 };
@@ -34,7 +35,7 @@ struct st_sink {
 st_status st__sink_wrap(const st_sink_vtable *vtable, void *self, const char *name,
                         const st_sink_options *options, st_sink **out, st_error *error);
 
-/* ST_ERR_ARGUMENT for options of unknown durability or flags, or reserved words set; NULL is fine. */
+/* ST_ERR_ARGUMENT for options of unknown durability, flags or cache, or reserved words set; NULL is fine. */
 st_status st__sink_options_check(const st_sink_options *options, st_error *error);
 
 /* The calls of the vtable, with an error's message made where a foreign sink gave none. `begin` is

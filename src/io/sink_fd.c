@@ -22,7 +22,7 @@ static st_status fd_begin(void *self, uint64_t size, st_error *error)
 {
     fd_sink *to = self;
     to->size = size;
-    return st__output_reserve(&to->output, size, ST__OS_KEEP_SIZE, error);
+    return st__output_begin(&to->output, size, ST__OS_KEEP_SIZE, error);
 }
 
 static st_status fd_write(void *self, uint64_t offset, const st_bytes *pieces, size_t count,
@@ -42,7 +42,7 @@ static st_status fd_copy(void *self, uint64_t offset, const st__stretch *stretch
 static st_status fd_finish(void *self, st_error *error)
 {
     fd_sink *to = self;
-    ST_TRY(st__sink_settle(to->sink, to->output.fd, error));
+    ST_TRY(st__output_finish(&to->output, error));
     int failed = st__os_seek(to->output.fd, to->output.base + to->size);
     if (failed)
         return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
@@ -53,6 +53,7 @@ static st_status fd_finish(void *self, st_error *error)
 static void fd_free(void *self)
 {
     fd_sink *to = self;
+    st__output_release(&to->output);
     st__os_close(to->output.fd);
     st__free(to->sink->context, to, sizeof *to);
 }

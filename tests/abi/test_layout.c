@@ -166,7 +166,9 @@ FIELD(st_sink_options, durability, 0);
 FIELD(st_sink_options, flags, 4);
 FIELD(st_sink_options, context, 8);
 FIELD(st_sink_options, name, 16);
-FIELD(st_sink_options, reserved, 24);
+FIELD(st_sink_options, cache, 24);
+FIELD(st_sink_options, reserved0, 28);
+FIELD(st_sink_options, reserved, 32);
 
 SIZE(st_explanation, 512);
 FIELD(st_explanation, io, 0);

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Many threads on one writer: to a sink that takes bytes anywhere and to a stream. */
 #include "file/probe_sink.h"
+#include "file/writer.h"
+#include "support/fault.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
 #include <stdio.h>
 
 enum { THREADS = 6, TENSORS = 600, SMALL = 777, LARGE = 150001 };
@@ -203,13 +207,151 @@ static void test_written_twice(void **state)
     }
 }
 
+/* ------------------------------------------------------------------------- one failure for all */
+
+enum { SIDE = 400 }; /* of a square of bytes, more than the writer may keep */
+
+/* A stream whose first write of data waits until it is let go. */
+typedef struct slow_sink {
+    sem_t inside, go;
+    bool held;
+} slow_sink;
+
+static st_status slow_write(void *self, uint64_t offset, const st_bytes *pieces, size_t count,
+                            st_error *error)
+{
+    slow_sink *slow = self;
+    size_t size = 0;
+    (void)offset;
+    (void)error;
+    for (size_t i = 0; i < count; i++)
+        size += pieces[i].size;
+    if (size >= SIDE * SIDE && !slow->held) {
+        slow->held = true;
+        sem_post(&slow->inside);
+        sem_wait(&slow->go);
+    }
+    return ST_OK;
+}
+
+static void slow_free(void *self)
+{
+    (void)self;
+}
+
+typedef struct waiter {
+    pthread_t thread;
+    st_writer *writer;
+    size_t index;
+    bool transposed;
+    st_status status;
+    st_error error;
+} waiter;
+
+static void *waiter_run(void *arg)
+{
+    static unsigned char square[SIDE * SIDE];
+    waiter *w = arg;
+    const uint64_t shape[] = {SIDE, SIDE};
+    const int64_t strides[] = {1, SIDE};
+    const st_array array = {
+        .data = square, .shape = shape, .strides = strides, .ndim = 2, .dtype = ST_U8};
+    w->status = w->transposed
+                    ? st_writer_write_array(w->writer, w->index, &array, &w->error)
+                    : st_writer_write(w->writer, w->index, 0, square, sizeof square, &w->error);
+    return NULL;
+}
+
+static st_writer *slow_begin(st_context *context, slow_sink *slow)
+{
+    const uint64_t square[] = {SIDE, SIDE}, few[] = {SMALL};
+    const st_sink_vtable vtable = {
+        .size = sizeof vtable, .flags = ST_SINK_SEQUENTIAL, .write = slow_write, .free = slow_free};
+    const st_writer_options options = {.order = ST_ORDER_ADDED, .context = context};
+    const st_tensor tensors[] = {
+        {.name = "first", .name_len = 5, .shape = square, .ndim = 2, .dtype = ST_U8},
+        {.name = "copied", .name_len = 6, .shape = few, .ndim = 1, .dtype = ST_U8},
+        {.name = "last", .name_len = 4, .shape = square, .ndim = 2, .dtype = ST_U8},
+    };
+    st_writer *writer;
+    st_sink *sink;
+    CHECK_OK(st_writer_new(&options, &writer, &error));
+    for (size_t i = 0; i < 3; i++)
+        CHECK_OK(st_writer_add(writer, &tensors[i], NULL, &error));
+    CHECK_OK(st_sink_new(&vtable, slow, &(st_sink_options){.name = "slow"}, &sink, &error));
+    CHECK_OK(st_writer_begin(writer, sink, &error));
+    st_sink_release(sink);
+    return writer;
+}
+
+/* Both are in their calls: the first in the sink; the last, which holds the lock until then, waits its turn or
+ * makes the blocks for which it will. */
+static void calls_await(st_writer *writer, uint32_t count)
+{
+    for (bool there = false; !there; sched_yield()) {
+        st__lock_take(&writer->lock);
+        there = writer->in_flight == count;
+        st__lock_drop(&writer->lock);
+    }
+}
+
+/* A copy cannot read its source while another call waits its turn: both tell of that file and tensor, and of
+ * no other. */
+static void check_told(bool transposed)
+{
+    static unsigned char from[SMALL + 200];
+    static const char header[] =
+        "{\"y\":{\"dtype\":\"U8\",\"shape\":[777],\"data_offsets\":[0,777]}}";
+    fault_source fault = {.data = from, .size = 8 + sizeof header - 1 + SMALL};
+    slow_sink slow = {.held = false};
+    st_context *context;
+    st_file *file;
+    st_error told = {.status = ST_OK};
+    from[0] = sizeof header - 1;
+    memcpy(from + 8, header, sizeof header - 1);
+    sem_init(&slow.inside, 0, 0);
+    sem_init(&slow.go, 0, 0);
+    CHECK_OK(st_context_new(&(st_context_options){.max_threads = 1, .max_memory = 128 << 10},
+                            &context, &error));
+    st_source *source = fault_source_new(&fault);
+    CHECK_OK(st_file_open_source(source, NULL, &file, &error));
+    st_writer *writer = slow_begin(context, &slow);
+    waiter first = {.writer = writer, .index = 0};
+    waiter last = {.writer = writer, .index = 2, .transposed = transposed};
+    assert_int_equal(pthread_create(&first.thread, NULL, waiter_run, &first), 0);
+    sem_wait(&slow.inside);
+    assert_int_equal(pthread_create(&last.thread, NULL, waiter_run, &last), 0);
+    calls_await(writer, 2);
+    fault.at = fault.calls + 2; /* after the look at its times */
+    st_copy copy = {1, st_file_find(file, "y", 1), NULL};
+    assert_int_equal(st_writer_copy_from(writer, file, &copy, 1, &told), ST_ERR_IO);
+    assert_true(strncmp(told.message, "fault: tensor \"y\": ", 19) == 0);
+    sem_post(&slow.go);
+    pthread_join(first.thread, NULL);
+    pthread_join(last.thread, NULL);
+    assert_int_equal(first.status, ST_OK);
+    assert_int_equal(last.status, ST_ERR_IO);
+    assert_string_equal(last.error.message, told.message);
+    assert_int_equal(last.error.offset, told.offset);
+    st_writer_free(writer);
+    st_file_close(file);
+    st_source_release(source);
+    st_context_release(context);
+}
+
+static void test_told_alike(void **state)
+{
+    (void)state;
+    check_told(false);
+    check_told(true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_workers),
-        cmocka_unit_test(test_stream_small_budget),
-        cmocka_unit_test(test_failure),
-        cmocka_unit_test(test_written_twice),
+        cmocka_unit_test(test_workers),    cmocka_unit_test(test_stream_small_budget),
+        cmocka_unit_test(test_failure),    cmocka_unit_test(test_written_twice),
+        cmocka_unit_test(test_told_alike),
     };
     return cmocka_run_group_tests_name("writer_threads", tests, NULL, NULL);
 }

@@ -42,7 +42,7 @@ static void test_discarded(void **state)
             CHECK_OK(st_sink_open(path, NULL, &sink, &error));
             assert_string_equal(st_sink_name(sink), path);
             if (stage)
-                CHECK_OK(sink_fill(sink, new_bytes, sizeof new_bytes, &error));
+                CHECK_OK(sink_fill(sink, new_bytes, new_size, &error));
             assert_true(is_old(path));
             st_sink_release(sink);
             assert_true(is_old(path));
@@ -85,7 +85,7 @@ static void test_relative(void **state)
     CHECK_OK(st_sink_open("file", NULL, &sink, &error));
     assert_int_equal(chdir(here), 0);
     assert_int_equal(rename(in_scratch("a"), in_scratch("b")), 0);
-    CHECK_OK(sink_fill(sink, new_bytes, sizeof new_bytes, &error));
+    CHECK_OK(sink_fill(sink, new_bytes, new_size, &error));
     CHECK_OK(st__sink_finish(sink, &error));
     st_sink_release(sink);
     assert_true(is_new(in_scratch("b/file")));
@@ -111,7 +111,7 @@ static void test_only_new(void **state)
         unlink(path);
         /* Somebody else is quicker. */
         CHECK_OK(st_sink_open(path, &only_new, &sink, &error));
-        CHECK_OK(sink_fill(sink, new_bytes, sizeof new_bytes, &error));
+        CHECK_OK(sink_fill(sink, new_bytes, new_size, &error));
         put_old(path);
         st_error said = {0};
         assert_int_equal(st__sink_finish(sink, &said), ST_ERR_IO);
@@ -122,7 +122,7 @@ static void test_only_new(void **state)
         /* Without the flag the last one stays. */
         unlink(path);
         CHECK_OK(st_sink_open(path, NULL, &sink, &error));
-        CHECK_OK(sink_fill(sink, new_bytes, sizeof new_bytes, &error));
+        CHECK_OK(sink_fill(sink, new_bytes, new_size, &error));
         put_old(path);
         CHECK_OK(st__sink_finish(sink, &error));
         st_sink_release(sink);
@@ -337,10 +337,10 @@ static void *fifo_read(void *arg)
 static st_status save_in_order(const char *path, st_error *error)
 {
     st_sink *sink = NULL;
-    st_bytes all = {new_bytes, sizeof new_bytes};
+    st_bytes all = {new_bytes, new_size};
     st_status status = st_sink_open(path, NULL, &sink, error);
     if (!status)
-        status = st__sink_begin(sink, sizeof new_bytes, error);
+        status = st__sink_begin(sink, new_size, error);
     if (!status)
         status = st__sink_write(sink, 0, &all, 1, error);
     if (!status)
@@ -410,7 +410,7 @@ static void copy_with(uint64_t from, uint64_t to, bool shares)
     st_source *source;
     uint64_t done = 0, size = 50000;
     static unsigned char wanted[60000];
-    put_file(in_scratch("source"), new_bytes, sizeof new_bytes);
+    put_file(in_scratch("source"), new_bytes, new_size);
     CHECK_OK(st_source_open(in_scratch("source"), NULL, &source, &error));
     CHECK_OK(st_sink_open(in_scratch("file"), NULL, &sink, &error));
     CHECK_OK(st__sink_begin(sink, to + size, &error));

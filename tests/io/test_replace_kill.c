@@ -72,7 +72,8 @@ static void kill_everywhere(bool existed, const st_sink_options *options)
 static void test_kill(void **state)
 {
     (void)state;
-    check_saves(kill_everywhere);
+    check_saves(kill_everywhere, SAVE_CACHED);
+    check_saves(kill_everywhere, SAVE_BY_CALLER);
 }
 
 int main(void)

@@ -94,9 +94,12 @@ static void test_options(void **state)
 {
     (void)state;
     st_sink *sink = NULL;
-    const st_sink_options bad[] = {
-        {.durability = 3}, {.flags = 2}, {.reserved = {0, 0, 0, 0, 0, 0, 0, 1}}};
-    for (size_t i = 0; i < 3; i++) {
+    const st_sink_options bad[] = {{.durability = 3},
+                                   {.flags = 2},
+                                   {.reserved = {0, 0, 0, 0, 0, 0, 1}},
+                                   {.cache = 3},
+                                   {.reserved0 = 1}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         CHECK_ERR(st_sink_open(path, &bad[i], &sink, &error), ST_ERR_ARGUMENT, ST_NO_OFFSET);
         CHECK_ERR(st_sink_open_fd(1, &bad[i], &sink, &error), ST_ERR_ARGUMENT, ST_NO_OFFSET);
         CHECK_ERR(st_sink_open_memory(bytes, 1, &bad[i], &sink, &error), ST_ERR_ARGUMENT,
