@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The C++ wrapper: lists, reads a part, and meets a failure. inspect FILE. */
+/* The C++ wrapper: lists, reads a part, loads all, and meets a failure. inspect FILE. */
 #include <safetensors/safetensors.hpp>
 
 #include <cstring>
@@ -20,6 +20,11 @@ int main(int argc, char **argv)
         std::vector<std::byte> row = file.read(file.at("weight"), "1");
         for (std::size_t i = 0; i < row.size() / sizeof(float); i++)
             std::cout << st_element_decode(ST_F32, row.data(), i).as.f[0] << '\n';
+
+        safetensors::load load(file);
+        for (safetensors::loaded &one : load)
+            std::cout << safetensors::name(file[one.item]) << ": " << one.size << " bytes\n";
+        std::cout << load.explain().bytes << " bytes of " << load.file_count() << " file\n";
 
         file.read(file.at("weight"), "2");
     } catch (const safetensors::error &error) {

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Joins the core (base, format, io, file) into safetensors.h and safetensors.c.
+"""Joins the core (base, format, io, file, load) into safetensors.h and safetensors.c.
 
     amalgamate.py DIRECTORY
 
-safetensors.h holds safetensors.h and json.h; safetensors.c needs nothing else and compiles as C11.
+safetensors.h holds safetensors.h, json.h and load.h; safetensors.c needs nothing else and compiles as C11.
 File-local names are unique in the core (a lint sees to it); macros of one .c file end with it.
 """
 import os
@@ -12,8 +12,8 @@ import re
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-FOLDERS = ("base", "format", "io", "file")
-PUBLIC = ("safetensors/safetensors.h", "safetensors/json.h")
+FOLDERS = ("base", "format", "io", "file", "load")
+PUBLIC = ("safetensors/safetensors.h", "safetensors/json.h", "safetensors/load.h")
 SYSTEM = re.compile(r"^#\s*include\s+<[^>]+>")
 CONDITION = re.compile(r"^#\s*(if|endif)")
 INCLUDE = re.compile(r'^#\s*include\s+(?:"([^"]+)"|<(safetensors/[^>]+)>)')

@@ -7,6 +7,8 @@
  *     for (const st_tensor &tensor : file)
  *         std::cout << safetensors::name(tensor) << '\n';
  *     std::vector<std::byte> bytes = file.read(file.at("weight"), "0, :8");
+ *     for (safetensors::loaded &one : safetensors::load(file))
+ *         use(file[one.item], one.data, std::move(one.buffer));
  *
  *     safetensors::writer writer;
  *     std::size_t w = writer.add("w", ST_F32, {2, 3});
@@ -20,6 +22,7 @@
 #ifndef SAFETENSORS_SAFETENSORS_HPP
 #define SAFETENSORS_SAFETENSORS_HPP
 
+#include <safetensors/load.h>
 #include <safetensors/safetensors.h>
 
 #include <cstddef>
@@ -229,6 +232,15 @@ class file
         return bytes;
     }
 
+    /** Tells how read() would get its bytes now; without a tensor, how all of them would be read. */
+    st_explanation explain(const st_tensor *tensor = nullptr, const region *part = nullptr) const
+    {
+        st_error what;
+        st_explanation told{};
+        check(st_file_explain(get(), tensor, part ? part->get() : nullptr, &told, &what), what);
+        return told;
+    }
+
     /** Maps the whole file; a tensor's bytes are at st_file_offset. Mind the caveats of safetensors.h. */
     buffer_ptr map(std::uint32_t mode = ST_MAP_SHARED) const
     {
@@ -303,6 +315,150 @@ class file
 
   private:
     std::unique_ptr<st_file, releaser<st_file_close>> file_;
+};
+
+/** One item of a load that is complete: see st_loaded. */
+struct loaded {
+    std::size_t item = ST_LOAD_END;
+    void *data = nullptr;
+    std::size_t size = 0;
+    buffer_ptr buffer; /**< what holds `data`; none for an item with a destination of its own */
+    std::uint64_t done = 0;
+    std::uint64_t total = 0;
+};
+
+/** A load under way, and the range of its items in the order in which they become complete, which can be gone
+ *  through once: see st_load. Movable. */
+class load
+{
+  public:
+    explicit load(const std::vector<st_load_item> &items, const st_load_options *options = nullptr)
+    {
+        start(items, options);
+    }
+
+    /** Loads all tensors of a file; `loaded::item` is a tensor's index. The file must outlive the load. */
+    explicit load(const file &from, const st_load_options *options = nullptr)
+    {
+        std::vector<st_load_item> items(from.size());
+        for (std::size_t i = 0; i < items.size(); i++) {
+            items[i].file = from.get();
+            items[i].tensor = &from[i];
+        }
+        start(items, options);
+    }
+
+    st_load *get() const noexcept
+    {
+        return load_.get();
+    }
+
+    /** Waits for the next item; false when there is none. */
+    bool next(loaded &out)
+    {
+        st_error what;
+        st_loaded got{};
+        check(st_load_next(get(), &got, &what), what);
+        out.item = got.item;
+        out.data = got.data;
+        out.size = got.size;
+        out.buffer.reset(got.buffer);
+        out.done = got.done;
+        out.total = got.total;
+        return got.item != ST_LOAD_END;
+    }
+
+    /** From any thread: next() throws ST_ERR_STOPPED from now on. */
+    void cancel() noexcept
+    {
+        st_load_cancel(get());
+    }
+
+    std::size_t file_count() const noexcept
+    {
+        return st_load_file_count(get());
+    }
+
+    st_explanation explain(std::size_t index = 0) const noexcept
+    {
+        st_explanation told{};
+        st_load_explain(get(), index, &told);
+        return told;
+    }
+
+    /** Walks what is complete; all iterators of a load stand at the same item. */
+    class iterator
+    {
+      public:
+        using iterator_category = std::input_iterator_tag;
+        using value_type = loaded;
+        using difference_type = std::ptrdiff_t;
+        using pointer = loaded *;
+        using reference = loaded &;
+
+        iterator() = default;
+        explicit iterator(load *of) : of_(of)
+        {
+            ++*this;
+        }
+
+        reference operator*() const
+        {
+            return of_->current_;
+        }
+
+        pointer operator->() const
+        {
+            return &of_->current_;
+        }
+
+        iterator &operator++()
+        {
+            if (!of_->next(of_->current_))
+                of_ = nullptr;
+            return *this;
+        }
+
+        void operator++(int)
+        {
+            ++*this;
+        }
+
+        friend bool operator==(const iterator &a, const iterator &b)
+        {
+            return a.of_ == b.of_;
+        }
+
+        friend bool operator!=(const iterator &a, const iterator &b)
+        {
+            return !(a == b);
+        }
+
+      private:
+        load *of_ = nullptr;
+    };
+
+    iterator begin()
+    {
+        return iterator(this);
+    }
+
+    iterator end() noexcept
+    {
+        return {};
+    }
+
+  private:
+    void start(const std::vector<st_load_item> &items, const st_load_options *options)
+    {
+        st_error what;
+        st_load *started = nullptr;
+        check(st_load_start(items.data(), items.size(), options, &started, &what), what);
+        load_.reset(started);
+    }
+
+    std::unique_ptr<st_load, releaser<st_load_free>> load_;
+    loaded current_;
 };
 
 /** Where a file is written: see st_sink. What a writer did not finish leaves nothing behind. Movable. */

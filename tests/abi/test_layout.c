@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <safetensors/inspect.h>
 #include <safetensors/json.h>
+#include <safetensors/load.h>
 
 #define SIZE(type, size) static_assert(sizeof(type) == (size), #type)
 #define FIELD(type, member, offset_) \
@@ -181,6 +182,30 @@ FIELD(st_explanation, read, 32);
 FIELD(st_explanation, resident, 40);
 FIELD(st_explanation, text, 48);
 FIELD(st_explanation, reserved, 448);
+
+SIZE(st_load_item, 64);
+FIELD(st_load_item, file, 0);
+FIELD(st_load_item, tensor, 8);
+FIELD(st_load_item, region, 16);
+FIELD(st_load_item, dst, 24);
+FIELD(st_load_item, size, 32);
+FIELD(st_load_item, reserved, 40);
+
+SIZE(st_load_options, 88);
+FIELD(st_load_options, io, 0);
+FIELD(st_load_options, flags, 4);
+FIELD(st_load_options, context, 8);
+FIELD(st_load_options, max_ahead, 16);
+FIELD(st_load_options, reserved, 24);
+
+SIZE(st_loaded, 80);
+FIELD(st_loaded, item, 0);
+FIELD(st_loaded, data, 8);
+FIELD(st_loaded, size, 16);
+FIELD(st_loaded, buffer, 24);
+FIELD(st_loaded, done, 32);
+FIELD(st_loaded, total, 40);
+FIELD(st_loaded, reserved, 48);
 
 SIZE(st_bytes, 16);
 FIELD(st_bytes, data, 0);

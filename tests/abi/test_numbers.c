@@ -4,6 +4,7 @@
 
 #include <safetensors/inspect.h>
 #include <safetensors/json.h>
+#include <safetensors/load.h>
 #include <string.h>
 
 typedef struct number {
@@ -115,6 +116,7 @@ static const number numbers[] = {
     ROW(ST_IO_URING, 4),
     ROW(ST_IO_DONTCACHE, 5),
     ROW(ST_IO_POPULATE, 6),
+    ROW(ST_LOAD_VIEWS, 1),
     ROW(ST_INDEX_INTEGER, 1),
     ROW(ST_INDEX_SLICE, 2),
     ROW(ST_INDEX_ELLIPSIS, 3),
