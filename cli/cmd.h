@@ -11,6 +11,7 @@ extern const struct verb verb_check;
 extern const struct verb verb_stats;
 extern const struct verb verb_hash;
 extern const struct verb verb_copy;
+extern const struct verb verb_bench;
 extern const struct verb verb_meta_get;
 extern const struct verb verb_meta_export;
 extern const struct verb verb_help;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "cmd.h"
+#include "explain.h"
 #include "filter.h"
 #include "input.h"
 #include "json.h"
@@ -23,6 +24,7 @@ struct copy_options {
     uint64_t alignment; /* 0: not said */
     uint64_t reserve;
     int durability;
+    int cache; /* ST_CACHE_… */
     bool no_clobber;
     bool no_metadata;
 };
@@ -37,6 +39,9 @@ static const uint32_t durabilities[] = {
     [DURABILITY_FILE] = ST_DURABLE_FILE,
     [DURABILITY_NAME] = ST_DURABLE_NAME,
 };
+
+/* By their numbers, ST_CACHE_…. */
+static const char *const cache_choices[] = {"auto", "keep", "drop", NULL};
 
 static const struct opt copy_options[] = {
     {OPT_CHOICE, 'o', "order", offsetof(struct copy_options, order), .arg = "ORDER",
@@ -58,6 +63,12 @@ static const struct opt copy_options[] = {
      .help = "What survives a power cut once the program has ended: the file under its name (name, "
              "the default); the old file or the new one, whole (file); or perhaps neither (none: "
              "nothing is waited for)."},
+    {OPT_CHOICE, 'C', "cache", offsetof(struct copy_options, cache), .arg = "WHAT",
+     .choices = cache_choices,
+     .help =
+         "Whether what was written stays in the page cache: keep, drop (it displaces nothing "
+         "there), or auto (the default: a file of 256 MiB or more that is to survive a power cut "
+         "is written past it where that can be done)."},
     {0},
 };
 
@@ -121,7 +132,8 @@ static st_status writer_fill(struct copy *copy, st_error *error)
 
 static st_status sink_open(const struct copy *copy, st_sink **out, st_error *error)
 {
-    st_sink_options options = {.durability = durabilities[copy->options->durability]};
+    st_sink_options options = {.durability = durabilities[copy->options->durability],
+                               .cache = (uint32_t)copy->options->cache};
     if (copy->options->no_clobber)
         options.flags |= ST_SINK_NEW;
     if (strcmp(copy->target, "-") != 0)
@@ -173,7 +185,22 @@ static st_status tensors_write(struct copy *copy, st_error *error)
     return status;
 }
 
-static st_status file_copy(struct copy *copy, st_error *error)
+/* Explains how what was picked would be read: the whole file, if there are no filters. */
+static st_status tensors_explain(const struct copy *copy, const struct explain *explain,
+                                 st_error *error)
+{
+    st_status status = ST_OK;
+    if (filter_is_empty(copy->filter))
+        return explain_file(explain, error);
+    explain_begin(explain);
+    for (size_t i = 0; i < copy->count && status == ST_OK; i++)
+        status = explain_one(explain, &(struct request){.tensor = copy->tensors[i]}, error);
+    explain_end(explain);
+    return status;
+}
+
+/* Copies, or explains if `explain` is there. */
+static st_status file_copy(struct copy *copy, struct explain *explain, st_error *error)
 {
     st_file *file;
     bool by_name = copy->options->order == ORDER_NAME;
@@ -186,8 +213,12 @@ static st_status file_copy(struct copy *copy, st_error *error)
     if (status == ST_OK && copy->count == 0 && !filter_is_empty(copy->filter))
         status =
             error_fill(error, ST_ERR_NOT_FOUND, "%.300s: no tensor passes the filters", copy->path);
-    if (status == ST_OK)
+    if (status == ST_OK && explain) {
+        explain->file = file;
+        status = tensors_explain(copy, explain, error);
+    } else if (status == ST_OK) {
         status = tensors_write(copy, error);
+    }
     free(copy->tensors);
     st_file_close(file);
     return status;
@@ -218,7 +249,9 @@ static int copy_main(const struct verb *verb, const struct copy_options *options
     st_error error;
     struct out out;
     struct json json;
-    bool piped = strcmp(args->at[1], "-") == 0, document = options->filtered.common.json;
+    bool explains = options->filtered.common.explain, document = options->filtered.common.json;
+    bool piped = strcmp(args->at[1], "-") == 0 && !explains;
+    struct explain explain = {args->at[0], NULL, &out, document ? &json : NULL};
     struct copy copy = {
         .options = options, .filter = filter, .path = args->at[0], .target = args->at[1]};
     out_open(&out, options->filtered.common.color);
@@ -231,12 +264,12 @@ static int copy_main(const struct verb *verb, const struct copy_options *options
         json_open_files(&json, &out);
         json_open_file(&json, copy.path);
     }
-    st_status status = file_copy(&copy, &error);
+    st_status status = file_copy(&copy, explains ? &explain : NULL, &error);
     if (status != ST_OK)
         file_fail(&out, document ? &json : NULL, &error);
-    else if (document)
+    else if (document && !explains)
         summary_json(&copy, &json);
-    else if (out.tty)
+    else if (out.tty && !explains)
         summary_print(&copy, &out);
     if (document) {
         st_json_emit_object_end(json.emitter);
@@ -302,6 +335,7 @@ const struct verb verb_copy = {
             {0},
         },
     .reads_files = true,
+    .reads_data = true,
     .picks = filter_rows,
     .run = copy_run,
 };

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "cmd.h"
+#include "explain.h"
 #include "input.h"
 #include "json.h"
 #include "opt.h"
@@ -212,14 +213,10 @@ static st_status file_read(const struct hash *hash, const st_file *file, st_hash
     return status;
 }
 
-static st_status file_hash(const struct hash *hash, st_error *error)
+static st_status file_hash(const struct hash *hash, const st_file *file, st_error *error)
 {
-    st_file *file;
     st_hashes hashes = {0};
-    st_status status = input_open_file(hash->path, &hash->options->common, &file, error);
-    if (status != ST_OK)
-        return status;
-    status = file_read(hash, file, &hashes, error);
+    st_status status = file_read(hash, file, &hashes, error);
     if (status == ST_OK && hash->manifest)
         status = manifest_add(hash, file, &hashes, error);
     if (status == ST_OK && hash->json)
@@ -227,6 +224,20 @@ static st_status file_hash(const struct hash *hash, st_error *error)
     else if (status == ST_OK && !hash->manifest)
         hashes_print(hash, st_file_header(file), &hashes);
     st_hashes_release(&hashes);
+    return status;
+}
+
+static st_status path_hash(const struct hash *hash, st_error *error)
+{
+    st_file *file;
+    st_status status = input_open_file(hash->path, &hash->options->common, &file, error);
+    if (status != ST_OK)
+        return status;
+    struct explain explain = {hash->path, file, hash->out, hash->json};
+    if (hash->options->common.explain)
+        status = explain_file(&explain, error);
+    else
+        status = file_hash(hash, file, error);
     st_file_close(file);
     return status;
 }
@@ -238,7 +249,7 @@ static void files_hash(struct hash *hash, const struct args *args)
         hash->path = args->at[i];
         if (hash->json)
             json_open_file(hash->json, hash->path);
-        if (file_hash(hash, &error) != ST_OK)
+        if (path_hash(hash, &error) != ST_OK)
             file_fail(hash->out, hash->json, &error);
         if (hash->json)
             st_json_emit_object_end(hash->json->emitter);
@@ -274,7 +285,8 @@ static int hash_main(const struct hash_options *options, const struct args *args
         hash.json = &json;
         json_open_files(&json, &out);
     }
-    if (options->manifest && manifest_start(&hash, &error) != ST_OK)
+    bool manifest = options->manifest && !options->common.explain;
+    if (manifest && manifest_start(&hash, &error) != ST_OK)
         only_fail(&out, hash.json, options->manifest, &error);
     else
         files_hash(&hash, args);
@@ -346,5 +358,6 @@ const struct verb verb_hash = {
             {0},
         },
     .reads_files = true,
+    .reads_data = true,
     .run = hash_run,
 };

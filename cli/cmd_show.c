@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cmd.h"
+#include "explain.h"
 #include "facts.h"
 #include "hex.h"
 #include "input.h"
@@ -56,6 +57,7 @@ struct show {
     const st_file *file;
     struct out *out;
     struct json *json; /* NULL: text */
+    struct explain explain;
 };
 
 /* ---------------------------------------------------------------------------- bytes */
@@ -222,6 +224,26 @@ static st_status request_show(const struct show *show, const struct request *req
     return ST_OK;
 }
 
+/* Shows a tensor, with an empty line before it where one is wanted, or an object in the document. */
+static void request_tell(const struct show *show, const struct request *request, bool first)
+{
+    st_error error;
+    st_status status;
+    bool explain = show->options->common.explain, object = show->json && !explain;
+    if (!first && !explain && !object && show->options->form == FORM_ARRAY)
+        out_text(show->out, "\n");
+    if (object)
+        st_json_emit_object_begin(show->json->emitter);
+    if (explain)
+        status = explain_one(&show->explain, request, &error);
+    else
+        status = request_show(show, request, &error);
+    if (status != ST_OK)
+        file_fail(show->out, object ? show->json : NULL, &error);
+    if (object)
+        st_json_emit_object_end(show->json->emitter);
+}
+
 static void word_show(const struct show *show, const char *word, bool first)
 {
     st_error error;
@@ -231,21 +253,13 @@ static void word_show(const struct show *show, const char *word, bool first)
         out_worst(show->out, EXIT_USAGE);
         return;
     }
-    if (!first && !show->json && show->options->form == FORM_ARRAY)
-        out_text(show->out, "\n");
     st_status status = request_resolve(&request, &error);
     if (status != ST_OK) {
         complain("%s: %s", show->path, error.message);
         out_worst(show->out, exit_of(status));
         return;
     }
-    if (show->json)
-        st_json_emit_object_begin(show->json->emitter);
-    status = request_show(show, &request, &error);
-    if (status != ST_OK)
-        file_fail(show->out, show->json, &error);
-    if (show->json)
-        st_json_emit_object_end(show->json->emitter);
+    request_tell(show, &request, first);
     st_region_release(&request.region);
 }
 
@@ -259,8 +273,9 @@ static void file_show(struct show *show, const struct args *args)
         return;
     }
     show->file = file;
+    show->explain = (struct explain){show->path, file, show->out, show->json};
     if (show->json) {
-        json_key(show->json, "tensors");
+        json_key(show->json, show->options->common.explain ? "explanations" : "tensors");
         st_json_emit_array_begin(show->json->emitter);
     }
     for (size_t i = 1; i < args->count; i++)
@@ -275,12 +290,13 @@ static int show_main(const struct verb *verb, const struct show_options *options
 {
     struct out out;
     struct json json;
-    bool bytes = options->form == FORM_HEX || options->form == FORM_RAW;
+    bool bytes =
+        (options->form == FORM_HEX || options->form == FORM_RAW) && !options->common.explain;
     struct show show = {.options = options, .path = args->at[0], .out = &out};
     out_open(&out, options->common.color);
     if (bytes && options->common.json)
         return usage_error(verb, "--json prints no bytes: leave --hex or --raw out");
-    if (options->form == FORM_RAW && out.tty)
+    if (bytes && options->form == FORM_RAW && out.tty)
         return usage_error(verb, "--raw writes bytes that a terminal does not take; send them "
                                  "through a pipe or into a file");
     if (options->common.json) {
@@ -333,5 +349,6 @@ const struct verb verb_show = {
             {0},
         },
     .reads_files = true,
+    .reads_data = true,
     .run = show_run,
 };

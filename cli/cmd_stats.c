@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cmd.h"
+#include "explain.h"
 #include "figures.h"
 #include "filter.h"
 #include "input.h"
@@ -286,6 +287,37 @@ static st_status requests_run(struct stats *stats, st_error *error)
     return status;
 }
 
+/* Prints the tensors' statistics, and what they come to. */
+static st_status requests_measure(struct stats *stats, st_error *error)
+{
+    if (stats->json) {
+        json_key(stats->json, "tensors");
+        st_json_emit_array_begin(stats->json->emitter);
+    }
+    st_status status = requests_run(stats, error);
+    if (stats->json) {
+        st_json_emit_array_end(stats->json->emitter);
+        totals_json(stats);
+    } else if (status == ST_OK) {
+        totals_print(stats);
+    }
+    return status;
+}
+
+/* Explains how the tensors that were picked would be read, or the file, if all are. */
+static st_status requests_explain(const struct stats *stats, bool all, st_error *error)
+{
+    struct explain explain = {stats->path, stats->file, stats->out, stats->json};
+    st_status status = ST_OK;
+    if (all)
+        return explain_file(&explain, error);
+    explain_begin(&explain);
+    for (size_t i = 0; i < stats->count && status == ST_OK; i++)
+        status = explain_one(&explain, &stats->requests[i], error);
+    explain_end(&explain);
+    return status;
+}
+
 static st_status file_stats(struct stats *stats, const struct filter *filter,
                             const struct args *args, st_error *error)
 {
@@ -296,18 +328,10 @@ static st_status file_stats(struct stats *stats, const struct filter *filter,
     stats->file = file;
     form_choose(stats, args->count - 1);
     status = requests_fill(stats, filter, args, error);
-    if (stats->json) {
-        json_key(stats->json, "tensors");
-        st_json_emit_array_begin(stats->json->emitter);
-    }
-    if (status == ST_OK)
-        status = requests_run(stats, error);
-    if (stats->json) {
-        st_json_emit_array_end(stats->json->emitter);
-        totals_json(stats);
-    } else if (status == ST_OK) {
-        totals_print(stats);
-    }
+    if (status == ST_OK && stats->options->filtered.common.explain)
+        status = requests_explain(stats, args->count == 1 && filter_is_empty(filter), error);
+    else if (status == ST_OK)
+        status = requests_measure(stats, error);
     for (size_t i = 0; i < stats->count; i++)
         st_region_release(&stats->requests[i].region);
     free(stats->requests);
@@ -395,6 +419,7 @@ const struct verb verb_stats = {
             {0},
         },
     .reads_files = true,
+    .reads_data = true,
     .picks = filter_rows,
     .run = stats_run,
 };

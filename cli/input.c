@@ -17,7 +17,7 @@ static int spool_fd = -1;
 
 st_open_options input_options(const struct common *common)
 {
-    st_open_options options = {0};
+    st_open_options options = {.io = (uint32_t)common->io};
     if (common->upstream)
         options.flags |= ST_OPEN_UPSTREAM;
     if (common->unknown_dtypes)

@@ -14,8 +14,8 @@
 #include "text.h"
 
 static const struct verb *const verbs[] = {
-    &verb_ls,       &verb_show,        &verb_check, &verb_stats,    &verb_hash, &verb_copy,
-    &verb_meta_get, &verb_meta_export, &verb_help,  &verb_generate, NULL,
+    &verb_ls,    &verb_show,     &verb_check,       &verb_stats, &verb_hash,     &verb_copy,
+    &verb_bench, &verb_meta_get, &verb_meta_export, &verb_help,  &verb_generate, NULL,
 };
 
 struct main_options {

@@ -33,11 +33,27 @@ static const struct opt common_options[] = {
     {0},
 };
 
+/* By their numbers, ST_IO_…. */
+static const char *const io_choices[] = {"auto",  "pread",     "map",      "direct",
+                                         "uring", "dontcache", "populate", NULL};
+
+static const struct opt data_options[] = {
+    {OPT_CHOICE, 0, "io", offsetof(struct common, io), .arg = "NAME", .choices = io_choices,
+     .help =
+         "Read by this strategy: auto (the default: by where the file lies and what of it is in "
+         "the page cache), pread, map, direct, uring, dontcache, or populate. The result is the "
+         "same. What the system refuses is replaced by the next best."},
+    {OPT_FLAG, 0, "explain", offsetof(struct common, explain),
+     .help = "Print how the data would be read, and why, and do nothing else."},
+    {0},
+};
+
 const struct opt *opt_at(const struct verb *verb, size_t index)
 {
     const struct opt *const tables[] = {
         verb->options,
         verb->picks,
+        verb->reads_data ? data_options : NULL,
         verb->reads_files ? common_options : NULL,
         help_options,
     };
@@ -104,7 +120,9 @@ static int unknown_option(const struct verb *verb, const char *name, size_t len)
 static int choice_store(const struct verb *verb, const struct opt *opt, int *field,
                         const char *value)
 {
-    char all[128] = "";
+    char all[128] = "", hint[512];
+    struct nearest nearest;
+    nearest_init(&nearest, value, strlen(value));
     for (int i = 0; opt->choices[i]; i++) {
         if (strcmp(opt->choices[i], value) == 0) {
             *field = i;
@@ -112,9 +130,11 @@ static int choice_store(const struct verb *verb, const struct opt *opt, int *fie
         }
         size_t len = strlen(all);
         snprintf(all + len, sizeof all - len, "%s%s", i ? ", " : "", opt->choices[i]);
+        nearest_offer(&nearest, opt->choices[i], strlen(opt->choices[i]));
     }
-    return usage_error(verb, "--%s is one of %s, not %s", opt->name, all,
-                       text_quote(value, strlen(value)).text);
+    nearest_print(&nearest, hint, sizeof hint);
+    return usage_error(verb, "--%s is one of %s, not %s%s", opt->name, all,
+                       text_quote(value, strlen(value)).text, hint);
 }
 
 /* Keeps an option's value; `value` is NULL for those that have none. */

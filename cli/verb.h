@@ -45,7 +45,9 @@ struct common {
     bool json;
     bool upstream;
     bool unknown_dtypes;
-    int color; /* COLOR_… of out.h */
+    bool explain; /* of verbs that read data */
+    int color;    /* COLOR_… of out.h */
+    int io;       /* ST_IO_… */
 };
 
 enum arg_kind { ARG_NONE, ARG_FILE, ARG_TENSOR, ARG_KEY, ARG_VERB, ARG_WORD, ARG_DIRECTORY };
@@ -72,6 +74,7 @@ struct verb {
     const struct example *examples;
     const struct opt *picks; /* filter_rows for a verb that picks tensors, or NULL */
     bool reads_files;        /* takes the options that all such verbs have */
+    bool reads_data;         /* and tensors' bytes: those of such verbs */
     bool hidden;             /* from help */
     int (*run)(const struct verb *verb, int argc, char **argv);
 };

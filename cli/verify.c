@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "explain.h"
 #include "input.h"
 #include "json.h"
 #include "memory.h"
@@ -115,21 +116,17 @@ static bool difference_take(void *ctx, const st_difference *difference)
     return true;
 }
 
-static st_status file_compare(struct verify *verify, size_t index, st_error *error)
+static st_status file_compare(struct verify *verify, const st_file *file, size_t index,
+                              st_error *error)
 {
-    st_file *file;
     struct progress progress;
-    st_status status = input_open_file(verify->file, verify->common, &file, error);
-    if (status != ST_OK)
-        return status;
     progress_start(&progress, st_file_size(file));
     progress_part(&progress, st_file_size(file));
     st_verify_options options = {
         .difference = difference_take, .ctx = verify, .progress = progress_callback(&progress)};
-    status =
+    st_status status =
         st_manifest_verify(verify->manifest, index, file, &options, &verify->differences, error);
     progress_end(&progress);
-    st_file_close(file);
     return status;
 }
 
@@ -144,9 +141,41 @@ static void ok_print(const struct verify *verify)
     out_text(out, "\n");
 }
 
-static void file_verify(struct verify *verify, const char *path, size_t index)
+/* Tells of what the file holds whether it is what the manifest says; `file` NULL: nothing was there to
+ * compare, as `status` and `error` tell. */
+static void file_verify(struct verify *verify, const st_file *file, size_t index, st_status status,
+                        st_error *error)
+{
+    struct json *json = verify->json;
+    if (json) {
+        json_key(json, "differences");
+        st_json_emit_array_begin(json->emitter);
+    }
+    if (status == ST_OK)
+        status = file_compare(verify, file, index, error);
+    if (json)
+        st_json_emit_array_end(json->emitter);
+    if (status != ST_OK)
+        file_fail(verify->out, json, error);
+    else if (json)
+        json_bool(json, "good", verify->differences == 0);
+    else if (verify->differences == 0)
+        ok_print(verify);
+}
+
+static void file_tell(struct verify *verify, const st_file *file, st_status status, st_error *error)
+{
+    struct explain explain = {verify->file, file, verify->out, verify->json};
+    if (status == ST_OK)
+        status = explain_file(&explain, error);
+    if (status != ST_OK)
+        file_fail(verify->out, verify->json, error);
+}
+
+static void path_verify(struct verify *verify, const char *path, size_t index)
 {
     st_error error;
+    st_file *file = NULL;
     struct json *json = verify->json;
     const st_manifest_file *entry = st_manifest_at(verify->manifest, index);
     verify->file = path;
@@ -154,18 +183,13 @@ static void file_verify(struct verify *verify, const char *path, size_t index)
     if (json) {
         json_open_file(json, path);
         json_string(json, "name", entry->name, entry->name_len);
-        json_key(json, "differences");
-        st_json_emit_array_begin(json->emitter);
     }
-    st_status status = file_compare(verify, index, &error);
-    if (json)
-        st_json_emit_array_end(json->emitter);
-    if (status != ST_OK)
-        file_fail(verify->out, json, &error);
-    else if (json)
-        json_bool(json, "good", verify->differences == 0);
-    else if (verify->differences == 0)
-        ok_print(verify);
+    st_status status = input_open_file(path, verify->common, &file, &error);
+    if (verify->common->explain)
+        file_tell(verify, file, status, &error);
+    else
+        file_verify(verify, file, index, status, &error);
+    st_file_close(file);
     if (json)
         st_json_emit_object_end(json->emitter);
 }
@@ -227,7 +251,7 @@ static void named_verify(struct verify *verify, const char *path)
     const char *end = name_end(path);
     size_t index = 0, found = entry_find(verify, path, &index);
     if (found == 1) {
-        file_verify(verify, path, index);
+        path_verify(verify, path, index);
         return;
     }
     error_fill(&error, found ? ST_ERR_ARGUMENT : ST_ERR_NOT_FOUND, "%.200s: it has %s called %s",
@@ -250,7 +274,7 @@ static void entry_verify(struct verify *verify, size_t index)
         return;
     }
     char *path = place_join(verify->folder, entry->name);
-    file_verify(verify, path, index);
+    path_verify(verify, path, index);
     free(path);
 }
 

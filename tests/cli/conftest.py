@@ -53,13 +53,14 @@ def traced(tmp_path_factory):
 
 @pytest.fixture
 def terminal():
-    """Runs the binary in a terminal of some columns; gives what it shows."""
+    """Runs the binary, or the program `under` that runs it, in a terminal of some columns; gives what it
+    shows."""
 
-    def run(*args, columns=80, env=None):
+    def run(*args, columns=80, env=None, under=()):
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
-        process = subprocess.Popen([binary(), *map(os.fspath, args)], stdin=subprocess.DEVNULL,
-                                   stdout=theirs, stderr=subprocess.PIPE, env=environment(env))
+        process = subprocess.Popen([*under, binary(), *map(os.fspath, args)],
+                                   stdin=subprocess.DEVNULL, stdout=theirs, stderr=subprocess.PIPE, env=environment(env))
         os.close(theirs)
         out = b""
         while True:

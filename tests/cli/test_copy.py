@@ -67,6 +67,36 @@ def test_durability(traced, model, target, durability, syncs):
     assert tensors_of(target) == TENSORS
 
 
+@pytest.mark.parametrize("cache", ["auto", "keep", "drop"])
+@pytest.mark.parametrize("durability", ["none", "file"])
+def test_cache(cli, make, target, cache, durability):
+    """What stays in the page cache changes nothing in the file."""
+    content = bytes(range(251)) * 20000
+    path = make({"w": ("U8", [len(content)], content), "v": ("U8", [5], b"12345")})
+    assert cli("copy", path, target).code == 0
+    before = target.read_bytes()
+    target.unlink()
+    done = cli("copy", "--cache", cache, "-D", durability, path, target)
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert target.read_bytes() == before
+    assert cli("copy", "-C", cache, path, "-").raw == before
+
+
+def test_cache_keeps_or_drops(cli, make, target):
+    path = make({"w": ("U8", [8 << 20], None)})
+
+    def resident(cache):
+        assert cli("copy", "--cache", cache, "-D", "file", path, target).code == 0
+        done = cli("hash", "--explain", "--json", target)
+        found = done.json["files"][0]["explanations"][0]
+        if found["latency"] != "local" or found["resident"] is None:
+            pytest.skip("nothing is known of the page cache here")
+        return found["resident"]
+
+    assert resident("keep") > 7 << 20
+    assert resident("drop") < 1 << 20
+
+
 def test_canonical_file_stays_the_same(cli, model, target, tmp_path):
     assert cli("copy", model, target).code == 0
     again = tmp_path / "again"
@@ -279,6 +309,8 @@ def test_large_file(cli, make, target):
     (["--reserve", "99999999T", "f", "g"], "--reserve takes a number"),
     (["--order", "size", "f", "g"], '--order is one of canonical, file, name, not "size"'),
     (["-D", "maybe", "f", "g"], '--durability is one of none, file, name, not "maybe"'),
+    (["--cache", "kep", "f", "g"], '--cache is one of auto, keep, drop, not "kep"; did you mean '
+                                   '"keep"?'),
     (["--json", "f", "-"], "--json would stand in the middle of the file: name an OUT")])
 def test_wrong_usage(cli, words, message):
     done = cli("copy", *words)

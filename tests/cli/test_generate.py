@@ -10,7 +10,7 @@ import pytest
 from program import binary, environment
 
 PAGES = ["safetensors.1", "safetensors-ls.1", "safetensors-show.1", "safetensors-check.1",
-         "safetensors-stats.1", "safetensors-hash.1", "safetensors-copy.1",
+         "safetensors-stats.1", "safetensors-hash.1", "safetensors-copy.1", "safetensors-bench.1",
          "safetensors-meta-get.1", "safetensors-meta-export.1", "safetensors-help.1"]
 DAY = {"SOURCE_DATE_EPOCH": "1700000000"}
 FILES = {"bash": "safetensors", "zsh": "_safetensors", "fish": "safetensors.fish"}
@@ -98,7 +98,7 @@ def test_shells_can_read_them(generated, shell):
 
 
 CASES = [
-    ([""], {"ls", "show", "check", "stats", "hash", "copy", "meta", "help"}),
+    ([""], {"ls", "show", "check", "stats", "hash", "copy", "bench", "meta", "help"}),
     (["m"], {"meta"}),
     (["meta", ""], {"get", "export"}),
     (["ls", "--s"], {"--sort"}),
@@ -115,6 +115,9 @@ CASES = [
     (["hash", "--ver"], {"--verify"}),
     (["copy", "-o", "f"], {"file"}),
     (["copy", "--exc"], {"--exclude"}),
+    (["hash", "--io", "d"], {"direct", "dontcache"}),
+    (["copy", "-C", "k"], {"keep"}),
+    (["bench", "--c"], {"--cold", "--color"}),
     (["generate", ""], {"man", "bash", "zsh", "fish"}),
 ]
 
@@ -123,7 +126,8 @@ CASES = [
 @pytest.mark.parametrize("words, expected", [
     *CASES, (["ls", "--sort", "=", "s"], {"size"}), (["ls", "-g", "x", "--tr"], {"--tree"}),
     (["ls", "--", "--t"], set()), (["meta", "export", "-o", "NEAR"], {"FILE"}),
-    (["hash", "-c", "NEAR"], {"FILE"}), (["copy", "FILE", "NEAR"], {"FILE"})])
+    (["hash", "-c", "NEAR"], {"FILE"}), (["copy", "FILE", "NEAR"], {"FILE"}),
+    (["bench", "FILE", "NEAR"], {"FILE"})])
 def test_bash_completes(generated, small, words, expected):
     """Calls the function as the shell does."""
     names = {"FILE": str(small), "NEAR": str(small)[:-3]}

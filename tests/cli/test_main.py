@@ -8,7 +8,7 @@ import pytest
 
 from program import binary, environment
 
-VERBS = ["ls", "show", "check", "stats", "hash", "copy", "meta get", "meta export"]
+VERBS = ["ls", "show", "check", "stats", "hash", "copy", "bench", "meta get", "meta export"]
 SOURCES = os.path.join(os.path.dirname(__file__), "..", "..", "cli")
 
 
@@ -39,6 +39,11 @@ def test_no_verb(cli):
     (["meta", "get", "f", "k", "x"], 'safetensors: one argument too many: "x"'),
     (["ls", "--sort", "color", "f"],
      'safetensors: --sort is one of offset, name, size, dtype, not "color"'),
+    (["ls", "--sort", "nmae", "f"], 'safetensors: --sort is one of offset, name, size, dtype, not '
+                                    '"nmae"; did you mean "name"?'),
+    (["hash", "--io", "dierct", "f"],
+     'safetensors: --io is one of auto, pread, map, direct, uring, dontcache, populate, not '
+     '"dierct"; did you mean "direct"?'),
     (["ls", "--sort"], "safetensors: --sort needs a value: --sort KEY"),
     (["ls", "-s"], "safetensors: -s needs a value: -s KEY"),
     (["ls", "--flat=yes", "f"], "safetensors: --flat takes no value"),
@@ -66,7 +71,7 @@ def test_wrong_usage(cli, words, message):
     ["ls", "--sort", "color", "f"], ["ls", "--regex", "(", "f"], ["show", "f"], ["check"],
     ["check", "--max", "many", "f"], ["stats", "--bins", "0", "f"], ["hash"],
     ["hash", "-m", "m", "-"], ["copy", "f"], ["copy", "--align", "3", "f", "g"],
-    ["copy", "f", "-"], ["meta", "get"], ["meta", "export"]])
+    ["copy", "f", "-"], ["bench"], ["bench", "-"], ["bench", "--runs", "0", "f"], ["meta", "get"], ["meta", "export"]])
 def test_wrong_usage_has_no_document(cli, words):
     verb, rest = (words[:2], words[2:]) if words[0] == "meta" else (words[:1], words[1:])
     for order in ([*verb, "--json", *rest], [*words, "--json"]):
@@ -103,6 +108,8 @@ def test_help_lists_every_option(cli, verb):
     common = {"help", "json", "color", "upstream", "unknown-dtypes"}
     if verb in ("ls", "stats", "copy"):
         common |= {"glob", "regex", "exclude", "dtype"}
+    if verb in ("show", "stats", "hash", "copy"):
+        common |= {"io", "explain"}
     assert table_options(verb)
     assert shown >= table_options(verb) | common
     assert all(len(line) <= 80 for line in done.lines)
@@ -195,6 +202,7 @@ def test_standard_input_has_nowhere_to_go(cli, small):
     ["show", "--raw", "FILE", "a"], ["meta", "get", "FILE"], ["meta", "export", "FILE"],
     ["stats", "FILE"], ["stats", "FILE", "-H", "a"], ["hash", "-a", "xxh3", "FILE"],
     ["hash", "-a", "xxh3", "-t", "FILE"], ["hash", "-a", "xxh3", "-m", "-", "FILE"],
+    ["hash", "--explain", "FILE"], ["bench", "-n", "1", "--warm", "-i", "pread", "FILE"],
     ["meta", "export", "FILE", "-o", "/dev/full"], ["--help"], ["--version"],
     ["generate", "bash"], ["check", "--rules"]])
 def test_full_disk(cli, words, small):
