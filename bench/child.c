@@ -4,6 +4,7 @@
 
 #include <spawn.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -32,22 +33,42 @@ void bench_child_start(bench_child *child, const char *const *argv)
         bench_fail("no stream to %s", argv[0]);
 }
 
-static double answer_read(bench_child *child, const char *asked)
+static void line_read(bench_child *child, const char *asked, char *line, size_t size)
+{
+    if (!fgets(line, (int)size, child->from))
+        bench_fail("no answer to: %s", asked);
+    size_t len = strlen(line);
+    if (!len || line[len - 1] != '\n')
+        bench_fail("answered \"%s\" to: %s", line, asked);
+    line[len - 1] = '\0';
+}
+
+static double number_read(bench_child *child, const char *asked)
 {
     char line[128], *end;
-    if (!fgets(line, sizeof line, child->from))
-        bench_fail("no answer to: %s", asked);
+    line_read(child, asked, line, sizeof line);
     double value = strtod(line, &end);
-    if (end == line || *end != '\n' || value < 0)
+    if (end == line || *end || value < 0)
         bench_fail("answered \"%s\" to: %s", line, asked);
     return value;
 }
 
-double bench_child_ask(bench_child *child, const char *line)
+static void line_send(bench_child *child, const char *line)
 {
     if (fprintf(child->to, "%s\n", line) < 0 || fflush(child->to))
         bench_fail("nobody listens to: %s", line);
-    return answer_read(child, line);
+}
+
+double bench_child_ask(bench_child *child, const char *line)
+{
+    line_send(child, line);
+    return number_read(child, line);
+}
+
+void bench_child_tell(bench_child *child, const char *line, char *answer, size_t size)
+{
+    line_send(child, line);
+    line_read(child, line, answer, size);
 }
 
 void bench_child_end(bench_child *child)
@@ -63,7 +84,7 @@ double bench_child_number(const char *const *argv)
 {
     bench_child child;
     bench_child_start(&child, argv);
-    double value = answer_read(&child, argv[0]);
+    double value = number_read(&child, argv[0]);
     bench_child_end(&child);
     return value;
 }

@@ -16,6 +16,8 @@ typedef struct bench_child {
 void bench_child_start(bench_child *child, const char *const *argv);
 /* Sends one line, waits for one with a number: the ns that an operation took. */
 double bench_child_ask(bench_child *child, const char *line);
+/* The same for an answer of any kind, without the end of its line. */
+void bench_child_tell(bench_child *child, const char *line, char *answer, size_t size);
 /* Ends its input, and waits for it. */
 void bench_child_end(bench_child *child);
 

@@ -18,6 +18,13 @@ uint64_t bench_now(void)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+uint64_t bench_cpu_now(void)
+{
+    struct timespec used;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+}
+
 _Noreturn void bench_fail(const char *format, ...)
 {
     va_list arguments;
@@ -85,6 +92,14 @@ double bench_min(const bench_subject *subject, unsigned runs)
     for (unsigned i = 1; i < runs; i++)
         least = subject->ns[i] < least ? subject->ns[i] : least;
     return least;
+}
+
+double bench_max(const bench_subject *subject, unsigned runs)
+{
+    double most = subject->ns[0];
+    for (unsigned i = 1; i < runs; i++)
+        most = subject->ns[i] > most ? subject->ns[i] : most;
+    return most;
 }
 
 double bench_ratio(const bench_subject *subject, const bench_subject *base, unsigned runs)

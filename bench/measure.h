@@ -23,7 +23,8 @@ typedef struct bench_subject {
     double ns[BENCH_RUNS_MAX];
 } bench_subject;
 
-uint64_t bench_now(void); /* ns */
+uint64_t bench_now(void);     /* ns */
+uint64_t bench_cpu_now(void); /* ns that this process's threads have run, in the kernel too */
 
 /* Ends the program with one line on stderr. */
 _Noreturn void bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -33,6 +34,7 @@ void bench_measure(bench_subject *subjects, size_t count, unsigned runs);
 
 double bench_median(const bench_subject *subject, unsigned runs);
 double bench_min(const bench_subject *subject, unsigned runs);
+double bench_max(const bench_subject *subject, unsigned runs);
 /* How many times as long `subject` took as `base`. */
 double bench_ratio(const bench_subject *subject, const bench_subject *base, unsigned runs);
 

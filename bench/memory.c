@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "memory.h"
 #include "measure.h"
+#include "raw.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { POOL_SLOTS = 64, LIVE_SLOTS = 4096, ALIGN = 16 };
+enum { POOL_SLOTS = 64, LIVE_SLOTS = 4096, ALIGN = 16, PAGE = 4096, REFRESH_THREADS = 4 };
 
 /* A pooled block's capacity stands in front of it. */
 static void *pool_alloc(void *ctx, size_t size)
@@ -184,6 +186,34 @@ static void *count_realloc(void *ctx, void *block, size_t old_size, size_t size)
 st_allocator bench_count_allocator(bench_count *count)
 {
     return (st_allocator){count_alloc, count_realloc, count_free, count};
+}
+
+typedef struct touched_part {
+    unsigned char *from;
+    size_t size;
+} touched_part;
+
+static void *part_touch(void *ctx)
+{
+    const touched_part *part = ctx;
+    for (size_t at = 0; at < part->size; at += PAGE)
+        ((volatile unsigned char *)part->from)[at] = 1;
+    return NULL;
+}
+
+void bench_memory_refresh(size_t size)
+{
+    pthread_t threads[REFRESH_THREADS];
+    touched_part parts[REFRESH_THREADS];
+    unsigned char *pages = bench_pages_new(size);
+    for (size_t i = 0; i < REFRESH_THREADS; i++) {
+        parts[i] = (touched_part){pages + size / REFRESH_THREADS * i, size / REFRESH_THREADS};
+        if (pthread_create(&threads[i], NULL, part_touch, &parts[i]))
+            bench_fail("no thread");
+    }
+    for (size_t i = 0; i < REFRESH_THREADS; i++)
+        pthread_join(threads[i], NULL);
+    bench_pages_free(pages, size);
 }
 
 uint64_t bench_status_bytes(const char *key)

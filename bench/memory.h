@@ -31,6 +31,11 @@ st_allocator bench_count_allocator(bench_count *count);
 /* Brings `touched` and `touched_peak` up to date; pages get touched between calls. */
 void bench_count_look(bench_count *count);
 
+/* Takes so much memory, by huge pages where there are, touches it and gives it back: what is taken next is then
+ * memory that the machine has. A hypervisor takes back what lies idle, and whoever touches that first waits
+ * for it, up to ten times as long as for zeroing it. */
+void bench_memory_refresh(size_t size);
+
 /* Reads a line such as "VmHWM" from /proc/self/status; gives bytes. */
 uint64_t bench_status_bytes(const char *key);
 /* Makes VmHWM start again from the present size. */

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Judges the goals by the rows in bench/results and writes the tables of docs/performance.md.
+"""Judges the goals by the rows in bench/results and writes the tables and the plot of docs/performance.md.
 
 usage: report.py LABEL       reads bench/results/*-LABEL.csv, LABEL being <machine>-<commit>; what was not
                              measured at that commit is taken from the machine's latest rows
@@ -11,6 +11,8 @@ import os
 import re
 import statistics
 import sys
+
+import report_load
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PAGE = os.path.join(ROOT, "docs", "performance.md")
@@ -73,12 +75,15 @@ class Results:
     def __init__(self, label):
         self.notes = []
         found = {}
-        for what in ("open", "memory", "instructions", "slice", "save", "inspect", "python"):
+        for what in ("open", "memory", "instructions", "load", "slice", "save", "inspect", "python"):
             notes, found[what] = load(what, label)
             self.notes += [note for note in notes if note not in self.notes]
         self.open = {(r["case"], r["what"], r["who"]): r for r in found["open"]}
         self.instructions = {(r["case"], r["what"], r["who"]): r for r in found["instructions"]}
-        self.slice = {(r["case"], r["who"]): r for r in found["slice"]}
+        self.load = {(r["case"], r["who"]): r for r in found["load"]}
+        self.slice = {(r["case"], r["who"]): r for r in found["slice"] if r["what"] == "slice"}
+        self.forced = {(r["case"], r["who"]): r for r in found["slice"] if r["what"] in ("cold", "warm")}
+        self.ranks = {(r["case"], r["who"]): r for r in found["slice"] if r["what"] == "ranks"}
         self.save = {(r["case"], r["who"]): r for r in found["save"]}
         self.inspect = {(r["case"], r["who"]): r for r in found["inspect"]}
         self.python = {(r["case"], r["who"]): r for r in found["python"]}
@@ -122,6 +127,16 @@ def faster(results, case, what):
 def slowest_slice(results):
     rows = [row for (_, who), row in results.slice.items() if who == "ours-auto" and row["run"] >= 4096]
     return min(1 / row["x_memcpy"] for row in rows)
+
+
+def chosen_slice(results, state):
+    """How many times as long as the best strategy, the worst of all shapes."""
+    return max(row["x_best"] for row in results.forced.values() if row["what"] == state and row["who"] == "auto")
+
+
+def ranks_read(results):
+    """Bytes read for each one wanted, the most of all ranks that want whole rows."""
+    return max(row["read"] / row["bytes"] for (case, _), row in results.ranks.items() if case == "ranks-rows")
 
 
 def save_speed(results, case, base):
@@ -186,8 +201,14 @@ GOALS = [
      lambda r: r.instructions["100000", "open", "plain"]["per_byte"]),
     ("bytes read beyond a header, the most of all files", "<=", 16384, "B",
      lambda r: max(row["read_beyond"] for rows in r.memory.values() for row in rows)),
+] + report_load.goals() + [
     ("column slices in runs of 4 KiB and more, speed of memcpy of the same bytes, the slowest", ">=", 0.5,
      "x", slowest_slice),
+    ("column slices of a cold 1 GiB, time of the best strategy, the worst of three shapes", "<=", 1.3, "x",
+     lambda r: chosen_slice(r, "cold")),
+    ("the same of a warm one", "<=", 1.3, "x", lambda r: chosen_slice(r, "warm")),
+    ("two processes that read a half of a cold tensor each, bytes read for each byte wanted", "<=", 1.02, "x",
+     ranks_read),
     ("undurable save of 1 GiB, speed of a plain write() into a preallocated file", ">=", 0.9, "x",
      lambda r: save_speed(r, "one-1GiB", "plain")),
     ("the same in 10 tensors of 100 MiB", ">=", 0.9, "x", lambda r: save_speed(r, "ten-100MiB", "plain")),
@@ -199,6 +220,10 @@ GOALS = [
      lambda r: save_speed(r, "over-1GiB", "upstream")),
     ("durable save of 1 GiB, speed of a plain write() into a preallocated file and fsync", ">=", 0.9, "x",
      lambda r: save_speed(r, "durable-1GiB", "plain")),
+    ("durable save of 1 GiB, speed of a raw durable write past the page cache", ">=", 0.9, "x",
+     lambda r: save_speed(r, "raw-1GiB", "plain")),
+    ("durable save of 1 GiB, faster than upstream's `serialize_file`, which is not durable", ">=", 1, "x",
+     lambda r: save_speed(r, "raw-1GiB", "upstream")),
     ("10 000 small tensors of five dtypes, faster than upstream's `serialize_file`", ">=", 10, "x",
      lambda r: save_speed(r, "small-mixed", "upstream")),
     ("10 000 tensors of 1 KiB, faster than upstream's `serialize_file`", ">=", 10, "x",
@@ -315,6 +340,19 @@ def slices(results):
     return table(["GB/s"] + whos, rows)
 
 
+def forced_slices(results):
+    cases = list(dict.fromkeys(case for case, _ in results.forced))
+    whos = list(dict.fromkeys(who for _, who in results.forced))
+    rows = [[case.replace("-run-", ", ").replace("-of-", " B, 1/")] +
+            [f"{results.forced[case, who]['ns_median'] / 1e6:.0f}" for who in whos] +
+            [f"`{results.forced[case, 'auto']['io']}`", f"{results.forced[case, 'auto']['x_best']:.2f}"]
+            for case in cases]
+    yield from table(["ms"] + whos + ["auto chose", "auto, x the best"], rows)
+    rows = [(case, who, number(row["bytes"]), number(row["read"]), f"{row['read'] / row['bytes']:.3f}")
+            for (case, who), row in results.ranks.items()]
+    yield from table(("two ranks", "", "bytes wanted", "read from the device", "x"), rows)
+
+
 def saves(results):
     rows = [(case, who, number(row["ns_median"] / 1e6), number(row["ns_min"] / 1e6), f"{row['gb_per_s']:.2f}",
              f"{1 / row['x_plain']:.2f}", f"{1 / row['x_upstream']:.2f}" if row["x_upstream"] != "" else "")
@@ -343,7 +381,10 @@ def page(results, label):
     yield ""
     yield from goals(results)
     parts = (("Opening", opens, results.open), ("Memory and hostile headers", memory, results.memory),
-             ("Instructions", instructions, results.instructions), ("Column slices", slices, results.slice), ("Saving", saves, results.save),
+             ("Instructions", instructions, results.instructions),
+             ("Loading", lambda r: report_load.tables(r, table), results.load),
+             ("Column slices", slices, results.slice),
+             ("Column slices, cold and by strategy", forced_slices, results.forced), ("Saving", saves, results.save),
              ("Statistics and hashes", inspections, results.inspect), ("The Python package", python, results.python))
     for title, part, rows in parts:
         if rows:
@@ -365,6 +406,7 @@ def main(arguments):
     if not marker:
         print(f"{PAGE}: no place for the results", file=sys.stderr)
         return 1
+    report_load.draw(results, os.path.dirname(PAGE))
     body = "\n".join(page(results, arguments[0])).strip() + "\n"
     with open(PAGE, "w") as file:
         file.write(before + begin + body + end + after)

@@ -7,6 +7,7 @@
  * hypervisor, and makes a write several times slower. */
 #include "measure.h"
 #include "options.h"
+#include "raw.h"
 
 #include <safetensors/safetensors.h>
 
@@ -17,7 +18,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -30,6 +30,7 @@ enum {
     KINDS_MAX = 5,
     NAME_SIZE = 64,
     PATH_SIZE = 4000,
+    PAGE = 4096,
     SMALL_COUNT = 10000,
     FIRST_RUN = 1
 };
@@ -92,9 +93,10 @@ typedef struct save_way {
 typedef struct save_case {
     const char *name;
     const save_model *model;
-    bool over;                      /* saves over the file of the turn before */
-    bool quick;                     /* milliseconds: several a turn */
-    const save_way *ways[WAYS_MAX]; /* the first is what the others are compared with */
+    bool over;  /* saves over the file of the turn before */
+    bool quick; /* milliseconds: several a turn */
+    const save_way
+        *ways[WAYS_MAX]; /* the first is what the others are compared with, see base_find */
 } save_case;
 
 static void check(st_status status, const st_error *error)
@@ -189,6 +191,32 @@ static void plain_fsync_folder(bench_save *c)
     folder_sync(c);
 }
 
+/* The most that the device takes: past the page cache, into space set aside, the bytes in place, and not a
+ * call more than it needs to be on the device when this returns. */
+static void raw_put(bench_save *c, void (*put)(int fd, const unsigned char *data, uint64_t size))
+{
+    int fd = file_new_allocated(c);
+    int direct = open(c->temporary, O_WRONLY | O_DIRECT | O_CLOEXEC);
+    if (direct < 0)
+        bench_fail("cannot open %s past the page cache: %s", c->temporary, strerror(errno));
+    put(direct, c->data, (c->file_size + PAGE - 1) / PAGE * PAGE);
+    if (ftruncate(fd, (off_t)c->file_size) || close(direct))
+        bench_fail("cannot write: %s", strerror(errno));
+    data_sync(fd);
+    put_in_place(c, fd);
+    folder_sync(c);
+}
+
+static void raw_pwrite(bench_save *c)
+{
+    raw_put(c, bench_raw_write);
+}
+
+static void raw_ring(bench_save *c)
+{
+    raw_put(c, bench_raw_write_ring);
+}
+
 /* Transposes in blocks of 32 x 32, two cache lines a row. */
 static void square_pack(const bench_save *c, float *to)
 {
@@ -201,24 +229,13 @@ static void square_pack(const bench_save *c, float *to)
                     to[i * SIDE + j] = from[j * SIDE + i];
 }
 
-static unsigned char *pages_new(size_t size)
-{
-    unsigned char *pages =
-        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (pages == MAP_FAILED)
-        bench_fail("no memory");
-    /* As NumPy asks for its arrays. */
-    (void)madvise(pages, size, MADV_HUGEPAGE);
-    return pages;
-}
-
 /* Makes the whole copy first, in new memory, as a caller without strides would. */
 static void packed_write(bench_save *c)
 {
-    c->packed = pages_new(square.kind[0].size);
+    c->packed = bench_pages_new(square.kind[0].size);
     square_pack(c, (float *)(void *)c->packed);
     plain_allocated(c);
-    munmap(c->packed, square.kind[0].size);
+    bench_pages_free(c->packed, square.kind[0].size);
     c->packed = NULL;
 }
 
@@ -391,6 +408,8 @@ static const save_way allocated = {"preallocated", plain_allocated, NULL, false}
 static const save_way growing = {"growing", plain_growing, NULL, false};
 static const save_way with_fsync = {"preallocated+fsync", plain_fsync, NULL, false};
 static const save_way with_folder = {"preallocated+fsync+folder", plain_fsync_folder, NULL, false};
+static const save_way raw_direct = {"raw-pwrite", raw_pwrite, NULL, false};
+static const save_way raw_uring = {"raw-uring", raw_ring, NULL, false};
 static const save_way kernel_copy = {"copy_file_range", copy_kernel, NULL, false};
 static const save_way cp_copy = {"cp", copy_cp, NULL, false};
 static const save_way buffer_copy = {"read+write", copy_read_write, NULL, false};
@@ -416,6 +435,12 @@ static const save_case cases[] = {
      false,
      false,
      {&with_fsync, &with_folder, &ours_data, &ours_durable, &upstream_fsync}},
+    /* `upstream` is not durable: it is what people use now. */
+    {"raw-1GiB",
+     &one,
+     false,
+     false,
+     {&raw_direct, &raw_uring, &ours_data, &ours_durable, &upstream}},
     {"durable-1KiB",
      &tiny,
      false,
@@ -468,7 +493,7 @@ static void result_check(const bench_save *c, bool transposed)
     check(st_file_open(c->path, NULL, &file, &error), &error);
     check(st_file_map(file, ST_MAP_SHARED, &map, &error), &error);
     if (transposed) {
-        unsigned char *packed = pages_new(square.kind[0].size);
+        unsigned char *packed = bench_pages_new(square.kind[0].size);
         square_pack(c, (float *)(void *)packed);
         want = packed;
     }
@@ -483,9 +508,22 @@ static void result_check(const bench_save *c, bool transposed)
         want += size;
     }
     if (transposed)
-        munmap((void *)(uintptr_t)(want - square.kind[0].size), square.kind[0].size);
+        bench_pages_free((unsigned char *)(uintptr_t)want - square.kind[0].size,
+                         square.kind[0].size);
     st_buffer_release(map);
     st_file_close(file);
+}
+
+/* What the others are compared with: the first; where it is raw, the fastest that is. */
+static const bench_subject *base_find(const bench_subject *list, size_t n, unsigned runs)
+{
+    const bench_subject *base = &list[0];
+    for (size_t i = 1; i < n && strncmp(base->who, "raw-", 4) == 0; i++) {
+        if (strncmp(list[i].who, "raw-", 4) == 0 &&
+            bench_median(&list[i], runs) < bench_median(base, runs))
+            base = &list[i];
+    }
+    return base;
 }
 
 static void rows_print(const save_case *now, uint64_t bytes, const bench_subject *list, size_t n,
@@ -494,11 +532,12 @@ static void rows_print(const save_case *now, uint64_t bytes, const bench_subject
     const bench_subject *peer = bench_find(list, n, now->name, "upstream");
     if (!peer)
         peer = bench_find(list, n, now->name, "upstream+fsync");
+    const bench_subject *base = base_find(list, n, runs);
     for (size_t i = 0; i < n; i++) {
         double ns = bench_median(&list[i], runs);
         printf("%s,%s,%" PRIu64 ",%zu,%u,%.0f,%.0f,%.3f", now->name, list[i].who, bytes,
                now->model->count, runs, ns, bench_min(&list[i], runs), (double)bytes / ns);
-        bench_print_ratio(&list[i], &list[0], runs);
+        bench_print_ratio(&list[i], base, runs);
         bench_print_ratio(&list[i], peer, runs);
         putchar('\n');
     }
@@ -518,7 +557,7 @@ static void case_run(bench_save *c, const save_case *now, unsigned runs)
     st_writer_free(writer);
     for (size_t i = 0; i < WAYS_MAX && now->ways[i]; i++) {
         const save_way *way = now->ways[i];
-        if (!way->save && !c->upstream)
+        if ((!way->save && !c->upstream) || (way == &raw_uring && !bench_raw_ring()))
             continue;
         turns[n] = (turn){c, way};
         (void)turn_asked(&turns[n], FIRST_RUN);
@@ -549,7 +588,7 @@ static void source_make(bench_save *c)
 
 static void data_make(bench_save *c)
 {
-    c->data = pages_new(DATA_SIZE + SLACK);
+    c->data = bench_pages_new(DATA_SIZE + SLACK);
     uint64_t state = 1;
     for (size_t i = 0; i < (DATA_SIZE + SLACK) / sizeof state; i++) {
         state = state * 6364136223846793005u + 1442695040888963407u;

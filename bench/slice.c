@@ -3,9 +3,12 @@
  *
  * One file of 1 GiB serves all shapes: its header has a fixed size and is written anew for each.
  * The ceilings: memcpy of as many bytes between warm buffers, and a memcpy of each run out of a
- * mapping that is warm. All is in the page cache; only `-fresh` has a destination that is new. */
+ * mapping that is warm. All is in the page cache; only `-fresh` has a destination that is new.
+ * slice_forced.c has the cases that begin with an empty page cache. */
+#include "cache.h"
 #include "measure.h"
 #include "options.h"
+#include "slice_forced.h"
 
 #include <safetensors/safetensors.h>
 
@@ -18,8 +21,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DATA_SIZE (UINT64_C(1) << 30)
-enum { HEADER_SIZE = 4096, SUBJECTS_MAX = 16 };
+#define DATA_SIZE SLICE_DATA_SIZE
+enum { HEADER_SIZE = SLICE_HEADER_SIZE, SUBJECTS_MAX = 16 };
 
 static const uint64_t run_sizes[] = {64, 256, 1024, 4096, 16384, 65536};
 static const uint64_t parts[] = {2, 8};
@@ -42,7 +45,7 @@ typedef struct reader {
     bool fresh;
 } reader;
 
-static void header_write(const slice_case *c)
+void slice_header_write(const char *path, uint64_t row_size)
 {
     char header[HEADER_SIZE];
     uint64_t text = HEADER_SIZE - 8;
@@ -52,11 +55,12 @@ static void header_write(const slice_case *c)
     int len = snprintf(header + 8, sizeof header - 8,
                        "{\"w\":{\"dtype\":\"U8\",\"shape\":[%" PRIu64 ",%" PRIu64
                        "],\"data_offsets\":[0,%" PRIu64 "]}}",
-                       c->rows, c->run * c->part, DATA_SIZE);
+                       DATA_SIZE / row_size, row_size, DATA_SIZE);
     header[8 + len] = ' ';
-    int fd = open(c->path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || pwrite(fd, header, sizeof header, 0) != HEADER_SIZE || close(fd))
-        bench_fail("cannot write %s", c->path);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    /* A dirty page would stay in the page cache. */
+    if (fd < 0 || pwrite(fd, header, sizeof header, 0) != HEADER_SIZE || fsync(fd) || close(fd))
+        bench_fail("cannot write %s", path);
 }
 
 /* Makes the file unless it is there, and leaves it in the page cache. */
@@ -200,7 +204,7 @@ static void rows_print(const slice_case *c, const bench_subject *list, size_t n,
         bench_print_ratio(s, bench_find(list, n, "slice", "memcpy"), runs);
         bench_print_ratio(s, bench_find(list, n, "slice", "gather"), runs);
         bench_print_ratio(s, bench_find(list, n, "slice", "upstream-mmap"), runs);
-        putchar('\n');
+        puts(",,,");
     }
     fflush(stdout);
 }
@@ -228,7 +232,7 @@ static void case_run(slice_case *c, unsigned runs)
     reader open_readers[READERS] = {{.slice = NULL}};
     c->rows = DATA_SIZE / (c->run * c->part);
     c->bytes = c->rows * c->run;
-    header_write(c);
+    slice_header_write(c->path, c->run * c->part);
     size_t n = ceilings_and_peers(c, list);
     for (size_t i = 0; i < READERS; i++) {
         open_readers[i].fresh = readers[i].fresh;
@@ -273,11 +277,13 @@ int main(int argc, char **argv)
     mallopt(M_MMAP_THRESHOLD, 128 * 1024);
     c.path = argv[optind];
     file_make(c.path);
-    c.mapping = file_map(c.path);
     c.to = buffer_new(DATA_SIZE / 2);
     c.from = buffer_new(DATA_SIZE / 2);
     puts("case,what,who,bytes,run,part,runs,ns_median,ns_min,gb_per_s,x_memcpy,x_gather,"
-         "x_upstream");
+         "x_upstream,x_best,io,read");
+    slice_forced_run(c.path, c.to, c.from, options.runs);
+    bench_cache_fill(&c.path, 1);
+    c.mapping = file_map(c.path);
     for (size_t part = 0; part < sizeof parts / sizeof *parts; part++) {
         for (size_t run = 0; run < sizeof run_sizes / sizeof *run_sizes; run++) {
             c.run = run_sizes[run];
