@@ -19,9 +19,11 @@ from . import _device
 from . import _safetensors_rust as _native
 from ._safetensors_rust import SafetensorError
 
-# Neighbours are read together up to this many bytes and tensors: small ones cost little each.
-_GROUP_BYTES = 1 << 20
+# Neighbours are read together, in one load, up to this many bytes and tensors: enough for the library to see what is
+# best for them. Each thread is to have a group; but no smaller ones than the last.
+_GROUP_BYTES = 32 << 20
 _GROUP_TENSORS = 128
+_SHARED_BYTES = 1 << 20
 # A thread that has nothing to do for so long ends.
 _IDLE_SECONDS = 5.0
 # How long the end of the process waits for reads that are under way.
@@ -81,7 +83,8 @@ class _Plan:
         self.changed = threading.Condition(pool.lock)
 
     def _grouped(self, items: List[_Item]) -> Iterator[Tuple[List[_Item], int]]:
-        most = min(_GROUP_BYTES, self.pool.budget // 4)
+        share = max(_SHARED_BYTES, sum(item.size for item in items) // self.threads)
+        most = min(_GROUP_BYTES, share, self.pool.budget // 4)
         group: List[_Item] = []
         size = 0
         for item in items:

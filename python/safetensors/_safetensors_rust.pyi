@@ -33,6 +33,9 @@ class SafetensorError(Exception):
 class SafetensorIndexError(SafetensorError, IndexError):
     """A SafetensorError that is the built-in exception of its name as well."""
 
+class SafetensorKeyError(SafetensorError, KeyError):
+    """A SafetensorError that is the built-in exception of its name as well."""
+
 class SafetensorOSError(SafetensorError, OSError):
     """A SafetensorError that is the built-in exception of its name as well."""
 
@@ -255,6 +258,14 @@ class _OpenFile:
     def closed(self) -> bool:
         """Whether the file was closed."""
 
+    @property
+    def backend(self) -> str:
+        """How the file is read, as it was asked for."""
+
+    @property
+    def _file(self) -> Any:
+        """What the file's tensors are read by."""
+
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[str]: ...
     def __contains__(self, key: object, /) -> bool: ...
@@ -383,7 +394,8 @@ class safe_open(_OpenFile):
             Where torch and paddle put them.
         backend (`str`, *optional*, defaults to `"mmap"`):
             `"mmap"` hands out views of a private mapping where it can; `"pread"` never maps,
-            and copies just the bytes that are asked for.
+            and copies just the bytes that are asked for; `"direct"` does so past the page
+            cache; `"auto"` does what is fastest where the file lies.
         packed (`bool`, *optional*, defaults to `False`):
             In NumPy, whether F4 and F6 tensors come as the bytes of the file (`uint8`, the last
             dimension in bytes) instead of one value per element.
@@ -423,7 +435,8 @@ class _safe_open_handle(_OpenFile):
             Where torch and paddle put them.
         backend (`str`, *optional*, defaults to `"mmap"`):
             `"mmap"` hands out views of a private mapping where it can; `"pread"` never maps,
-            and copies just the bytes that are asked for.
+            and copies just the bytes that are asked for; `"direct"` does so past the page
+            cache; `"auto"` does what is fastest where the file lies.
         packed (`bool`, *optional*, defaults to `False`):
             In NumPy, whether F4 and F6 tensors come as the bytes of the file (`uint8`, the last
             dimension in bytes) instead of one value per element.
@@ -482,6 +495,9 @@ def _load(data: Buffer, framework: str, *, copy: Optional[bool] = None, packed: 
 
 def _check(source: Any, upstream: bool) -> Any:
     """A file's deviations from the format, and what was seen of it."""
+
+def _load_files(files: Tuple[Any, ...], names: Tuple[Optional[List[str]], ...]) -> Dict[str, Any]:
+    """The tensors of several files, or some of each, as one dict."""
 
 def _part_of(file: Any, name: str, index: Any) -> Tuple[Tuple[int, ...], int]:
     """Shape and bytes of a part of a tensor."""

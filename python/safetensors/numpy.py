@@ -9,7 +9,7 @@ import numpy as np
 
 from . import TensorSpec, deserialize, safe_open, serialize, serialize_file  # noqa: F401
 from . import _stream
-from ._loading import Buffer, load_file_as, Source
+from ._loading import Buffer, load_file_as, load_files_as, Source
 from ._safetensors_rust import SafetensorError, _load, _save
 
 Target = Union[str, os.PathLike, int, Any]
@@ -284,7 +284,8 @@ def load_file(
             The file to read.
         backend (`str`, *optional*, defaults to `"mmap"`):
             How the bytes are read: `"mmap"` maps the file, and the arrays are views of that, which can be written to
-            and never change the file; `"pread"` reads it and never maps.
+            and never change the file; `"pread"` reads it and never maps; `"direct"` reads it past the page cache;
+            `"auto"` does what is fastest where the file lies.
         keys (`Iterable[str]`, *optional*):
             The names to load, instead of all.
         prefix (`str`, *optional*):
@@ -308,6 +309,45 @@ def load_file(
     ```
     """
     return load_file_as("np", filename, keys, prefix, out=out, backend=backend, packed=packed)
+
+
+def load_files(
+    filenames: Iterable[Source],
+    *,
+    backend: str = "mmap",
+    keys: Optional[Iterable[str]] = None,
+    prefix: Optional[str] = None,
+    packed: bool = False,
+) -> Dict[str, np.ndarray]:
+    """
+    Loads the tensors of several files, such as the parts of a large model, in one go.
+
+    Args:
+        filenames (an iterable of `str`, or `os.PathLike`):
+            The files to read. No tensor may be in two of them.
+        backend (`str`, *optional*, defaults to `"mmap"`):
+            How the bytes are read: `"mmap"` maps the file, `"pread"` reads it and never maps, `"direct"` reads it past
+            the page cache, `"auto"` does what is fastest where the file lies.
+        keys (`Iterable[str]`, *optional*):
+            The names to load, instead of all, each from the file that has it.
+        prefix (`str`, *optional*):
+            Load only tensors whose name begins with it.
+        packed (`bool`, *optional*, defaults to `False`):
+            Whether F4 and F6 come as the bytes they are stored in (`uint8`, the last dimension in bytes), instead
+            of one value per element.
+
+    Returns:
+        `Dict[str, np.ndarray]`: The tensors by name, in the order of the files, and within one in its own.
+
+    Example:
+
+    ```python
+    from safetensors.numpy import load_files
+
+    loaded = load_files([f"./my_folder/model-0000{i}-of-00002.safetensors" for i in (1, 2)], backend="auto")
+    ```
+    """
+    return load_files_as("np", filenames, keys, prefix, backend=backend, packed=packed)
 
 
 def _view2np(safeview: Iterable[Tuple[str, Dict[str, Any]]]) -> Dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ import paddle
 from . import TensorSpec, deserialize, numpy, safe_open, serialize, serialize_file  # noqa: F401
 from ._device import paddle_place
 from ._frameworks import converter
-from ._loading import Buffer, load_file_as, Source
+from ._loading import Buffer, load_file_as, load_files_as, Source
 from ._safetensors_rust import _load, _save
 
 
@@ -127,7 +127,8 @@ def load_file(
         device (`str`, or a Paddle place, *optional*, defaults to `"cpu"`):
             Where the tensors go: a device as Paddle names it, or as torch does (`"cuda:0"`).
         backend (`str`, *optional*, defaults to `"mmap"`):
-            How the bytes are read: `"mmap"` maps the file, `"pread"` reads it and never maps.
+            How the bytes are read: `"mmap"` maps the file, `"pread"` reads it and never maps, `"direct"` reads it past
+            the page cache, `"auto"` does what is fastest where the file lies.
         keys (`Iterable[str]`, *optional*):
             The names to load, instead of all.
         prefix (`str`, *optional*):
@@ -148,6 +149,49 @@ def load_file(
     ```
     """
     tensors = load_file_as("paddle", filename, keys, prefix, backend=backend, packed=packed)
+    return _moved(tensors, device)
+
+
+def load_files(
+    filenames: Iterable[Source],
+    device: Any = "cpu",
+    *,
+    backend: str = "mmap",
+    keys: Optional[Iterable[str]] = None,
+    prefix: Optional[str] = None,
+    packed: bool = False,
+) -> Dict[str, paddle.Tensor]:
+    """
+    Loads the tensors of several files, such as the parts of a large model, in one go.
+
+    Args:
+        filenames (an iterable of `str`, or `os.PathLike`):
+            The files to read. No tensor may be in two of them.
+        device (`str`, or a Paddle place, *optional*, defaults to `"cpu"`):
+            Where the tensors go: a device as Paddle names it, or as torch does (`"cuda:0"`).
+        backend (`str`, *optional*, defaults to `"mmap"`):
+            How the bytes are read: `"mmap"` maps the file, `"pread"` reads it and never maps, `"direct"` reads it past
+            the page cache, `"auto"` does what is fastest where the file lies.
+        keys (`Iterable[str]`, *optional*):
+            The names to load, instead of all, each from the file that has it.
+        prefix (`str`, *optional*):
+            Load only tensors whose name begins with it.
+        packed (`bool`, *optional*, defaults to `False`):
+            Whether F4 and F6, for which Paddle has no type, come as the bytes they are stored in (`uint8`, the last
+            dimension in bytes), instead of failing.
+
+    Returns:
+        `Dict[str, paddle.Tensor]`: The tensors by name, in the order of the files, and within one in its own.
+
+    Example:
+
+    ```python
+    from safetensors.paddle import load_files
+
+    loaded = load_files([f"./my_folder/model-0000{i}-of-00002.safetensors" for i in (1, 2)], backend="auto")
+    ```
+    """
+    tensors = load_files_as("paddle", filenames, keys, prefix, backend=backend, packed=packed)
     return _moved(tensors, device)
 
 

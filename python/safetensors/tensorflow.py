@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from . import numpy, safe_open  # noqa: F401
 from ._frameworks import converter
-from ._loading import Buffer, load_file_as, Source
+from ._loading import Buffer, load_file_as, load_files_as, Source
 from ._safetensors_rust import _load
 
 
@@ -113,7 +113,8 @@ def load_file(
         filename (`str`, or `os.PathLike`):
             The file to read.
         backend (`str`, *optional*, defaults to `"mmap"`):
-            How the bytes are read: `"mmap"` maps the file, `"pread"` reads it and never maps.
+            How the bytes are read: `"mmap"` maps the file, `"pread"` reads it and never maps, `"direct"` reads it past
+            the page cache, `"auto"` does what is fastest where the file lies.
         keys (`Iterable[str]`, *optional*):
             The names to load, instead of all.
         prefix (`str`, *optional*):
@@ -134,6 +135,45 @@ def load_file(
     ```
     """
     return load_file_as("tf", filename, keys, prefix, backend=backend, packed=packed)
+
+
+def load_files(
+    filenames: Iterable[Source],
+    *,
+    backend: str = "mmap",
+    keys: Optional[Iterable[str]] = None,
+    prefix: Optional[str] = None,
+    packed: bool = False,
+) -> Dict[str, tf.Tensor]:
+    """
+    Loads the tensors of several files, such as the parts of a large model, in one go.
+
+    Args:
+        filenames (an iterable of `str`, or `os.PathLike`):
+            The files to read. No tensor may be in two of them.
+        backend (`str`, *optional*, defaults to `"mmap"`):
+            How the bytes are read: `"mmap"` maps the file, `"pread"` reads it and never maps, `"direct"` reads it past
+            the page cache, `"auto"` does what is fastest where the file lies.
+        keys (`Iterable[str]`, *optional*):
+            The names to load, instead of all, each from the file that has it.
+        prefix (`str`, *optional*):
+            Load only tensors whose name begins with it.
+        packed (`bool`, *optional*, defaults to `False`):
+            Whether F4 and F6 come as the bytes they are stored in (`uint8`, the last dimension in bytes), instead
+            of one value per element.
+
+    Returns:
+        `Dict[str, tf.Tensor]`: The tensors by name, in the order of the files, and within one in its own.
+
+    Example:
+
+    ```python
+    from safetensors.tensorflow import load_files
+
+    loaded = load_files([f"./my_folder/model-0000{i}-of-00002.safetensors" for i in (1, 2)], backend="auto")
+    ```
+    """
+    return load_files_as("tf", filenames, keys, prefix, backend=backend, packed=packed)
 
 
 def _np2tf(numpy_dict: Dict[str, np.ndarray]) -> Dict[str, tf.Tensor]:

@@ -10,7 +10,7 @@ import torch
 
 from . import TensorSpec, deserialize, safe_open, serialize, serialize_file  # noqa: F401
 from . import _stream
-from ._loading import Buffer, load_file_as, Source
+from ._loading import Buffer, load_file_as, load_files_as, Source
 from ._safetensors_rust import SafetensorError, _load, _save
 
 Target = Union[str, os.PathLike, int, Any]
@@ -499,7 +499,8 @@ def load_file(
         device (`Union[str, int, torch.device]`, *optional*, defaults to `"cpu"`):
             Where the tensors shall be: any of torch's devices.
         backend (`str`, *optional*, defaults to `"mmap"`):
-            How the bytes are read: `"mmap"` maps the file, `"pread"` reads it and never maps.
+            How the bytes are read: `"mmap"` maps the file, `"pread"` reads it and never maps, `"direct"` reads it past
+            the page cache, `"auto"` does what is fastest where the file lies.
         keys (`Iterable[str]`, *optional*):
             The names to load, instead of all.
         prefix (`str`, *optional*):
@@ -520,6 +521,44 @@ def load_file(
     ```
     """
     return load_file_as("pt", filename, keys, prefix, out=out, device=device, backend=backend)
+
+
+def load_files(
+    filenames: Iterable[Source],
+    device: Union[str, int, torch.device] = "cpu",
+    *,
+    backend: str = "mmap",
+    keys: Optional[Iterable[str]] = None,
+    prefix: Optional[str] = None,
+) -> Dict[str, torch.Tensor]:
+    """
+    Loads the tensors of several files, such as the parts of a large model, in one go.
+
+    Args:
+        filenames (an iterable of `str`, or `os.PathLike`):
+            The files to read. No tensor may be in two of them.
+        device (`Union[str, int, torch.device]`, *optional*, defaults to `"cpu"`):
+            Where the tensors shall be: any of torch's devices.
+        backend (`str`, *optional*, defaults to `"mmap"`):
+            How the bytes are read: `"mmap"` maps the file, `"pread"` reads it and never maps, `"direct"` reads it past
+            the page cache, `"auto"` does what is fastest where the file lies.
+        keys (`Iterable[str]`, *optional*):
+            The names to load, instead of all, each from the file that has it.
+        prefix (`str`, *optional*):
+            Load only tensors whose name begins with it.
+
+    Returns:
+        `Dict[str, torch.Tensor]`: The tensors by name, in the order of the files, and within one in its own.
+
+    Example:
+
+    ```python
+    from safetensors.torch import load_files
+
+    loaded = load_files([f"./my_folder/model-0000{i}-of-00002.safetensors" for i in (1, 2)], backend="auto")
+    ```
+    """
+    return load_files_as("pt", filenames, keys, prefix, backend=backend, device=device)
 
 
 def load(data: Buffer, *, copy: Optional[bool] = None) -> Dict[str, torch.Tensor]:
@@ -633,7 +672,8 @@ def load_model(
         device (`Union[str, int, torch.device]`, *optional*, defaults to `"cpu"`):
             Where the tensors are read to before the model takes them.
         backend (`str`, *optional*, defaults to `"mmap"`):
-            How the bytes are read: `"mmap"` maps the file, `"pread"` reads it and never maps.
+            How the bytes are read: `"mmap"` maps the file, `"pread"` reads it and never maps, `"direct"` reads it past
+            the page cache, `"auto"` does what is fastest where the file lies.
 
     Returns:
         `Tuple[List[str], List[str]]`: The model's names that the file has nothing for, and the file's names that the

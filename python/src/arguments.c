@@ -19,13 +19,45 @@ int stpy_has(PyObject *object, const char *attribute)
     return found ? 1 : stpy_forgive();
 }
 
-/* The text of a str; NULL with an exception for anything else. */
-static const char *text_of(PyObject *object, const char *argument)
+static int check_text(PyObject *object, const char *argument)
 {
     if (PyUnicode_Check(object))
-        return PyUnicode_AsUTF8AndSize(object, NULL);
+        return 0;
     stpy_raise_type(argument, object, "an instance of 'str'");
-    return NULL;
+    return -1;
+}
+
+/* --------------------------------------------------------------------------------------- calls */
+
+/* One keyword argument; `out` NULL: the method takes none of that name. */
+static int call_keyword(const stpy_call *c, Py_ssize_t i, PyObject **name, PyObject **out)
+{
+    PyObject *keyword = PyTuple_GetItem(c->keywords, i);
+    PyObject *value = c->args[c->count + i];
+    if (out && PyUnicode_CompareWithASCIIString(keyword, "out") == 0) {
+        *out = value;
+    } else if (!*name && PyUnicode_CompareWithASCIIString(keyword, "name") == 0) {
+        *name = value;
+    } else {
+        PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", c->method,
+                     keyword);
+        return -1;
+    }
+    return 0;
+}
+
+int stpy_call_read(const stpy_call *c, PyObject **name, PyObject **out)
+{
+    Py_ssize_t named = c->keywords ? PyTuple_Size(c->keywords) : 0;
+    *name = c->count == 1 ? c->args[0] : NULL;
+    for (Py_ssize_t i = 0; i < named && c->count <= 1; i++)
+        if (call_keyword(c, i, name, out))
+            return -1;
+    if (*name)
+        return 0;
+    PyErr_Format(PyExc_TypeError, "%s() takes 1 positional argument ('name') but %zd were given",
+                 c->method, c->count);
+    return -1;
 }
 
 /* ----------------------------------------------------------------------- framework and backend */
@@ -41,11 +73,10 @@ int stpy_framework_read(stpy_state *state, PyObject *object, enum stpy_framework
         {"jax", STPY_FLAX}, {"tensorflow", STPY_TENSORFLOW}, {"flax", STPY_FLAX},
         {"mlx", STPY_MLX},  {"paddle", STPY_PADDLE},
     };
-    const char *text = text_of(object, "framework");
-    if (!text)
+    if (check_text(object, "framework"))
         return -1;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (strcmp(text, names[i].name) == 0) {
+        if (PyUnicode_CompareWithASCIIString(object, names[i].name) == 0) {
             *out = names[i].framework;
             return 0;
         }
@@ -62,20 +93,28 @@ const char *stpy_framework_text(enum stpy_framework framework)
     return texts[framework];
 }
 
+const char *stpy_backend_text(enum stpy_backend backend)
+{
+    static const char *const texts[] = {[STPY_MMAP] = "mmap",
+                                        [STPY_PREAD] = "pread",
+                                        [STPY_DIRECT] = "direct",
+                                        [STPY_AUTO] = "auto"};
+    return texts[backend];
+}
+
 int stpy_backend_read(stpy_state *state, PyObject *object, enum stpy_backend *out)
 {
-    if (!object || object == Py_None) {
-        *out = STPY_MMAP;
+    *out = STPY_MMAP;
+    if (!object || object == Py_None)
         return 0;
-    }
-    const char *text = text_of(object, "backend");
-    if (!text)
+    if (check_text(object, "backend"))
         return -1;
-    if (strcmp(text, "mmap") == 0 || strcmp(text, "pread") == 0) {
-        *out = text[0] == 'm' ? STPY_MMAP : STPY_PREAD;
-        return 0;
-    }
-    stpy_raise_text(state, "backend \"%U\" is invalid (expected one of: \"mmap\", \"pread\")",
+    for (; *out <= STPY_AUTO; ++*out)
+        if (PyUnicode_CompareWithASCIIString(object, stpy_backend_text(*out)) == 0)
+            return 0;
+    stpy_raise_text(state,
+                    "backend \"%U\" is invalid (expected one of: \"mmap\", \"pread\") or of this "
+                    "package's own: \"direct\", \"auto\"",
                     object);
     return -1;
 }

@@ -7,6 +7,9 @@
 /* A second copy-on-write view of a tensor costs a mapping of the file, of which a process may have some
  * 65 000: only for tensors of this size and more. */
 #define REMAP_MIN ((uint64_t)1 << 20)
+/* What is read past the page cache, and what devices count in, at most. */
+#define DIRECT_MIN  ((uint64_t)1 << 20)
+#define DEVICE_PAGE 4096
 
 /* ----------------------------------------------------------------------------------- shapes */
 
@@ -183,13 +186,34 @@ st_buffer *stpy_data_alloc(stpy_state *state, const stpy_data *data, uint64_t si
     return NULL;
 }
 
+/* Where in its memory a tensor is to lie: as in its page of the file, so that a device can write it there, unless its
+ * elements, or the framework, want it aligned. */
+static uint64_t lead_of(const stpy_file *file, const st_tensor *whole, uint64_t size)
+{
+    bool takes_any = file->framework == STPY_TORCH || file->framework == STPY_NUMPY;
+    if (!whole || !takes_any || file->backend == STPY_PREAD || size < DIRECT_MIN)
+        return 0;
+    uint64_t lead = st_file_offset(file->file, whole) % DEVICE_PAGE;
+    return stpy_is_aligned((const void *)(uintptr_t)lead, whole->dtype) ? lead : 0;
+}
+
+int stpy_data_place(stpy_state *state, stpy_data *data, const stpy_file *file,
+                    const st_tensor *whole, uint64_t size)
+{
+    uint64_t lead = lead_of(file, whole, size);
+    data->buffer = stpy_data_alloc(state, data, size + lead);
+    if (!data->buffer)
+        return -1;
+    data->data = (char *)st_buffer_data(data->buffer) + lead;
+    return 0;
+}
+
 int stpy_file_read_data(stpy_file *self, const st_tensor *tensor, const st_region *region,
                         stpy_data *data)
 {
-    data->buffer = stpy_data_alloc(stpy_state_of((PyObject *)self), data, data->size);
-    if (!data->buffer)
+    const st_tensor *whole = region ? NULL : tensor;
+    if (stpy_data_place(stpy_state_of((PyObject *)self), data, self, whole, data->size))
         return -1;
-    data->data = st_buffer_data(data->buffer);
     if (stpy_file_fetch(self, tensor, region, data->data, data->size) == 0)
         return 0;
     st_buffer_release(data->buffer);
@@ -354,7 +378,7 @@ PyObject *stpy_file_host_tensor(stpy_file *self, const st_tensor *tensor)
     stpy_state *state = stpy_state_of((PyObject *)self);
     stpy_data data = stpy_data_of(self, tensor, NULL);
     int view = 0;
-    if (self->backend == STPY_MMAP && !stpy_must_swap(tensor->dtype)) {
+    if (self->maps && !stpy_must_swap(tensor->dtype)) {
         (void)stpy_file_map(self);
         STPY_BEGIN_LOCKED((PyObject *)self);
         view = view_take(state, self, tensor, &data);

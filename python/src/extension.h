@@ -12,6 +12,7 @@
  *     slice.c       the type PySafeSlice;  index.c: Python indices as st_index
  *     meta.c        the type TensorMeta;   spec.c: the type TensorSpec
  *     deliver.c     a file's tensors as arrays of its framework: views and copies
+ *     loading.c     many tensors or parts of them in one load, which keeps the GIL free
  *     tensors.c     many of them as a dict;  read_into.c: one into the user's own array
  *     prefetch.c    many of them read at once, for the Python side
  *     load.c        deserialize and load: files whose bytes are in memory
@@ -36,8 +37,10 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <safetensors/load.h>
 #include <safetensors/safetensors.h>
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -112,7 +115,8 @@ typedef struct stpy_torch {
 
 typedef struct stpy_state {
     st_context *context;
-    PyObject *error; /* SafetensorError */
+    atomic_size_t files; /* that are open */
+    PyObject *error;     /* SafetensorError */
     PyTypeObject *file_type;
     PyTypeObject *safe_open_type;
     PyTypeObject *handle_type; /* _safe_open_handle */
@@ -182,7 +186,7 @@ st_dtype stpy_dtype_find(const char *name, size_t name_len);
 /* ---------------------------------------------------------------------------- arguments.c */
 
 enum stpy_framework { STPY_TORCH, STPY_NUMPY, STPY_TENSORFLOW, STPY_FLAX, STPY_MLX, STPY_PADDLE };
-enum stpy_backend { STPY_MMAP, STPY_PREAD };
+enum stpy_backend { STPY_MMAP, STPY_PREAD, STPY_DIRECT, STPY_AUTO };
 
 /* The arguments of safe_open, checked in upstream's order and with its texts. */
 typedef struct stpy_open_arguments {
@@ -205,6 +209,18 @@ int stpy_device_read(stpy_state *state, PyObject *object, enum stpy_framework fr
                      PyObject **out);
 /* "pytorch", "numpy": as in upstream's messages. */
 const char *stpy_framework_text(enum stpy_framework framework);
+/* "mmap" and so on: as the argument is given. */
+const char *stpy_backend_text(enum stpy_backend backend);
+
+/* The arguments of a method's call, parsed by hand as this happens for each tensor of a model. */
+typedef struct stpy_call {
+    const char *method;
+    PyObject *const *args;
+    Py_ssize_t count;
+    PyObject *keywords; /* their names, or NULL */
+} stpy_call;
+/* Reads `name`, and `*out`, which stays as it is unless given; `out` NULL: the method takes none. */
+int stpy_call_read(const stpy_call *c, PyObject **name, PyObject **out);
 
 /* Where to write or read. */
 typedef struct stpy_place {
@@ -260,7 +276,9 @@ typedef struct stpy_file {
     st_buffer *map;    /* private mapping, made at the first view; NULL: none yet */
     uint8_t *given;    /* a bit per tensor of `map` that NumPy has been given */
     enum stpy_framework framework;
-    enum stpy_backend backend;
+    enum stpy_backend backend; /* as asked for */
+    bool maps;                 /* single tensors are views of the mapping */
+    bool loads;                /* many tensors are loaded, not seen one by one */
     bool packed;
     bool readonly;   /* `map` may not be written to: a read-only buffer given with copy=False */
     bool unmappable; /* mapping was refused once: read instead */
@@ -338,6 +356,10 @@ int stpy_file_read_data(stpy_file *self, const st_tensor *tensor, const st_regio
                         stpy_data *data);
 /* Memory for `size` bytes of a tensor, which the MemoryError names. */
 st_buffer *stpy_data_alloc(stpy_state *state, const stpy_data *data, uint64_t size);
+/* Memory of its own for `size` bytes of `data`, which is given it: for all of the tensor `whole`, unless that is NULL.
+ * The caller releases `data->buffer`. */
+int stpy_data_place(stpy_state *state, stpy_data *data, const stpy_file *file,
+                    const st_tensor *whole, uint64_t size);
 /* What both come to, called without the GIL: a tensor as its framework counts it, in the host's order of bytes. */
 st_status stpy_file_read_counted(const stpy_file *self, const st_tensor *counted,
                                  const st_region *region, void *dst, uint64_t size,
@@ -363,10 +385,34 @@ static inline bool stpy_is_aligned(const void *data, st_dtype dtype)
     return itemsize <= 1 || (uintptr_t)data % itemsize == 0;
 }
 
+/* ------------------------------------------------------------------------------- loading.c */
+
+/* Many things to be loaded, and who takes them. */
+typedef struct stpy_loading {
+    const st_load_item *items;
+    size_t count;
+    bool views;         /* what is mapped may be given as it is */
+    uint64_t max_ahead; /* as in st_load_options */
+    /* Takes one item, with the GIL, in the order of completion; the buffer stays the load's. */
+    int (*take)(void *ctx, const st_loaded *done);
+    void *ctx;
+} stpy_loading;
+
+/* Loads, each file as it was opened for, and waits without the GIL. Where the library fails that is *status and
+ * *error, which the caller is to raise; everything else that fails is -1, as is a signal's handler, such as that of
+ * Ctrl-C. What has been taken by then stays taken. */
+int stpy_loading_run(stpy_state *state, const stpy_loading *loading, st_status *status,
+                     st_error *error);
+/* Brings elements that were loaded into the host's order of bytes, in their own memory. */
+void stpy_loaded_swap(st_dtype dtype, const st_loaded *done);
+
 /* ------------------------------------------------------------------------------- tensors.c */
 
 /* All tensors, or those of `names` (a list of str; NULL: all), as a dict in data order. */
 PyObject *stpy_file_tensors(stpy_file *self, PyObject *names);
+/* The module's function _load_files(files, names): the same of several files, one list or None for each, as one dict.
+ * No name may be in two of them. */
+PyObject *stpy_load_files(PyObject *module, PyObject *args);
 
 /* ----------------------------------------------------------------------------- read_into.c */
 

@@ -38,12 +38,27 @@ static stpy_file *file_new(stpy_state *state, const stpy_open_arguments *argumen
     stpy_file *self = (stpy_file *)alloc(type, 0); /* zeroed */
     if (!self)
         return NULL;
+    state->files++;
     Py_XINCREF(arguments->device);
     self->device = arguments->device;
     self->framework = arguments->framework;
     self->backend = arguments->backend;
     self->packed = arguments->packed;
+    self->maps = arguments->backend == STPY_MMAP || arguments->backend == STPY_AUTO;
+    self->loads = !self->maps;
     return self;
+}
+
+/* Decides, for a path, what is best where it lies: a mapping waits for a network's disk page by page, and cannot say
+ * that this failed. */
+static void decide(stpy_file *self, st_source *source)
+{
+    st_source_info info;
+    if (self->backend != STPY_AUTO)
+        return;
+    self->loads = true;
+    self->maps = st_source_query(source, &info, NULL) == ST_OK &&
+                 (info.latency == ST_LATENCY_LOCAL || info.latency == ST_LATENCY_MEMORY);
 }
 
 /* Reads the header of `source`, whose reference is taken over. */
@@ -54,7 +69,11 @@ static stpy_file *open_source(stpy_state *state, st_source *source, PyObject *sh
     st_file *file = NULL;
     st_error error;
     st_status status = ST_OK;
-    st_open_options options = {.context = state->context};
+    static const uint32_t ways[] = {[STPY_MMAP] = ST_IO_AUTO,
+                                    [STPY_PREAD] = ST_IO_PREAD,
+                                    [STPY_DIRECT] = ST_IO_URING,
+                                    [STPY_AUTO] = ST_IO_AUTO};
+    st_open_options options = {.context = state->context, .io = ways[arguments->backend]};
     if (device_check(state, arguments) == 0) {
         self = file_new(state, arguments);
         if (self) {
@@ -99,7 +118,11 @@ stpy_file *stpy_file_open(stpy_state *state, const stpy_open_arguments *argument
     if (stpy_place_read(state, arguments->source, true, &place))
         return NULL;
     st_source *source = stpy_source_open(state, &place);
+    st_source *kept = source && place.path ? st_source_retain(source) : NULL;
     stpy_file *self = source ? open_source(state, source, place.shown, arguments) : NULL;
+    if (self && kept)
+        decide(self, kept);
+    st_source_release(kept);
     stpy_place_release(&place);
     return self;
 }
@@ -133,7 +156,7 @@ bool stpy_file_map(stpy_file *self)
     bool mapped, wanted;
     STPY_BEGIN_LOCKED((PyObject *)self);
     mapped = self->map;
-    wanted = !mapped && !self->unmappable && self->backend == STPY_MMAP;
+    wanted = !mapped && !self->unmappable && self->maps;
     STPY_END_LOCKED();
     return wanted ? map_make(self) : mapped;
 }
@@ -281,7 +304,7 @@ static PyObject *get_device(PyObject *self, void *closure)
 static PyObject *get_backend(PyObject *self, void *closure)
 {
     (void)closure;
-    return PyUnicode_FromString(((stpy_file *)self)->backend == STPY_MMAP ? "mmap" : "pread");
+    return PyUnicode_FromString(stpy_backend_text(((stpy_file *)self)->backend));
 }
 
 static PyMethodDef file_methods[] = {
@@ -296,7 +319,7 @@ static PyMethodDef file_methods[] = {
 static PyGetSetDef file_getset[] = {
     {"framework", get_framework, NULL, "\"pytorch\", \"numpy\", and so on.", NULL},
     {"device", get_device, NULL, "What the framework takes for a device; None: the CPU.", NULL},
-    {"backend", get_backend, NULL, "\"mmap\" or \"pread\".", NULL},
+    {"backend", get_backend, NULL, "How the file is read, as it was asked for.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -305,6 +328,11 @@ static void file_dealloc(PyObject *self)
     stpy_file *file = (stpy_file *)self;
     PyTypeObject *type = Py_TYPE(self);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    stpy_state *state = PyType_GetModuleState(type);
+    if (state)
+        state->files--;
+    else /* at the end, when the type has lost its module already */
+        PyErr_Clear();
     Py_XDECREF(file->shown);
     Py_XDECREF(file->device);
     Py_XDECREF(file->convert);

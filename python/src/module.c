@@ -98,6 +98,9 @@ static PyMethodDef module_methods[] = {
      deserialize_doc},
     {"_save", STPY_WITH_KEYWORDS(stpy_save), METH_VARARGS | METH_KEYWORDS, save_doc},
     {"_load", STPY_WITH_KEYWORDS(stpy_load), METH_VARARGS | METH_KEYWORDS, load_doc},
+    {"_load_files", stpy_load_files, METH_VARARGS,
+     "_load_files(files, names)\n--\n\nThe tensors of several files, or some of each, as one "
+     "dict.\n"},
     {"_check", stpy_check, METH_VARARGS,
      "_check(source, upstream)\n--\n\nA file's deviations from the format, and what was seen of "
      "it.\n"},

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What safetensors/_prefetch.py and _device.py read by: many tensors, or parts of them, in one go, with
- * the GIL released once for all of them. One that cannot be read does not keep the others back.
+ * What safetensors/_prefetch.py and _device.py read by: many tensors, or parts of them, in one load, without
+ * the GIL. One that cannot be read does not keep the others back.
  */
 #include "extension.h"
 
@@ -18,6 +18,7 @@ typedef struct part {
     uint64_t size;     /* bytes to read */
     st_buffer *buffer; /* owned, or NULL */
     void *data;
+    bool loaded; /* its bytes are there */
     st_status status;
     st_error error;
     PyObject *failure; /* owned: the exception, instead of a result */
@@ -173,12 +174,60 @@ static int parts_open(stpy_state *state, parts *self, stpy_file *file, PyObject 
     return 0;
 }
 
-/* Reads all that has memory to be read into, and notes what failed. */
+static int part_take(void *ctx, const st_loaded *done)
+{
+    part *one = ((part **)ctx)[done->item];
+    stpy_loaded_swap(one->counted->dtype, done);
+    one->loaded = true;
+    return 0;
+}
+
+/* Loads all that has memory to be read into; `items` and `of`, their parts, have room for as many as there are. What
+ * the load did not get to before it failed is left as it is. */
+static int parts_load_into(stpy_state *state, const parts *self, const stpy_file *file,
+                           st_load_item *items, part **of)
+{
+    size_t count = 0;
+    for (Py_ssize_t i = 0; i < self->count; i++) {
+        part *one = &self->at[i];
+        if (one->failure || one->size == 0)
+            continue;
+        items[count] = (st_load_item){.file = file->file,
+                                      .tensor = one->counted,
+                                      .region = one->is_part ? &one->region : NULL,
+                                      .dst = one->data,
+                                      .size = (size_t)one->size};
+        of[count++] = one;
+    }
+    st_status status;
+    st_error error;
+    const stpy_loading loading = {.items = items, .count = count, .take = part_take, .ctx = of};
+    return count ? stpy_loading_run(state, &loading, &status, &error) : 0;
+}
+
+static int parts_load(stpy_state *state, const parts *self, const stpy_file *file)
+{
+    st_load_item *items = PyMem_Calloc((size_t)self->count + 1, sizeof *items);
+    part **of = PyMem_Calloc((size_t)self->count + 1, sizeof(part *));
+    int failed = -1;
+    if (items && of)
+        failed = parts_load_into(state, self, file, items, of);
+    else
+        PyErr_NoMemory();
+    PyMem_Free(of);
+    PyMem_Free(items);
+    return failed;
+}
+
+/* Reads all that has memory to be read into: in one load, and what that did not get to alone, so that each part has
+ * its own failure. */
 static int parts_read(stpy_state *state, const parts *self, stpy_file *file)
 {
+    if (parts_load(state, self, file))
+        return -1;
     PyThreadState *thread = PyEval_SaveThread();
     for (Py_ssize_t i = 0; i < self->count; i++)
-        if (!self->at[i].failure)
+        if (!self->at[i].failure && !self->at[i].loaded)
             part_read(file, &self->at[i]);
     PyEval_RestoreThread(thread);
     for (Py_ssize_t i = 0; i < self->count; i++)
@@ -218,21 +267,20 @@ static int arguments_read(PyObject *module, PyObject *args, const char *format, 
 }
 
 /* Gives each part memory of its own. */
-static int buffers_make(stpy_state *state, const parts *self)
+static int buffers_make(stpy_state *state, const parts *self, const stpy_file *file)
 {
     for (Py_ssize_t i = 0; i < self->count; i++) {
         part *one = &self->at[i];
         if (one->failure)
             continue;
-        const stpy_data data = {.name = one->tensor->name, .name_len = one->tensor->name_len};
-        one->buffer = stpy_data_alloc(state, &data, one->size);
-        if (one->buffer) {
-            one->data = st_buffer_data(one->buffer);
-        } else {
+        stpy_data data = {.name = one->tensor->name, .name_len = one->tensor->name_len};
+        if (stpy_data_place(state, &data, file, one->is_part ? NULL : one->tensor, one->size)) {
             one->failure = exception_taken();
             if (!one->failure)
                 return -1;
         }
+        one->buffer = data.buffer;
+        one->data = data.data;
     }
     return 0;
 }
@@ -246,8 +294,8 @@ PyObject *stpy_read_many(PyObject *module, PyObject *args)
     if (arguments_read(module, args, "O!O!O!:_read_many", &file, &names, &indices, NULL))
         return NULL;
     PyObject *list = NULL;
-    if (parts_open(state, &all, file, names, indices) == 0 && buffers_make(state, &all) == 0 &&
-        parts_read(state, &all, file) == 0)
+    if (parts_open(state, &all, file, names, indices) == 0 &&
+        buffers_make(state, &all, file) == 0 && parts_read(state, &all, file) == 0)
         list = parts_results(state, &all, file, part_array);
     parts_close(&all);
     return list;

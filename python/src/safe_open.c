@@ -156,59 +156,19 @@ static PyObject *shape_of(stpy_file *file, const st_tensor *tensor)
     return stpy_tensor_shape(tensor);
 }
 
-/* The arguments of a call, parsed by hand as this happens for each tensor of a model. */
-typedef struct call {
-    const char *method;
-    PyObject *const *args;
-    Py_ssize_t count;
-    PyObject *keywords; /* their names, or NULL */
-} call;
-
-/* One keyword argument; `out` NULL: the method takes none of that name. */
-static int call_keyword(const call *c, Py_ssize_t i, PyObject **name, PyObject **out)
-{
-    PyObject *keyword = PyTuple_GetItem(c->keywords, i);
-    PyObject *value = c->args[c->count + i];
-    if (out && PyUnicode_CompareWithASCIIString(keyword, "out") == 0) {
-        *out = value;
-    } else if (!*name && PyUnicode_CompareWithASCIIString(keyword, "name") == 0) {
-        *name = value;
-    } else {
-        PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument '%U'", c->method,
-                     keyword);
-        return -1;
-    }
-    return 0;
-}
-
-/* Reads `name`, and `*out`, which stays as it is unless given. */
-static int call_read(const call *c, PyObject **name, PyObject **out)
-{
-    Py_ssize_t named = c->keywords ? PyTuple_Size(c->keywords) : 0;
-    *name = c->count == 1 ? c->args[0] : NULL;
-    for (Py_ssize_t i = 0; i < named && c->count <= 1; i++)
-        if (call_keyword(c, i, name, out))
-            return -1;
-    if (*name)
-        return 0;
-    PyErr_Format(PyExc_TypeError, "%s() takes 1 positional argument ('name') but %zd were given",
-                 c->method, c->count);
-    return -1;
-}
-
 /* Calls `get` on the open file and its tensor of the name in `c`. */
-static PyObject *with_name(PyObject *self, const call *c,
+static PyObject *with_name(PyObject *self, const stpy_call *c,
                            PyObject *(*get)(stpy_file *file, const st_tensor *tensor))
 {
     PyObject *name;
-    return call_read(c, &name, NULL) ? NULL : with_tensor(self, name, get);
+    return stpy_call_read(c, &name, NULL) ? NULL : with_tensor(self, name, get);
 }
 
 #define NAME_METHOD(method, get)                                                           \
  static PyObject *opened_##method(PyObject *self, PyObject *const *args, Py_ssize_t count, \
                                   PyObject *keywords)                                      \
  {                                                                                         \
-  return with_name(self, &(call){#method, args, count, keywords}, get);                    \
+  return with_name(self, &(stpy_call){#method, args, count, keywords}, get);               \
  }
 
 NAME_METHOD(get_slice, stpy_slice_new)
@@ -229,7 +189,7 @@ static PyObject *opened_get_tensor(PyObject *self, PyObject *const *args, Py_ssi
                                    PyObject *keywords)
 {
     PyObject *name, *out = Py_None;
-    if (call_read(&(call){"get_tensor", args, count, keywords}, &name, &out))
+    if (stpy_call_read(&(stpy_call){"get_tensor", args, count, keywords}, &name, &out))
         return NULL;
     if (out == Py_None)
         return with_tensor(self, name, stpy_file_tensor);
@@ -279,6 +239,21 @@ static PyObject *opened_prefetch(PyObject *self, PyObject *args, PyObject *kwarg
     return loader;
 }
 
+static PyObject *opened_backend(PyObject *self, void *closure)
+{
+    stpy_file *file = file_of(self);
+    PyObject *name = file ? PyUnicode_FromString(stpy_backend_text(file->backend)) : NULL;
+    (void)closure;
+    Py_XDECREF((PyObject *)file);
+    return name;
+}
+
+static PyObject *opened_file(PyObject *self, void *closure)
+{
+    (void)closure;
+    return (PyObject *)file_of(self);
+}
+
 /* --------------------------------------------------------------------------------- as a mapping */
 
 static Py_ssize_t opened_length(PyObject *self)
@@ -325,7 +300,8 @@ static PyObject *opened_subscript(PyObject *self, PyObject *name)
  "        Where torch and paddle put them.\n"                                                      \
  "    backend (`str`, *optional*, defaults to `\"mmap\"`):\n"                                      \
  "        `\"mmap\"` hands out views of a private mapping where it can; `\"pread\"` never maps,\n" \
- "        and copies just the bytes that are asked for.\n"                                         \
+ "        and copies just the bytes that are asked for; `\"direct\"` does so past the page\n"      \
+ "        cache; `\"auto\"` does what is fastest where the file lies.\n"                           \
  "    packed (`bool`, *optional*, defaults to `False`):\n"                                         \
  "        In NumPy, whether F4 and F6 tensors come as the bytes of the file (`uint8`, the last\n"  \
  "        dimension in bytes) instead of one value per element.\n"
@@ -458,6 +434,8 @@ static PyMethodDef opened_methods[] = {
 
 static PyGetSetDef opened_getset[] = {
     {"closed", opened_closed, NULL, "Whether the file was closed.", NULL},
+    {"backend", opened_backend, NULL, "How the file is read, as it was asked for.", NULL},
+    {"_file", opened_file, NULL, "What the file's tensors are read by.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -223,7 +223,7 @@ static void mapping_take(const stpy_tensor_ref *self, stpy_data *data)
     uint32_t bits = st_dtype_bits(data->dtype);
     uint64_t offset = st_file_offset(file->file, self->tensor);
     st_status status;
-    if (file->backend != STPY_MMAP || data->size < MAP_MIN || bits < 8 || offset % (bits / 8) ||
+    if (!file->maps || data->size < MAP_MIN || bits < 8 || offset % (bits / 8) ||
         stpy_must_swap(data->dtype))
         return;
     st_buffer *map = NULL;

@@ -14,7 +14,7 @@ import safetensors
 from safetensors import SafetensorError, safe_open
 from samples import DTYPES, NARROW, SHAPES, bytes_for, dtype_of, file_of, tensors_of, unpacked
 
-BACKENDS = ("mmap", "pread")
+BACKENDS = ("mmap", "pread", "direct", "auto")
 
 
 def ways(framework, data, path, **options):
@@ -148,6 +148,24 @@ def test_keys_and_prefix(framework, path):
     assert framework.to_bytes(load_file(path, keys=iter(["b.1"]))["b.1"]) == b"b."
     with pytest.raises(SafetensorError, match="File does not contain tensor c"):
         load_file(path, keys=["c"])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_many_files(framework, path, backend):
+    tensors = [(f"t{i}", "BF16", (64, 9), bytes_for("BF16", (64, 9), i)) for i in range(6)]
+    tensors.append(("large", "F32", (600, 1000), bytes_for("F32", (600, 1000))))  # jax takes over what is so large
+    other = path.with_name("other.safetensors")
+    path.write_bytes(file_of(tensors[:3]))
+    other.write_bytes(file_of(tensors[3:]))
+    wanted = {name: raw for name, _, _, raw in tensors}
+    load_files = framework.module.load_files
+    loaded = load_files([path, other], backend=backend)
+    assert all(isinstance(tensor, framework.type) for tensor in loaded.values())
+    assert {name: framework.to_bytes(tensor) for name, tensor in loaded.items()} == wanted
+    some = load_files((path, other), backend=backend, keys=["large", "t1"])
+    assert [(name, framework.to_bytes(some[name])) for name in some] == [(k, wanted[k]) for k in ("t1", "large")]
+    with pytest.raises(SafetensorError, match='"t0" is in two files'):
+        load_files([path, other, path], backend=backend)
 
 
 def test_errors(framework, path):

@@ -166,7 +166,7 @@ def install(monkeypatch, gpu, piece=256, count=4):
 # ------------------------------------------------------------------------------------- meta
 
 
-@pytest.mark.parametrize("backend", ["mmap", "pread"])
+@pytest.mark.parametrize("backend", ["mmap", "pread", "direct", "auto"])
 def test_meta(path, tensors, backend):
     with safe_open(path, "pt", backend=backend) as f:
         for name, tensor in tensors.items():

@@ -383,7 +383,7 @@ def test_flax(model, way, code, bits, name):
 
 
 @pytest.mark.parametrize("shape", [[0, 2**63], [2**64 - 1, 0], [0, 2**63 - 1], [2**62, 3, 0], [0, 2**62, 2**62]])
-@pytest.mark.parametrize("backend", ["mmap", "pread"])
+@pytest.mark.parametrize("backend", ["mmap", "pread", "direct", "auto"])
 def test_dimensions_beyond_what_frameworks_can_count(model, shape, backend, route):
     path = model({"big one": ("F32", shape, b"")})
     with safe_open(path, "np", backend=backend) as f:

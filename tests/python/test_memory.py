@@ -19,6 +19,7 @@ from conftest import counts_memory
 from interpreter import run
 from safetensors import safe_open
 from safetensors import _safetensors_rust as extension
+from safetensors.numpy import load_files
 
 A = np.arange(12, dtype="float32").reshape(3, 4)
 
@@ -276,6 +277,10 @@ def operations(path):
         yield f.metadata, 0
         file = f.get_slice("a")._file
         yield lambda: raised_of(extension._read_many(file, ["a", "b"], [None, slice(1)])), 0
+    for backend in ("direct", "auto"):
+        with safe_open(path, "np", backend=backend) as f:
+            yield f.get_tensors, 0
+    yield lambda: load_files([str(path)], backend="pread"), 0
     yield lambda: safe_open(str(path), "np"), 0
     yield lambda: safe_open(io.BytesIO(content), "np"), 0
     yield lambda: extension._check(content + b"x", False), 0
@@ -317,7 +322,7 @@ def resident_kib():
 @counts_memory
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 @pytest.mark.parametrize("framework", ["np", "pt"])
-@pytest.mark.parametrize("backend", ["mmap", "pread"])
+@pytest.mark.parametrize("backend", ["mmap", "pread", "direct", "auto"])
 def test_nothing_is_kept_over_many_loads(model, framework, backend):
     if framework == "pt":
         pytest.importorskip("torch")
@@ -402,6 +407,6 @@ def test_the_last_reference_may_go_with_an_exception_on_its_way(model_bytes):
 def test_nothing_to_read_is_not_read(model, tmp_path):
     path = model({"empty": np.zeros((0, 3), "float32")})
     assert os.path.getsize(path) % 8 == 0
-    for backend in ("mmap", "pread"):
+    for backend in ("mmap", "pread", "direct", "auto"):
         with safe_open(path, "np", backend=backend) as f:
             assert f.get_tensors()["empty"].shape == (0, 3) and f.get_tensor("empty").shape == (0, 3)

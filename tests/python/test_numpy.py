@@ -372,7 +372,7 @@ def path(tmp_path):
     return tmp_path / "x"
 
 
-@pytest.mark.parametrize("backend", ["mmap", "pread"])
+@pytest.mark.parametrize("backend", ["mmap", "pread", "direct", "auto"])
 def test_parts_of_a_file(path, backend):
     assert list(load_file(path, backend=backend)) == ["a.x", "a.y", "b"]
     assert list(load_file(path, backend=backend, prefix="a.")) == ["a.x", "a.y"]
@@ -387,7 +387,7 @@ def test_parts_of_a_file(path, backend):
         load_file(path, backend=backend, keys=[1])
 
 
-@pytest.mark.parametrize("backend", ["mmap", "pread"])
+@pytest.mark.parametrize("backend", ["mmap", "pread", "direct", "auto"])
 def test_into_arrays_that_are_there(path, backend):
     out = {"a.x": np.zeros((2, 3), dtype="float32"), "b": np.zeros(5, dtype="uint8")}
     loaded = load_file(path, backend=backend, out=out)

@@ -23,7 +23,7 @@ import pytest
 import safetensors
 from safetensors import SafetensorError, TensorMeta, _safe_open_handle, safe_open
 
-BACKENDS = ["mmap", "pread"]
+BACKENDS = ["mmap", "pread", "direct", "auto"]
 A = np.arange(50, dtype="float32").reshape(10, 5)
 B = np.arange(6, dtype="int64").reshape(2, 3)
 

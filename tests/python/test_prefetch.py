@@ -131,7 +131,7 @@ def test_arguments_that_are_none(path):
 # ----------------------------------------------------------------------------------- all of it
 
 
-@pytest.mark.parametrize("backend", ["mmap", "pread"])
+@pytest.mark.parametrize("backend", ["mmap", "pread", "direct", "auto"])
 def test_iterate(path, arrays, pool, backend):
     with safe_open(path, "np", backend=backend) as f:
         loader = f.prefetch()
@@ -200,7 +200,7 @@ def test_loaders_side_by_side(path, arrays, pool):
 
 
 @pytest.mark.parametrize("framework", ["pt", "flax"])
-@pytest.mark.parametrize("backend", ["mmap", "pread"])
+@pytest.mark.parametrize("backend", ["mmap", "pread", "direct", "auto"])
 def test_frameworks(path, arrays, pool, framework, backend):
     pytest.importorskip({"pt": "torch", "flax": "jax"}[framework])
     with safe_open(path, framework, backend=backend) as f:

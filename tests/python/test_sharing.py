@@ -259,7 +259,7 @@ def test_sizes_that_differ_are_torchs_affair(tmp_path):
         load_model(Strided(), tmp_path / "x", strict=False)
 
 
-@pytest.mark.parametrize("backend", ["mmap", "pread"])
+@pytest.mark.parametrize("backend", ["mmap", "pread", "direct", "auto"])
 def test_a_model_that_is_not_contiguous(backend, tmp_path):
     model, path = Strided(), tmp_path / "x"
     with pytest.raises(ValueError) as raised:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from conftest import file_bytes
 from safetensors import PySafeSlice, SafetensorError, safe_open
 
-BACKENDS = ["mmap", "pread"]
+BACKENDS = ["mmap", "pread", "direct", "auto"]
 A = np.arange(50, dtype="float32").reshape(10, 5)
 HUGE = 2**70
 
@@ -266,7 +266,7 @@ class Odd:
 def test_what_says_nothing_of_an_index_is_raised(path, backend, framework, member, error):
     if framework == "pt":
         pytest.importorskip("torch")
-        if backend == "mmap" and member != "bound":
+        if backend in ("mmap", "auto") and member != "bound":
             pytest.skip("torch itself reads the index")
     odd = Odd("__index__" if member == "bound" else member, error)
     with safe_open(path, framework, backend=backend) as f:
@@ -570,7 +570,7 @@ def test_dlpack(model, framework, backend, rows):
             part.__dlpack__(max_version="1.0")
         assert "dltensor_versioned" in repr(part.__dlpack__(max_version=(1, 0), copy=True, dl_device=(1, 0)))
         assert '"dltensor"' in repr(part.__dlpack__(max_version=(0, 8)))
-        if rows == 10 or backend == "pread":
+        if rows == 10 or backend in ("pread", "direct"):
             with pytest.raises(BufferError, match=r"^tensor '\w+': its \d+ bytes cannot be had without a copy$"):
                 part.__dlpack__(copy=False)
         else:

@@ -36,6 +36,8 @@ from safetensors import check, deserialize, safe_open, serialize, serialize_file
 def names(path: pathlib.Path) -> List[str]:
     with safe_open(path, framework="pt", device="cpu", backend="pread") as f:
         assert len(f) and "a" in f and not f.closed
+        backend: str = f.backend
+        assert backend == "pread"
         tensor = f["a"]
         part: PySafeSlice = f.get_slice("a")
         shape: List[int] = part.get_shape()
@@ -62,6 +64,7 @@ def arrays(data: bytes) -> Dict[str, np.ndarray[Any, Any]]:
     written: bytes = safetensors.numpy.save({"a": np.zeros(2)})
     loaded: Dict[str, np.ndarray[Any, Any]] = safetensors.numpy.load(bytearray(written), copy=False)
     loaded |= safetensors.numpy.load_file("a.safetensors", keys=["a"], prefix="a", packed=True)
+    loaded |= safetensors.numpy.load_files(iter(["a.safetensors"]), backend="auto", packed=True)
     return loaded | safetensors.numpy.load(data)
 
 
@@ -71,7 +74,8 @@ def tensors(model: torch.nn.Module) -> Dict[str, torch.Tensor]:
     missing, unexpected = safetensors.torch.load_model(model, "b.safetensors", strict=False)
     if missing or unexpected:
         raise SafetensorError("incomplete")
-    return safetensors.torch.load_file("b.safetensors", device="cpu", backend="mmap")
+    more = safetensors.torch.load_files([pathlib.Path("b.safetensors")], "cpu", backend="direct", prefix="a")
+    return more | safetensors.torch.load_file("b.safetensors", device="cpu", backend="mmap")
 
 
 def raw(spec: TensorSpec) -> List[Tuple[str, Dict[str, Any]]]:

@@ -365,7 +365,7 @@ def test_what_is_saved_may_be_dropped_meanwhile():
 # ------------------------------------------------------------------------------- onto the same file, and back
 
 
-@pytest.mark.parametrize("backend", ["mmap", "pread"])
+@pytest.mark.parametrize("backend", ["mmap", "pread", "direct", "auto"])
 def test_saving_onto_the_file_that_is_read(backend, tmp_path):
     path = tmp_path / "x"
     save_file({"a": sample(torch.float32), "b": torch.ones(0), "c": sample(torch.int8)}, path)
@@ -397,7 +397,7 @@ def path(tmp_path):
     return tmp_path / "x"
 
 
-@pytest.mark.parametrize("backend", ["mmap", "pread"])
+@pytest.mark.parametrize("backend", ["mmap", "pread", "direct", "auto"])
 def test_parts_of_a_file(path, backend):
     assert list(load_file(path, backend=backend)) == ["a.x", "a.y", "b"]
     assert list(load_file(path, "cpu", backend=backend, prefix="a.")) == ["a.x", "a.y"]
@@ -407,7 +407,7 @@ def test_parts_of_a_file(path, backend):
         load_file(path, backend=backend, keys=["zz"])
 
 
-@pytest.mark.parametrize("backend", ["mmap", "pread"])
+@pytest.mark.parametrize("backend", ["mmap", "pread", "direct", "auto"])
 def test_into_tensors_that_are_there(path, backend):
     out = {"a.x": torch.zeros((2, 3)), "b": torch.zeros(5, dtype=torch.uint8)}
     loaded = load_file(path, backend=backend, out=out)
