@@ -280,12 +280,18 @@ static bool memory_is_short(const st__facts *facts)
     return facts->memory != UINT64_MAX && facts->size > facts->memory / 2;
 }
 
+bool st__strategy_maps(const st__facts *facts)
+{
+    return facts->views && is_granted(facts, ST_IO_MAP) && is_warm(facts) &&
+           facts->latency != ST_LATENCY_NETWORK;
+}
+
 /* A mapping, where one may be handed out and is worth it; ST_IO_AUTO: no. What is not in the page cache comes
  * sooner past it, at a fraction of the processor's time, than through a mapping that is filled ahead: 0.6 s against
  * 1.0 s for 1 GiB. A mapping needs no memory that cannot be taken back. */
 static uint32_t view_choose(const st__facts *facts, const char **why)
 {
-    if (is_granted(facts, ST_IO_MAP) && is_warm(facts) && facts->latency != ST_LATENCY_NETWORK) {
+    if (st__strategy_maps(facts)) {
         *why = facts->resident == UINT64_MAX ? "little enough to be mapped as it is"
                                              : "in the page cache, and may be mapped";
         return ST_IO_MAP;

@@ -46,4 +46,7 @@ uint32_t st__strategy_instead(uint32_t io);
  * more than a wrong choice. */
 bool st__strategy_asks(uint64_t size);
 
+/* Whether a mapping would be handed out whatever memory there is to spare. */
+bool st__strategy_maps(const st__facts *facts);
+
 #endif

@@ -3,6 +3,7 @@
 #ifndef ST_IO_TRANSFER_BUDGET_H
 #define ST_IO_TRANSFER_BUDGET_H
 
+#include "io/pool.h"
 #include "io/transfer.h"
 
 /* Bytes that must be read or copied, at least those delivered. */
@@ -19,10 +20,9 @@ size_t st__transfer_reach(const st__transfer *transfer);
 
 /* Memory for a block of `size` bytes that can lie within its pages as its bytes do in the file. */
 typedef struct st__block_memory {
-    unsigned char
-        *data; /* where a block goes whose bytes are at the plan's first byte, modulo a page */
-    void *memory;
-    size_t memory_size;
+    /* Where a block goes whose bytes are at the plan's first byte, modulo a page; NULL: nowhere. */
+    unsigned char *data;
+    st__slab slab;
 } st__block_memory;
 
 st_status st__block_memory_init(st__block_memory *block, const st__transfer *transfer, size_t size,

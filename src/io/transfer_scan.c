@@ -41,7 +41,7 @@ static st_status scan_fetch(scan *s, scan_worker *w, uint64_t from, uint64_t to,
         st__transfer_populate(t, *data, (size_t)(to - from));
         return ST_OK;
     }
-    if (!w->block.memory)
+    if (!w->block.data)
         ST_TRY(st__block_memory_init(&w->block, t, s->reach, error));
     *data = w->block.data;
     return st__gather_range(&w->gather, from, to, w->block.data, error);
