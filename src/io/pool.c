@@ -38,7 +38,7 @@ static st__attachment *pool_make(st_context *context)
     slab_pool *pool = st__alloc_zeroed(context, 1, sizeof *pool);
     if (!pool)
         return NULL;
-    pool->attachment.free = pool_free;
+    pool->attachment = (st__attachment){pool_free, &pool->lock};
     pool->context = context;
     if (st__lock_init(&pool->lock))
         return &pool->attachment;
@@ -94,6 +94,8 @@ st_status st__slab_take(st_context *context, size_t size, st__slab *out, st_erro
     if (size < LARGE_FROM)
         return slab_small(context, size, out, error);
     slab_pool *pool = pool_of(context);
+    if (context && !pool)
+        return st__fail_nomem(error, sizeof *pool);
     if (pool && pool_find(pool, size, out))
         return ST_OK;
     void *memory;

@@ -105,7 +105,7 @@ static bool is_warm(const st__facts *facts)
     return resident_part(facts) >= 0.9;
 }
 
-static bool past_the_cache(uint32_t io)
+bool st__strategy_is_direct(uint32_t io)
 {
     return io == ST_IO_DIRECT || io == ST_IO_URING;
 }
@@ -159,7 +159,7 @@ static uint64_t gap_for(const st__facts *facts, uint32_t io, uint32_t in_flight)
         return GAP_MEMORY;
     if (facts->latency == ST_LATENCY_MEMORY)
         return GAP_MEMORY;
-    if (facts->latency == ST_LATENCY_LOCAL && is_warm(facts) && !past_the_cache(io))
+    if (facts->latency == ST_LATENCY_LOCAL && is_warm(facts) && !st__strategy_is_direct(io))
         return GAP_CACHE;
     return (uint64_t)(s->bandwidth / requests_per_second(s, in_flight));
 }
@@ -194,7 +194,7 @@ static amount amount_of(const st__facts *facts, const st__choice *choice)
     uint64_t gap = pieces > 1 ? between / (pieces - 1) : between;
     double span = (double)facts->span, unit = (double)choice->unit;
     double apart = (double)facts->size;
-    if (past_the_cache(choice->io))
+    if (st__strategy_is_direct(choice->io))
         apart += (double)pieces * BLOCK;
     if (pieces == 1 || gap <= choice->gap || apart >= span)
         return (amount){pieces == 1 ? (double)facts->size : span, span / unit + 1};
@@ -232,7 +232,7 @@ static double seconds_for(const st__facts *facts, const st__choice *choice)
     const storage *s = storage_of(facts);
     amount a = amount_of(facts, choice);
     uint32_t in_flight = choice->threads * choice->depth;
-    double cold = past_the_cache(choice->io) ? 1 : 1 - resident_part(facts);
+    double cold = st__strategy_is_direct(choice->io) ? 1 : 1 - resident_part(facts);
     double seconds = cold * a.bytes / s->bandwidth;
     seconds += cold * a.requests / requests_per_second(s, in_flight);
     if (choice->io == ST_IO_URING)

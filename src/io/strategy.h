@@ -42,6 +42,9 @@ void st__strategy_choose(const st__facts *facts, uint32_t forced, st__choice *ou
 /* What is used where `io` is refused; ST_IO_PREAD for itself. */
 uint32_t st__strategy_instead(uint32_t io);
 
+/* Whether it leaves the page cache out of it: ST_IO_DIRECT and ST_IO_URING. */
+bool st__strategy_is_direct(uint32_t io);
+
 /* Whether it is worth asking how much of a range of this size is in the page cache: below, the answer costs
  * more than a wrong choice. */
 bool st__strategy_asks(uint64_t size);

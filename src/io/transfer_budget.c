@@ -28,16 +28,11 @@ uint64_t st__transfer_work(const st__transfer *transfer)
     return work;
 }
 
-static bool past_the_cache(const st__transfer *transfer)
-{
-    uint32_t io = transfer->route->choice.io;
-    return io == ST_IO_DIRECT || io == ST_IO_URING;
-}
-
 /* Whether each read waits for something, and so is better long. */
 static bool reads_wait(const st__transfer *transfer)
 {
-    return past_the_cache(transfer) || transfer->route->facts.latency == ST_LATENCY_NETWORK;
+    return st__strategy_is_direct(transfer->route->choice.io) ||
+           transfer->route->facts.latency == ST_LATENCY_NETWORK;
 }
 
 static uint32_t threads_bounded(const st__transfer *transfer, uint64_t threads, uint64_t work,
@@ -79,7 +74,8 @@ size_t st__transfer_reach(const st__transfer *transfer)
     uint64_t blocks = st__context_memory(transfer->context) / 8 / ST__SCAN_BLOCK;
     if (!reads_wait(transfer) || blocks == 0)
         return ST__SCAN_BLOCK;
-    blocks = st__min_u64(blocks, past_the_cache(transfer) ? DISK_BLOCKS : TRIP_BLOCKS);
+    blocks = st__min_u64(blocks, st__strategy_is_direct(transfer->route->choice.io) ? DISK_BLOCKS
+                                                                                    : TRIP_BLOCKS);
     return (size_t)blocks * ST__SCAN_BLOCK;
 }
 
