@@ -49,7 +49,10 @@
  *   them round on a big-endian host, st_element_decode reads them in place on any.
  * - Names and metadata come from whoever made the file. They may hold any character, NUL and
  *   terminal control sequences included: they are pointer and length, never C strings.
- * - Handles may be used after fork() by one of the two processes' copies each.
+ * - After fork() each of the two processes may go on with its copies of the handles, loads and writers under way
+ *   excepted. Where other threads use a context at that moment st_context_fork_begin has to come before it.
+ *   Before Linux 6.5 a process that forks while reads past the page cache are under way in other threads may
+ *   find old bytes in the memory they read into (open(2), O_DIRECT): there, load after the fork, or by ST_IO_PREAD.
  *
  * Rules of the whole interface
  *
@@ -59,7 +62,8 @@
  * - Objects made by `new` or `open` are given back with `free`, `close` or `release`, all of which
  *   accept NULL. What a getter returns is borrowed and lives as long as the object asked.
  * - Every handle may be read from any thread at once. The library has no state outside its
- *   handles, starts no thread that outlives a call, prints nothing and never exits.
+ *   handles, starts no thread that outlives the call, load or writer it works for, prints nothing and never
+ *   exits.
  * - Structs of options are zero-initialisable: zero is the default everywhere, and the reserved
  *   tail must be zero.
  */
@@ -191,17 +195,21 @@ typedef struct st_allocator {
 
 /** Zero-initialise; `allocator` NULL: malloc, realloc and free. */
 typedef struct st_context_options {
-    const st_allocator *allocator; /**< copied */
+    /** Copied. Pieces of 1 MiB and more, in which data is staged or loaded, come from the system in huge pages
+     *  instead; the context keeps up to 256 MiB of them for the next read. */
+    const st_allocator *allocator;
     /** Threads of the library's own that are at work at once, the caller's of one call counted: all calls
      *  and loads of the context share them, and none waits for one. 0: as many as CPUs, up to 8. */
     uint32_t max_threads;
     /** Files opened by their path that are open at once, or as many more as are in use at the moment. The one
-     *  used longest ago is closed, and opened again by its path when it is used: ST_ERR_CHANGED if it is
-     *  another file by then, or was changed. 0: half of what the process may have. */
+     *  used longest ago is closed, and opened again by its path when it is used: ST_ERR_IO if it is gone by then,
+     *  ST_ERR_CHANGED if it is another file, or was changed, be it only renamed or linked. A read past the
+     *  page cache has one more open meanwhile. 0: half of what the process may have. */
     uint32_t max_descriptors;
     uint64_t max_memory; /**< bytes for staging one read's blocks; 0: 64 MiB */
     /** Bytes of parsed headers kept for the next time the same file is opened, unless it was changed less than
-     *  two seconds before. Those used longest ago make room. 0: 64 MiB. */
+     *  two seconds before. What somebody goes on writing through a mapping of it shows in no time of a file.
+     *  Those used longest ago make room. 0: 64 MiB. */
     uint64_t max_header_memory;
     uint64_t reserved[7];
 } st_context_options;
@@ -220,6 +228,31 @@ ST_API ST_WARN_UNUSED st_status st_context_new(const st_context_options *options
 ST_API st_context *st_context_retain(st_context *context);
 /** Drops a reference; the last one frees the context. NULL is fine. */
 ST_API void st_context_release(st_context *context);
+
+/**
+ * Makes a context fit for a fork() while other threads use it: takes all of its locks, so that none of them is
+ * held in the child by a thread that does not exist there. The caller has a reference, and until
+ * st_context_fork_end calls nothing that has to do with the context: fork() alone belongs in between.
+ * pthread_atfork calls both at the right moments. Threads that fork at once take several contexts in one order.
+ * NULL is fine.
+ *
+ * A process that forks without this may use the context in the child as long as no other thread used it, or
+ * anything made with it, at that moment.
+ */
+ST_API void st_context_fork_begin(st_context *context);
+/**
+ * Lets the locks go: in the parent, and with `child` in the child. There it also takes back the threads that
+ * others had at work. The child may use all handles made with the context, and release them, but for these (an
+ * allocator of the caller's own has to stand a fork as malloc does):
+ *
+ * - Loads, writers and sinks that other threads were at work on, a load's own threads included: it leaves them
+ *   as they are.
+ * - What another thread was just making or releasing: that is lost, memory and descriptors with it.
+ *
+ * A file that another thread was reading stays open in the child until it is released, whatever the budget of
+ * descriptors.
+ */
+ST_API void st_context_fork_end(st_context *context, bool child);
 
 /**
  * Told how far a long call has come: `done` of `total` bytes. Called now and then, on the thread that

@@ -3,6 +3,7 @@
  * extension.h: what the files of the extension module share.
  *
  *     module.c      the module: its state, its functions, what it exports
+ *     fork.c        what a fork of the process wants of it
  *     errors.c      the library's errors as Python exceptions
  *     dtypes.c      one table of names: header code, TensorSpec, NumPy, torch, DLPack
  *     arguments.c   paths, devices, frameworks and file objects out of Python arguments
@@ -40,7 +41,6 @@
 #include <safetensors/load.h>
 #include <safetensors/safetensors.h>
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -115,8 +115,8 @@ typedef struct stpy_torch {
 
 typedef struct stpy_state {
     st_context *context;
-    atomic_size_t files; /* that are open */
-    PyObject *error;     /* SafetensorError */
+    struct stpy_state *fork_next; /* fork.c's: of another module */
+    PyObject *error;              /* SafetensorError */
     PyTypeObject *file_type;
     PyTypeObject *safe_open_type;
     PyTypeObject *handle_type; /* _safe_open_handle */
@@ -138,6 +138,13 @@ PyObject *stpy_import(const char *module, const char *attribute);
 /* Whether the program has imported `module`: nobody has an instance of what is not there. Not so where
  * sys.modules has None, which forbids the import. */
 bool stpy_is_imported(const char *module);
+
+/* --------------------------------------------------------------------------------- fork.c */
+
+/* Makes forks of the process heed the module's context, until it leaves. */
+int stpy_fork_join(stpy_state *state);
+/* Nothing where it did not join. */
+void stpy_fork_leave(stpy_state *state);
 
 /* ------------------------------------------------------------------------------- errors.c */
 

@@ -38,7 +38,6 @@ static stpy_file *file_new(stpy_state *state, const stpy_open_arguments *argumen
     stpy_file *self = (stpy_file *)alloc(type, 0); /* zeroed */
     if (!self)
         return NULL;
-    state->files++;
     Py_XINCREF(arguments->device);
     self->device = arguments->device;
     self->framework = arguments->framework;
@@ -328,11 +327,6 @@ static void file_dealloc(PyObject *self)
     stpy_file *file = (stpy_file *)self;
     PyTypeObject *type = Py_TYPE(self);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
-    stpy_state *state = PyType_GetModuleState(type);
-    if (state)
-        state->files--;
-    else /* at the end, when the type has lost its module already */
-        PyErr_Clear();
     Py_XDECREF(file->shown);
     Py_XDECREF(file->device);
     Py_XDECREF(file->convert);

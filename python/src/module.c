@@ -184,6 +184,7 @@ static void module_free(void *module)
     stpy_state *state = stpy_state_of_module(module);
     module_clear(module);
     if (state) {
+        stpy_fork_leave(state);
         st_context_release(state->context);
         state->context = NULL;
     }
@@ -262,6 +263,8 @@ static int module_exec(PyObject *module)
         PyErr_NoMemory();
         return -1;
     }
+    if (stpy_fork_join(state))
+        return -1;
     char version[32];
     PyOS_snprintf(version, sizeof version, "%d.%d.%d", ST_VERSION_MAJOR, ST_VERSION_MINOR,
                   ST_VERSION_PATCH);

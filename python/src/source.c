@@ -2,10 +2,6 @@
 /* What is opened, as the library's source: paths, descriptors, file objects and memory. */
 #include "extension.h"
 
-/* So many files have descriptors of their own, as upstream's have: what was opened stays what is read, and a read
- * takes no lock, which a forked child could find taken for ever. Those beyond share what the context has. */
-#define OWN_DESCRIPTORS 64
-
 /* ---------------------------------------------------------------------------------- memory */
 
 /* Releases memory that an st_buffer, the `ctx`, keeps. */
@@ -125,7 +121,7 @@ st_source *stpy_source_open(stpy_state *state, const stpy_place *place)
         name_encode(place->path ? NULL : place->shown, &name))
         return NULL;
     const char *path = place->path ? PyBytes_AsString(place->path) : NULL;
-    st_open_options options = {.context = state->files < OWN_DESCRIPTORS ? NULL : state->context,
+    st_open_options options = {.context = state->context,
                                .name = name ? PyBytes_AsString(name) : NULL};
     Py_BEGIN_ALLOW_THREADS
     status = path ? st_source_open(path, &options, &source, &error)

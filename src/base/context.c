@@ -30,7 +30,7 @@ struct st_context {
     uint64_t max_memory;
     uint64_t max_header_memory;
 
-    st__lock lock;         /* over the next three */
+    st__lock lock;         /* over the next three, and over attaching */
     uint32_t threads_lent; /* beside the callers' own */
     mount_facts mounts[MOUNTS];
     uint32_t next_mount;
@@ -318,10 +318,51 @@ st__attachment *st__context_attached(st_context *context, uint32_t slot,
     st__attachment *made = make(context);
     if (!made)
         return NULL;
-    /* Another thread may have been first: its own stays. */
-    if (atomic_compare_exchange_strong_explicit(&context->attached[slot], &there, made,
-                                                memory_order_acq_rel, memory_order_acquire))
+    /* Another thread may have been first: its own stays. With the lock, so that nothing comes while a fork has
+     * it. */
+    st__lock_take(&context->lock);
+    there = atomic_load_explicit(&context->attached[slot], memory_order_relaxed);
+    if (!there)
+        atomic_store_explicit(&context->attached[slot], made, memory_order_release);
+    st__lock_drop(&context->lock);
+    if (!there)
         return made;
     made->free(made);
     return there;
+}
+
+/* ------------------------------------------------------------------------------------ fork */
+
+static st__lock *attached_lock(st_context *context, uint32_t slot)
+{
+    st__attachment *there = atomic_load_explicit(&context->attached[slot], memory_order_acquire);
+    return there ? there->lock : NULL;
+}
+
+void st_context_fork_begin(st_context *context)
+{
+    if (!context)
+        return;
+    /* The context's own is first: with it nothing more is attached. In this order for the sake of threads that
+     * fork at once; all others take one at a time. */
+    st__lock_take(&context->lock);
+    for (uint32_t i = 0; i < ST__ATTACHED_COUNT; i++) {
+        st__lock *lock = attached_lock(context, i);
+        if (lock)
+            st__lock_take(lock);
+    }
+}
+
+void st_context_fork_end(st_context *context, bool child)
+{
+    if (!context)
+        return;
+    if (child)
+        context->threads_lent = 0;
+    for (uint32_t i = ST__ATTACHED_COUNT; i-- > 0;) {
+        st__lock *lock = attached_lock(context, i);
+        if (lock)
+            st__lock_drop(lock);
+    }
+    st__lock_drop(&context->lock);
 }

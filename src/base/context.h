@@ -3,6 +3,8 @@
 #ifndef ST_BASE_CONTEXT_H
 #define ST_BASE_CONTEXT_H
 
+#include "base/thread.h"
+
 #include <safetensors/safetensors.h>
 
 /* Threads that one read may use, the caller's own included; at least 1. */
@@ -30,6 +32,9 @@ void st__context_latency_learn(st_context *context, uint64_t device, uint32_t la
 /* What other folders keep in a context: made by the first who asks, freed with the context. */
 typedef struct st__attachment {
     void (*free)(void *self);
+    /* Over what it keeps, taken for a fork; NULL: it has none. Whoever has this one, or the context's own, takes
+     * no other lock of the context. */
+    st__lock *lock;
 } st__attachment; /* begins what is attached */
 enum {
     ST__ATTACHED_HEADERS = 0,

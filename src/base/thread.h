@@ -19,7 +19,8 @@ void st__thread_join(st__thread *thread);
 /* CPUs this process may run on; at least 1. */
 uint32_t st__cpu_count(void);
 
-/* A lock, held for a few instructions and never across I/O or a callback. */
+/* A lock, held for a few instructions and never across I/O or a callback, but across a fork (st_context_fork_begin):
+ * the child's one thread lets go what its parent took. */
 typedef struct st__lock {
     pthread_mutex_t mutex;
 } st__lock;

@@ -67,7 +67,7 @@ static st__attachment *header_cache_make(st_context *context)
         st__free(context, cache, sizeof *cache);
         return NULL;
     }
-    cache->attachment.free = header_cache_free;
+    cache->attachment = (st__attachment){header_cache_free, &cache->lock};
     cache->context = context;
     cache->limit = st__context_header_memory(context);
     return &cache->attachment;

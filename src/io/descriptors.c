@@ -49,7 +49,7 @@ static st__attachment *descriptors_make(st_context *context)
         st__free(context, all, sizeof *all);
         return NULL;
     }
-    all->attachment.free = descriptors_free;
+    all->attachment = (st__attachment){descriptors_free, &all->lock};
     all->context = context;
     all->limit = limit_of(context);
     return &all->attachment;
@@ -217,7 +217,9 @@ static st_status same_check(const st__descriptor *d, int fd, st_error *error)
     if (now.device != then->device || now.inode != then->inode)
         return st__fail(error, ST_ERR_CHANGED, ST_NO_OFFSET,
                         "%s: is another file now than when it was opened; open it again", d->name);
-    if (now.size != then->size || now.mtime_ns != then->mtime_ns)
+    /* The change time too: the number of a file that is gone, and its size and times, may be those of the file
+     * that has its name now. */
+    if (now.size != then->size || now.mtime_ns != then->mtime_ns || now.ctime_ns != then->ctime_ns)
         return st__fail(error, ST_ERR_CHANGED, ST_NO_OFFSET,
                         "%s: it was changed since it was opened; open it again", d->name);
     return ST_OK;

@@ -46,7 +46,9 @@ static bool symbol_find(void *handle, const char *name, void *out)
 
 static int library_open(ring_library *library)
 {
-    void *handle = OS_CALL(dlopen)("liburing.so.2", RTLD_NOW | RTLD_LOCAL);
+    /* It stays once it is there: glibc ends a child that opens a library after a fork in which a thread of its
+     * parent was mapping one. */
+    void *handle = OS_CALL(dlopen)("liburing.so.2", RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
     if (!handle)
         return ENOSYS;
     library->handle = handle;

@@ -170,7 +170,7 @@ static st__attachment *attached_make(st_context *context)
     makes++;
     if (!a)
         return NULL;
-    *a = (attached){{attached_free}, context, &frees};
+    *a = (attached){{attached_free, NULL}, context, &frees};
     return &a->attachment;
 }
 
@@ -207,6 +207,62 @@ static void test_attachments(void **state)
     st_context_release(context);
     assert_int_equal(frees, 4);
     assert_int_equal(oom.blocks, 0);
+}
+
+typedef struct locked {
+    st__attachment attachment;
+    st_context *context;
+    st__lock lock;
+} locked;
+
+static void locked_free(void *self)
+{
+    locked *l = self;
+    st__lock_release(&l->lock);
+    st__free(l->context, l, sizeof *l);
+}
+
+static st__attachment *locked_make(st_context *context)
+{
+    locked *l = st__alloc(context, sizeof *l);
+    assert_non_null(l);
+    l->attachment = (st__attachment){locked_free, &l->lock};
+    l->context = context;
+    assert_true(st__lock_init(&l->lock));
+    return &l->attachment;
+}
+
+static bool is_taken(st__attachment *attachment)
+{
+    bool free = pthread_mutex_trylock(&attachment->lock->mutex) == 0;
+    if (free)
+        st__lock_drop(attachment->lock);
+    return !free;
+}
+
+static void test_fork_takes_every_lock(void **state)
+{
+    (void)state;
+    st_context_options options = {.max_threads = 5};
+    st_context *context;
+    st__attachment *with[2];
+    CHECK_OK(st_context_new(&options, &context, &error));
+    with[0] = st__context_attached(context, ST__ATTACHED_HEADERS, locked_make);
+    assert_non_null(st__context_attached(context, ST__ATTACHED_DESCRIPTORS, attached_make));
+    with[1] = st__context_attached(context, ST__ATTACHED_MEMORY, locked_make);
+    assert_int_equal(st__context_take_threads(context, 3), 3);
+    for (int child = 0; child < 2; child++) {
+        st_context_fork_begin(context);
+        assert_true(is_taken(with[0]) && is_taken(with[1]));
+        st_context_fork_end(context, child);
+        assert_false(is_taken(with[0]) || is_taken(with[1]));
+        /* The child has none of its parent's threads. */
+        assert_int_equal(st__context_take_threads(context, 9), child ? 4 : 1);
+    }
+    st__context_give_threads(context, 4);
+    st_context_release(context);
+    st_context_fork_begin(NULL);
+    st_context_fork_end(NULL, true);
 }
 
 typedef struct released {
@@ -287,6 +343,7 @@ int main(void)
         cmocka_unit_test(test_threads_are_shared),
         cmocka_unit_test(test_mounts_are_remembered),
         cmocka_unit_test(test_attachments),
+        cmocka_unit_test(test_fork_takes_every_lock),
         cmocka_unit_test(test_buffer_releases_once),
         cmocka_unit_test(test_buffer_without_memory_keeps_the_callers),
         cmocka_unit_test(test_checked_arithmetic),

@@ -617,25 +617,30 @@ def test_threads_while_another_closes(model):
 
 
 FORKING = """
-import os, sys, threading
+import os, signal, sys, threading
 import numpy as np
 from safetensors import safe_open
 wanted = np.arange(50, dtype="float32").reshape(10, 5)
 with safe_open(sys.argv[1], "np", backend=sys.argv[2]) as f:
     before = f.get_tensor("a")
     stop = threading.Event()
+    def load():
+        with safe_open(sys.argv[1], "np", backend=sys.argv[2]) as f:
+            return all(np.array_equal(array, wanted) for array in (f.get_tensor("a"), f.get_tensors()["a"]))
     def read():
         while not stop.is_set():
             assert f.get_slice("a")[3, ::-1].tolist() == wanted[3, ::-1].tolist() and len(f.keys()) == 3
+            assert load()
     threads = [threading.Thread(target=read) for _ in range(4)]
     for thread in threads:
         thread.start()
     for _ in range(20):
         child = os.fork()
         if child == 0:
+            signal.alarm(60)  # what waits for a thread of the parent waits for ever
             before[:] = 7
             same = np.array_equal(f.get_slice("a")[2:4], wanted[2:4]) and np.array_equal(f.get_tensor("a"), wanted)
-            os._exit(0 if same and f.keys() == ["a", "b", "\u00e9"] else 2)
+            os._exit(0 if same and load() and f.keys() == ["a", "b", "\u00e9"] else 2)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     stop.set()
     for thread in threads:
@@ -645,5 +650,75 @@ with safe_open(sys.argv[1], "np", backend=sys.argv[2]) as f:
 
 
 def test_a_forked_child_reads(path, backend):
-    """While other threads of the parent read as well."""
+    """While other threads of the parent read and load as well, whose locks are not its own."""
     subprocess.run([sys.executable, "-c", FORKING, path, backend], check=True, timeout=300)
+
+
+FORKING_SHORT = """
+import os, resource, signal, sys, threading
+from safetensors import safe_open
+limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (16, limits[1]))
+files = [safe_open(sys.argv[1], "np", backend="pread").__enter__()]  # from here on half of them may be open
+resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+files += [safe_open(sys.argv[1], "np", backend="pread").__enter__() for _ in range(19)]
+def right():
+    return all(f.get_slice("a")[2].tolist() == [10, 11, 12, 13, 14] for f in files)
+stop = threading.Event()
+faults = []
+def read():
+    while not stop.is_set():
+        if not right():
+            faults.append("thread")
+threads = [threading.Thread(target=read) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for _ in range(200):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # what waits for a thread of the parent waits for ever
+        os._exit(0 if right() else 2)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        faults.append("child")
+        break
+stop.set()
+for thread in threads:
+    thread.join()
+assert faults == []
+"""
+
+
+def test_a_forked_child_reads_more_files_than_are_open(path):
+    """What threads of the parent were opening and closing is whole in the child."""
+    subprocess.run([sys.executable, "-c", FORKING_SHORT, path], check=True, timeout=300)
+
+
+FORKING_AFTER = """
+import gc, os, sys
+import safetensors
+name = "safetensors._safetensors_rust"
+for _ in range(3):  # several modules, some of which are gone: in the middle, and the last one
+    first = sys.modules.pop(name)
+    __import__(name)
+    second = sys.modules.pop(name)
+    __import__(name)
+    del second
+    gc.collect()
+    child = os.fork()
+    if child == 0:
+        handles = [module.safe_open(sys.argv[1], "np") for module in (first, sys.modules[name])]
+        os._exit(0 if all(f.__enter__().keys() == ["a", "b", "\u00e9"] for f in handles) else 2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+del first
+safetensors = sys.modules.pop(name)
+del safetensors
+gc.collect()
+child = os.fork()
+if child == 0:
+    os._exit(0)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
+
+def test_a_fork_after_the_module_has_gone(path):
+    subprocess.run([sys.executable, "-c", FORKING_AFTER, path], check=True, timeout=300)
