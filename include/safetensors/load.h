@@ -71,7 +71,8 @@ typedef struct st_load_options {
     uint32_t flags; /**< ST_LOAD_… */
     st_context *context;
     /** Bytes that may have been read and not yet been taken, or taken and their buffer not yet released, at
-     *  most; a single item may be larger. 0: no limit. Items with `dst` and views count nothing. */
+     *  most; a single item may be larger. 0: no limit. Items with `dst`, views, and what little lies between
+     *  items count nothing. */
     uint64_t max_ahead;
     uint64_t reserved[8];
 } st_load_options;
@@ -98,8 +99,8 @@ typedef struct st_loaded {
  * Plans the load and starts it. Reads nothing on the caller's thread.
  * @param items  copied; empty is fine.
  * @return ST_OK; ST_ERR_BUFFER_SIZE; ST_ERR_ARGUMENT for a region of another shape, or options out of
- *         range; ST_ERR_TOO_BIG, also of 2^30 items or more; ST_ERR_CHANGED for a file that is no longer what was opened; ST_ERR_IO;
- *         ST_ERR_NOMEM.
+ *         range; ST_ERR_TOO_BIG, also of more than 2^30 - 2 items; ST_ERR_CHANGED for a file that is no longer
+ *         what was opened; ST_ERR_IO; ST_ERR_NOMEM.
  */
 ST_API ST_WARN_UNUSED st_status st_load_start(const st_load_item *items, size_t count,
                                               const st_load_options *options, st_load **out,

@@ -170,7 +170,7 @@ static st_status file_recall(const char *path, const st_open_options *options, s
     st__header_found found = st__header_cache_find(options->context, &key);
     st_status status = ST_ERR_UNSUPPORTED;
     st_error said = {.status = ST_OK};
-    if (found.header && found.latency != ST_LATENCY_NETWORK)
+    if (found.header && (found.latency == ST_LATENCY_LOCAL || found.latency == ST_LATENCY_MEMORY))
         status = file_known(path, options, &state, &found, out, &said);
     st_header_release(found.header);
     if (status != ST_OK && status != ST_ERR_UNSUPPORTED && error)

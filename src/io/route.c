@@ -137,7 +137,12 @@ st_status st__route_open(st__route *route, st_source *source, st_context *contex
     }
     if (st__context_memory(context) < DIRECT_MEMORY_LEAST)
         route->facts.refused |= DIRECT_BITS;
+    /* What nobody would have asked for an explanation may not change the choice. */
+    uint64_t resident = route->facts.resident;
+    if (wanted->told && !st__strategy_asks(touched))
+        route->facts.resident = UINT64_MAX;
     route_choose(route, wanted->io);
+    route->facts.resident = resident;
     direct_open(route, wanted->io);
     return ST_OK;
 }

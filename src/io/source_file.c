@@ -167,13 +167,14 @@ static st_status not_regular(const char *name, int kind, st_error *error)
                     st__kind_text(kind));
 }
 
-/* Asking costs a trip to the server where there is one: once per mount. */
+/* What lies on a local disk is asked once per mount. Others' numbers go to the next mount when one is gone. */
 static uint32_t latency_of(st_context *context, int fd, uint64_t device)
 {
     uint32_t latency = st__context_latency(context, device);
     if (latency == ST_LATENCY_UNKNOWN) {
         latency = st__os_storage(fd);
-        st__context_latency_learn(context, device, latency);
+        if (latency == ST_LATENCY_LOCAL)
+            st__context_latency_learn(context, device, latency);
     }
     return latency;
 }

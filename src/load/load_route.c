@@ -36,8 +36,7 @@ static uint64_t unit_of(const st__choice *choice, uint64_t span)
 static uint64_t stage_of(const st_load *load, const st__route *route, uint64_t max_ahead)
 {
     uint64_t stage = STAGE_CACHE;
-    if (route->choice.io == ST_IO_URING || route->choice.io == ST_IO_DIRECT ||
-        route->facts.latency == ST_LATENCY_NETWORK)
+    if (st__strategy_is_direct(route->choice.io) || route->facts.latency == ST_LATENCY_NETWORK)
         stage = STAGE_QUEUE;
     stage = st__min_u64(stage, st__context_memory(load->context) / 2 / route->choice.threads);
     if (max_ahead)
@@ -49,7 +48,7 @@ static void facts_fill(st_load *load, uint32_t number, uint64_t max_ahead)
 {
     const st__load_file *file = &load->files[number];
     const st__choice *choice = &file->route.choice;
-    bool direct = choice->io == ST_IO_URING || choice->io == ST_IO_DIRECT;
+    bool direct = st__strategy_is_direct(choice->io);
     load->facts[number] =
         (st__load_facts){.size = file->file->identity.size,
                          .gap = choice->gap,
