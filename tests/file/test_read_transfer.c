@@ -3,6 +3,7 @@
  * place, the bytes are those that a naive copy gives. What st_file_explain says of it. */
 #include "support/check.h"
 #include "support/random.h"
+#include "support/watched.h"
 
 #include <safetensors/safetensors.h>
 
@@ -63,7 +64,7 @@ static st_file *file_open(uint32_t io, uint32_t threads)
     st_context *context;
     st_file *file = NULL;
     CHECK_OK(st_context_new(&options, &context, &error));
-    const st_open_options how = {.io = io, .context = context, .name = "sample"};
+    const st_open_options how = {.io = io_here(io), .context = context, .name = "sample"};
     CHECK_OK(st_file_open(path, &how, &file, &error));
     st_context_release(context);
     return file;

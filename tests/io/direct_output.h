@@ -67,20 +67,6 @@ static inline int sample_drop(void **state)
     return scratch_folder_drop(state);
 }
 
-/* Whether files of the scratch folder are written past the cache at all. */
-static inline bool direct_works(void)
-{
-    int fd = open(in_scratch("probe"), O_RDWR | O_CREAT, 0644), direct = -1;
-    uint32_t align;
-    bool works = st__os_storage(fd) == ST_LATENCY_LOCAL &&
-                 st__os_open_direct(fd, true, &direct, &align) == 0;
-    if (works)
-        close(direct);
-    close(fd);
-    unlink(in_scratch("probe"));
-    return works;
-}
-
 static inline bool is_direct(int fd)
 {
     return (fcntl(fd, F_GETFL) & O_DIRECT) != 0;

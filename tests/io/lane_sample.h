@@ -4,6 +4,7 @@
 #define TESTS_IO_LANE_SAMPLE_H
 
 #include "support/random.h"
+#include "support/watched.h"
 
 #include "io/lane.h"
 #include "io/scratch_folder.h"
@@ -50,6 +51,7 @@ static inline st_status lane_open(lane_trial *t, const char *name, uint32_t io, 
                                   st_error *error)
 {
     const st_open_options options = {.context = context, .name = "lane"};
+    io = io_here(io);
     st_status status = st_source_open(in_scratch(name), &options, &t->source, error);
     if (status != ST_OK)
         return status;

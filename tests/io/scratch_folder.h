@@ -5,6 +5,7 @@
 
 #include "support/check.h"
 
+#include "io/os.h"
 #include "io/sink.h"
 
 #include <dirent.h>
@@ -41,6 +42,20 @@ static inline const char *in_scratch(const char *name)
     char *here = out[next++ % 4];
     snprintf(here, sizeof out[0], "%s/%s", scratch, name);
     return here;
+}
+
+/* Whether files of the scratch folder are written past the cache at all. */
+static inline bool direct_works(void)
+{
+    int fd = open(in_scratch("probe"), O_RDWR | O_CREAT, 0644), direct = -1;
+    uint32_t align;
+    bool works = st__os_storage(fd) == ST_LATENCY_LOCAL &&
+                 st__os_open_direct(fd, true, &direct, &align) == 0;
+    if (works)
+        close(direct);
+    close(fd);
+    unlink(in_scratch("probe"));
+    return works;
 }
 
 static inline void put_file(const char *path, const void *data, size_t size)

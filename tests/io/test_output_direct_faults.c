@@ -64,6 +64,8 @@ static ssize_t fills_disk(int fd, const struct iovec *pieces, int count, off_t o
 static void test_place_told(void **state)
 {
     (void)state;
+    if (!direct_works())
+        skip();
     for (int way = 0; way < BY_RING; way++) {
         for (int i = 0; i < 6; i++) {
             static const off_t ends[] = {100, 5000, 4096, 3 << 20, 12345678, 20 << 20};

@@ -176,6 +176,8 @@ static void test_many_sinks(void **state)
 static void test_full(void **state)
 {
     (void)state;
+    if (!direct_works())
+        skip();
     for (uint32_t threads = 1; threads <= 3; threads += 2) {
         st_context *context;
         CHECK_OK(st_context_new(&(st_context_options){.max_threads = threads}, &context, &error));

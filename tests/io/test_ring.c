@@ -3,6 +3,7 @@
  * there is refused. */
 #include "support/check.h"
 #include "support/oom.h"
+#include "support/watched.h"
 
 #include "io/os_faults.h"
 #include "io/ring.h"
@@ -43,13 +44,6 @@ static int sample_open(void)
     int fd = -1;
     assert_int_equal(st__os_open(in_scratch("sample"), &fd), 0);
     return fd;
-}
-
-/* What the kernel writes into a ring valgrind 3.19 does not see. */
-static bool under_valgrind(void)
-{
-    const char *preload = getenv("LD_PRELOAD");
-    return preload && strstr(preload, "vgpreload");
 }
 
 /* A ring, or the end of the test where there is nothing of the kind: no library or no such kernel. */

@@ -307,7 +307,7 @@ static void check_out_of_memory(trial_run run)
 }
 
 /* What is out when a context is gone that was made before the count began. */
-static size_t tally_after_context(void)
+static uint64_t tally_after_context(void)
 {
     tally memory = {.fail_at = 0};
     st_context_release(tally_context(&memory, 4, 0));

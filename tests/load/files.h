@@ -5,6 +5,7 @@
 
 #include "support/check.h"
 #include "support/random.h"
+#include "support/watched.h"
 
 #include <safetensors/load.h>
 
@@ -12,13 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* A strategy that can be watched: what the kernel writes into a ring valgrind 3.19 does not see. */
-static inline uint32_t io_here(uint32_t io)
-{
-    const char *preload = getenv("LD_PRELOAD");
-    return io == ST_IO_URING && preload && strstr(preload, "vgpreload") ? ST_IO_DIRECT : io;
-}
 
 typedef struct sample {
     char path[64];
