@@ -78,10 +78,10 @@ foreach(source IN LISTS c_tests)
     list(APPEND labels threads)
   endif()
   st_add_test(${folder}.${stem} LABELS ${labels} COMMAND ${target})
-  # What repeats a thing for each of its n-th calls, or over 100 MB, tells valgrind no more than once, and takes it
-  # minutes; the address sanitizer sees all of it.
+  # What repeats a thing for each of its n-th calls, or over many megabytes, tells valgrind no more than once, and
+  # takes it minutes; the address sanitizer sees all of it.
   if(VALGRIND AND NOT CMAKE_CROSSCOMPILING AND NOT CMAKE_C_FLAGS MATCHES "-fsanitize" AND NOT stem MATCHES
-     "^(hostile|replace_kill|lane_faults|load_faults|output_direct_faults|load_plan|transfer_blocks)$")
+     "^(hostile|stats|replace_kill|(lane|load|output_direct)_faults|load_plan|transfer_(blocks|scan))$")
     st_add_test(memcheck.${folder}.${stem} LABELS memcheck tree COMMAND
       ${VALGRIND} --quiet --leak-check=full --error-exitcode=99 $<TARGET_FILE:${target}>)
   endif()
