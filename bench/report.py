@@ -5,6 +5,7 @@
 usage: report.py LABEL       reads bench/results/*-LABEL.csv, LABEL being <machine>-<commit>; what was not
                              measured at that commit is taken from the machine's latest rows
 """
+
 import csv
 import glob
 import os
@@ -19,36 +20,39 @@ PAGE = os.path.join(ROOT, "docs", "performance.md")
 MODELS = ("100", "1000", "100000", "1000000")
 SLACK = 64 * 1024
 
-SAVE_REASON = ("a plain write() into a preallocated file is itself no 2x: the bytes are copied into the page cache "
-               "under the file's lock, by one core at a time, at the speed of its memory; what upstream does not do, "
-               "setting the space aside first, saves the file system's bookkeeping per block, about a third")
+SAVE_REASON = (
+    "a plain write() into a preallocated file is itself no 2x: the bytes are copied into the page cache "
+    "under the file's lock, by one core at a time, at the speed of its memory; what upstream does not do, "
+    "setting the space aside first, saves the file system's bookkeeping per block, about a third"
+)
 
 # Why a goal is missed, where it is; by the goal's text.
 REASONS = {
-    "100 tensors, a process's first open, faster than upstream's":
-        "of the 80 microseconds the parse takes 6; the rest is the first use of the library's code and of the "
-        "heap, about 1.5 microseconds per page on this machine, and varies by a tenth from run to run",
-    "peak memory, of the header's size, the most of all hostile headers":
-        "one tensor of 49 999 969 dimensions: two bytes of text become eight of shape, which with the text "
-        "itself is 5.0 already; a few pages of window and table come on top",
+    **{
+        f"cold load of 1 GiB in 1 000 tensors, every byte touched, {text}: speed of the best raw read of the device": "the raw read fills the same 32 MiB over and over; a load fills memory whose pages are new, which the hypervisor "
+        "takes back and gives again, and adds up the last blocks when the disk has nothing left to do; least times are "
+        "0.79 to 0.87 of the raw read's least"
+        for text in report_load.KINDS.values()
+    },
+    "the same, views: processor's time of the closest peer that gives the same, x ours": "what is not in the page cache is read into memory of its own, whose pages have to be made and are; a mapping of "
+    "large pages of the cache takes less of the processor's time, and a third more time",
+    "100 tensors, a process's first open, faster than upstream's": "of the 80 microseconds the parse takes 6; the rest is the first use of the library's code and of the "
+    "heap, about 1.5 microseconds per page on this machine, and varies by a tenth from run to run",
+    "peak memory, of the header's size, the most of all hostile headers": "one tensor of 49 999 969 dimensions: two bytes of text become eight of shape, which with the text "
+    "itself is 5.0 already; a few pages of window and table come on top",
     "undurable save of 1 GiB, faster than upstream's `serialize_file`": SAVE_REASON,
     "the same in 10 tensors of 100 MiB, faster than upstream": SAVE_REASON,
-    "the same over an older file of 1 GiB, faster than upstream":
-        "both copy the bytes into the page cache and both free the older file's; what upstream's way costs more is "
-        "that the file system starts writing a file without preallocated space when it replaces another",
-    "10 000 small tensors of five dtypes, faster than upstream's `serialize_file`":
-        "the bytes go out in a handful of calls and a plain write of them takes 0.6 ms; the rest is the processor's: on "
-        "a quiet machine adding the tensors takes 1.3 ms, their order and the layout 1.7, writing 1.1, a third of it "
-        "the first touch of new memory; `save_file` from Python, which is what people call, is 16x",
-    "10 000 tensors of 1 KiB, faster than upstream's `serialize_file`":
-        "the file has 11 MB, of which a plain write alone takes a sixth of upstream's time, so 6x is the most "
-        "that can be had; the rest is the same work for each tensor as above, and one copy more",
+    "the same over an older file of 1 GiB, faster than upstream": "both copy the bytes into the page cache and both free the older file's; what upstream's way costs more is "
+    "that the file system starts writing a file without preallocated space when it replaces another",
+    "10 000 small tensors of five dtypes, faster than upstream's `serialize_file`": "the bytes go out in a handful of calls and a plain write of them takes 0.6 ms; the rest is the processor's: on "
+    "a quiet machine adding the tensors takes 1.3 ms, their order and the layout 1.7, writing 1.1, a third of it "
+    "the first touch of new memory; `save_file` from Python, which is what people call, is 16x",
+    "10 000 tensors of 1 KiB, faster than upstream's `serialize_file`": "the file has 11 MB, of which a plain write alone takes a sixth of upstream's time, so 6x is the most "
+    "that can be had; the rest is the same work for each tensor as above, and one copy more",
     "Python: `save_file` of 1 GiB": SAVE_REASON,
-    "statistics on one core, speed of pread of the same bytes, the slowest dtype":
-        "a core has to do both: pread copies 9 GB/s into its cache, and then every value is decoded, compared, and "
-        "added up in double; the slowest are the 8-bit floats, which are counted, one store a value",
-    "XXH3 of a file on one core, speed of pread of the same bytes":
-        "a core has to do both: the digest of bytes in memory alone takes about 0.7 of pread's time",
+    "statistics on one core, speed of pread of the same bytes, the slowest dtype": "a core has to do both: pread copies 9 GB/s into its cache, and then every value is decoded, compared, and "
+    "added up in double; the slowest are the 8-bit floats, which are counted, one store a value",
+    "XXH3 of a file on one core, speed of pread of the same bytes": "a core has to do both: the digest of bytes in memory alone takes about 0.7 of pread's time",
 }
 
 
@@ -66,8 +70,12 @@ def load(what, label):
     notes = [line[2:] for line in lines if line.startswith("#")]
     rows = []
     for row in csv.DictReader(line for line in lines if not line.startswith("#")):
-        rows.append({key: float(value) if re.fullmatch(r"[\d.]+", value) and key != "case" else value
-                     for key, value in row.items()})
+        rows.append(
+            {
+                key: float(value) if re.fullmatch(r"[\d.]+", value) and key != "case" else value
+                for key, value in row.items()
+            }
+        )
     return notes, rows
 
 
@@ -168,102 +176,284 @@ def python_speed(results, case):
 
 
 # (what, at most or at least, limit, unit, how)
-GOALS = [
-    ("100 000 tensors, whole open, against read() of the same bytes into fresh memory", "<=", 1.5, "x",
-     lambda r: r.ratio("100000", "open", "ours", "read_fresh")),
-    ("100 000 tensors, parse with all checks, against simdjson's DOM parse with a reused parser",
-     "<=", 0.75, "x", lambda r: r.ratio("100000", "parse", "ours-reused", "simdjson_reused")),
-    ("100 000 tensors, whole open, against simdjson's DOM parse with a new parser", "<=", 0.6, "x",
-     lambda r: r.ratio("100000", "open", "ours", "simdjson_fresh")),
-    ("100 000 tensors, open and names in order, faster than upstream's `safe_open` and `keys`",
-     ">=", 15, "x", lambda r: faster(r, "100000", "open+names")),
-    ("1 000 tensors, the same", ">=", 12, "x", lambda r: faster(r, "1000", "open+names")),
-    ("100 tensors, the same", ">=", 12, "x", lambda r: faster(r, "100", "open+names")),
-    ("1 000 tensors, a process's first open, faster than upstream's", ">=", 8, "x",
-     lambda r: faster(r, "1000", "first-open+names")),
-    ("100 tensors, a process's first open, faster than upstream's", ">=", 4, "x",
-     lambda r: faster(r, "100", "first-open+names")),
-    ("1 000 000 tensors, time of an open per tensor, against 100 000 (linear)", "<=", 1.25, "x",
-     lambda r: r.ns("1000000") / r.ns("100000") / 10),
-    ("1 000 000 tensors, find by name, against 100 000 (constant but for the caches)", "<=", 3, "x",
-     lambda r: r.ns("1000000", "find") / r.ns("100000", "find")),
-    ("memory kept, of the header's size, the most of four models", "<=", 1, "x",
-     lambda r: max(r.held(case, "kept") / r.size(case) for case in MODELS)),
-    ("peak memory less 64 KiB, of the header's size, the most of four models", "<=", 1, "x",
-     lambda r: max((r.held(case, "peak") - SLACK) / r.size(case) for case in MODELS)),
-    ("peak memory, of the header's size, the most of all hostile headers", "<=", 5, "x",
-     lambda r: max(r.held(case, "peak") / r.size(case) for case in r.hostile())),
-    ("time, the most of all hostile headers", "<=", 1, "s",
-     lambda r: max(r.seconds(case) for case in r.hostile())),
-    ("instructions per header byte, 100 000 tensors, SSE2", "<=", 6, "",
-     lambda r: r.instructions["100000", "open", "sse2"]["per_byte"]),
-    ("instructions per header byte, 100 000 tensors, plain C", "<=", 10, "",
-     lambda r: r.instructions["100000", "open", "plain"]["per_byte"]),
-    ("bytes read beyond a header, the most of all files", "<=", 16384, "B",
-     lambda r: max(row["read_beyond"] for rows in r.memory.values() for row in rows)),
-] + report_load.goals() + [
-    ("column slices in runs of 4 KiB and more, speed of memcpy of the same bytes, the slowest", ">=", 0.5,
-     "x", slowest_slice),
-    ("column slices of a cold 1 GiB, time of the best strategy, the worst of three shapes", "<=", 1.3, "x",
-     lambda r: chosen_slice(r, "cold")),
-    ("the same of a warm one", "<=", 1.3, "x", lambda r: chosen_slice(r, "warm")),
-    ("two processes that read a half of a cold tensor each, bytes read for each byte wanted", "<=", 1.02, "x",
-     ranks_read),
-    ("undurable save of 1 GiB, speed of a plain write() into a preallocated file", ">=", 0.9, "x",
-     lambda r: save_speed(r, "one-1GiB", "plain")),
-    ("the same in 10 tensors of 100 MiB", ">=", 0.9, "x", lambda r: save_speed(r, "ten-100MiB", "plain")),
-    ("undurable save of 1 GiB, faster than upstream's `serialize_file`", ">=", 2, "x",
-     lambda r: save_speed(r, "one-1GiB", "upstream")),
-    ("the same in 10 tensors of 100 MiB, faster than upstream", ">=", 2, "x",
-     lambda r: save_speed(r, "ten-100MiB", "upstream")),
-    ("the same over an older file of 1 GiB, faster than upstream", ">=", 2, "x",
-     lambda r: save_speed(r, "over-1GiB", "upstream")),
-    ("durable save of 1 GiB, speed of a plain write() into a preallocated file and fsync", ">=", 0.9, "x",
-     lambda r: save_speed(r, "durable-1GiB", "plain")),
-    ("durable save of 1 GiB, speed of a raw durable write past the page cache", ">=", 0.9, "x",
-     lambda r: save_speed(r, "raw-1GiB", "plain")),
-    ("durable save of 1 GiB, faster than upstream's `serialize_file`, which is not durable", ">=", 1, "x",
-     lambda r: save_speed(r, "raw-1GiB", "upstream")),
-    ("10 000 small tensors of five dtypes, faster than upstream's `serialize_file`", ">=", 10, "x",
-     lambda r: save_speed(r, "small-mixed", "upstream")),
-    ("10 000 tensors of 1 KiB, faster than upstream's `serialize_file`", ">=", 10, "x",
-     lambda r: save_speed(r, "small-1KiB", "upstream")),
-    ("statistics on one core, speed of pread of the same bytes, the slowest dtype", ">=", 0.7, "x",
-     lambda r: min(inspect_speed(r, case) for case in stats_cases(r))),
-    ("statistics on one core, speed of the disk, the slowest dtype", ">=", 0.7, "x",
-     lambda r: min(inspect_against(r, case, "disk-1") for case in stats_cases(r))),
-    ("statistics on 4 cores, faster than on one, the slowest dtype", ">=", 2.8, "x",
-     lambda r: min(inspect_speed(r, case, "ours-4", "x_one_thread") for case in stats_cases(r))),
-    ("SHA-256 of a file, speed of libcrypto on one core over memory", ">=", 0.7, "x",
-     lambda r: inspect_speed(r, "hash-sha256-file")),
-    ("SHA-256 of 16 tensors on 4 cores, faster than on one", ">=", 2.8, "x",
-     lambda r: inspect_speed(r, "hash-sha256-tensors", "ours-4", "x_one_thread")),
-    ("XXH3 of a file on one core, speed of pread of the same bytes", ">=", 0.7, "x",
-     lambda r: inspect_speed(r, "hash-xxh3-file")),
-    ("XXH3 of a file on one core, speed of pread and XXH3 one after the other", ">=", 0.7, "x",
-     lambda r: inspect_against(r, "hash-xxh3-file", "pread+xxh3-1")),
-    ("XXH3 of 16 tensors on 4 cores, faster than on one", ">=", 2.8, "x",
-     lambda r: inspect_speed(r, "hash-xxh3-tensors", "ours-4", "x_one_thread")),
-] + [
-    (f"Python: {text}", ">=", limit, "x", lambda r, case=case: python_speed(r, case)) for text, limit, case in (
-        ("open and keys of 100 000 tensors, faster than upstream", 10, "open-100000"),
-        ("the same of 100 tensors", 3, "open-100"),
-        ("torch `load_file` of 20 000 tiny tensors", 15, "torch-load-20000"),
-        ("torch `get_tensor`", 10, "torch-get-tensor"),
-        ("NumPy `load_file` of 1 GiB", 100, "numpy-load-1GiB"),
-        ("NumPy `load_file` of 1 GiB, every byte touched", 5, "numpy-load-touch-1GiB"),
-        ("NumPy `load` of 512 MiB of bytes, least times", 3, "numpy-load-bytes-512MiB"),
-        ("torch `load` of 512 MiB of bytes, least times", 3, "torch-load-bytes-512MiB"),
-        ("NumPy `save_file` of 10 000 small tensors", 8, "numpy-save-10000"),
-        ("torch `save_file` of 10 000 small tensors", 20, "torch-save-10000"),
-        ("`save_file` of 1 GiB", 2, "numpy-save-1GiB"),
-        ("`save` of 512 MiB to bytes, least times", 4, "numpy-save-bytes-512MiB"),
-        ("`get_slice` of 16 rows of 4 096, pread", 20, "slice-pread-16-rows"),
-        ("`import safetensors`", 1, "import"))
-] + [
-    ("Python: memory of its own that NumPy `load_file` of 1 GiB takes", "<=", 0.1, "GB",
-     lambda r: r.python["numpy-load-1GiB", "ours"]["bytes_peak"] / 1e9),
-]
+GOALS = (
+    [
+        (
+            "100 000 tensors, whole open, against read() of the same bytes into fresh memory",
+            "<=",
+            1.5,
+            "x",
+            lambda r: r.ratio("100000", "open", "ours", "read_fresh"),
+        ),
+        (
+            "100 000 tensors, parse with all checks, against simdjson's DOM parse with a reused parser",
+            "<=",
+            0.75,
+            "x",
+            lambda r: r.ratio("100000", "parse", "ours-reused", "simdjson_reused"),
+        ),
+        (
+            "100 000 tensors, whole open, against simdjson's DOM parse with a new parser",
+            "<=",
+            0.6,
+            "x",
+            lambda r: r.ratio("100000", "open", "ours", "simdjson_fresh"),
+        ),
+        (
+            "100 000 tensors, open and names in order, faster than upstream's `safe_open` and `keys`",
+            ">=",
+            15,
+            "x",
+            lambda r: faster(r, "100000", "open+names"),
+        ),
+        ("1 000 tensors, the same", ">=", 12, "x", lambda r: faster(r, "1000", "open+names")),
+        ("100 tensors, the same", ">=", 12, "x", lambda r: faster(r, "100", "open+names")),
+        (
+            "1 000 tensors, a process's first open, faster than upstream's",
+            ">=",
+            8,
+            "x",
+            lambda r: faster(r, "1000", "first-open+names"),
+        ),
+        (
+            "100 tensors, a process's first open, faster than upstream's",
+            ">=",
+            4,
+            "x",
+            lambda r: faster(r, "100", "first-open+names"),
+        ),
+        (
+            "1 000 000 tensors, time of an open per tensor, against 100 000 (linear)",
+            "<=",
+            1.25,
+            "x",
+            lambda r: r.ns("1000000") / r.ns("100000") / 10,
+        ),
+        (
+            "1 000 000 tensors, find by name, against 100 000 (constant but for the caches)",
+            "<=",
+            3,
+            "x",
+            lambda r: r.ns("1000000", "find") / r.ns("100000", "find"),
+        ),
+        (
+            "memory kept, of the header's size, the most of four models",
+            "<=",
+            1,
+            "x",
+            lambda r: max(r.held(case, "kept") / r.size(case) for case in MODELS),
+        ),
+        (
+            "peak memory less 64 KiB, of the header's size, the most of four models",
+            "<=",
+            1,
+            "x",
+            lambda r: max((r.held(case, "peak") - SLACK) / r.size(case) for case in MODELS),
+        ),
+        (
+            "peak memory, of the header's size, the most of all hostile headers",
+            "<=",
+            5,
+            "x",
+            lambda r: max(r.held(case, "peak") / r.size(case) for case in r.hostile()),
+        ),
+        ("time, the most of all hostile headers", "<=", 1, "s", lambda r: max(r.seconds(case) for case in r.hostile())),
+        (
+            "instructions per header byte, 100 000 tensors, SSE2",
+            "<=",
+            6,
+            "",
+            lambda r: r.instructions["100000", "open", "sse2"]["per_byte"],
+        ),
+        (
+            "instructions per header byte, 100 000 tensors, plain C",
+            "<=",
+            10,
+            "",
+            lambda r: r.instructions["100000", "open", "plain"]["per_byte"],
+        ),
+        (
+            "bytes read beyond a header, the most of all files",
+            "<=",
+            16384,
+            "B",
+            lambda r: max(row["read_beyond"] for rows in r.memory.values() for row in rows),
+        ),
+    ]
+    + report_load.goals()
+    + [
+        (
+            "column slices in runs of 4 KiB and more, speed of memcpy of the same bytes, the slowest",
+            ">=",
+            0.5,
+            "x",
+            slowest_slice,
+        ),
+        (
+            "column slices of a cold 1 GiB, time of the best strategy, the worst of three shapes",
+            "<=",
+            1.3,
+            "x",
+            lambda r: chosen_slice(r, "cold"),
+        ),
+        ("the same of a warm one", "<=", 1.3, "x", lambda r: chosen_slice(r, "warm")),
+        (
+            "two processes that read a half of a cold tensor each, bytes read for each byte wanted",
+            "<=",
+            1.02,
+            "x",
+            ranks_read,
+        ),
+        (
+            "undurable save of 1 GiB, speed of a plain write() into a preallocated file",
+            ">=",
+            0.9,
+            "x",
+            lambda r: save_speed(r, "one-1GiB", "plain"),
+        ),
+        ("the same in 10 tensors of 100 MiB", ">=", 0.9, "x", lambda r: save_speed(r, "ten-100MiB", "plain")),
+        (
+            "undurable save of 1 GiB, faster than upstream's `serialize_file`",
+            ">=",
+            2,
+            "x",
+            lambda r: save_speed(r, "one-1GiB", "upstream"),
+        ),
+        (
+            "the same in 10 tensors of 100 MiB, faster than upstream",
+            ">=",
+            2,
+            "x",
+            lambda r: save_speed(r, "ten-100MiB", "upstream"),
+        ),
+        (
+            "the same over an older file of 1 GiB, faster than upstream",
+            ">=",
+            2,
+            "x",
+            lambda r: save_speed(r, "over-1GiB", "upstream"),
+        ),
+        (
+            "durable save of 1 GiB, speed of a plain write() into a preallocated file and fsync",
+            ">=",
+            0.9,
+            "x",
+            lambda r: save_speed(r, "durable-1GiB", "plain"),
+        ),
+        (
+            "durable save of 1 GiB, speed of a raw durable write past the page cache",
+            ">=",
+            0.9,
+            "x",
+            lambda r: save_speed(r, "raw-1GiB", "plain"),
+        ),
+        (
+            "durable save of 1 GiB, faster than upstream's `serialize_file`, which is not durable",
+            ">=",
+            1,
+            "x",
+            lambda r: save_speed(r, "raw-1GiB", "upstream"),
+        ),
+        (
+            "10 000 small tensors of five dtypes, faster than upstream's `serialize_file`",
+            ">=",
+            10,
+            "x",
+            lambda r: save_speed(r, "small-mixed", "upstream"),
+        ),
+        (
+            "10 000 tensors of 1 KiB, faster than upstream's `serialize_file`",
+            ">=",
+            10,
+            "x",
+            lambda r: save_speed(r, "small-1KiB", "upstream"),
+        ),
+        (
+            "statistics on one core, speed of pread of the same bytes, the slowest dtype",
+            ">=",
+            0.7,
+            "x",
+            lambda r: min(inspect_speed(r, case) for case in stats_cases(r)),
+        ),
+        (
+            "statistics on one core, speed of the disk, the slowest dtype",
+            ">=",
+            0.7,
+            "x",
+            lambda r: min(inspect_against(r, case, "disk-1") for case in stats_cases(r)),
+        ),
+        (
+            "statistics on 4 cores, faster than on one, the slowest dtype",
+            ">=",
+            2.8,
+            "x",
+            lambda r: min(inspect_speed(r, case, "ours-4", "x_one_thread") for case in stats_cases(r)),
+        ),
+        (
+            "SHA-256 of a file, speed of libcrypto on one core over memory",
+            ">=",
+            0.7,
+            "x",
+            lambda r: inspect_speed(r, "hash-sha256-file"),
+        ),
+        (
+            "SHA-256 of 16 tensors on 4 cores, faster than on one",
+            ">=",
+            2.8,
+            "x",
+            lambda r: inspect_speed(r, "hash-sha256-tensors", "ours-4", "x_one_thread"),
+        ),
+        (
+            "XXH3 of a file on one core, speed of pread of the same bytes",
+            ">=",
+            0.7,
+            "x",
+            lambda r: inspect_speed(r, "hash-xxh3-file"),
+        ),
+        (
+            "XXH3 of a file on one core, speed of pread and XXH3 one after the other",
+            ">=",
+            0.7,
+            "x",
+            lambda r: inspect_against(r, "hash-xxh3-file", "pread+xxh3-1"),
+        ),
+        (
+            "XXH3 of 16 tensors on 4 cores, faster than on one",
+            ">=",
+            2.8,
+            "x",
+            lambda r: inspect_speed(r, "hash-xxh3-tensors", "ours-4", "x_one_thread"),
+        ),
+    ]
+    + [
+        (f"Python: {text}", ">=", limit, "x", lambda r, case=case: python_speed(r, case))
+        for text, limit, case in (
+            ("open and keys of 100 000 tensors, faster than upstream", 10, "open-100000"),
+            ("the same of 100 tensors", 3, "open-100"),
+            ("torch `load_file` of 20 000 tiny tensors", 15, "torch-load-20000"),
+            ("torch `get_tensor`", 10, "torch-get-tensor"),
+            ("NumPy `load_file` of 1 GiB", 100, "numpy-load-1GiB"),
+            ("NumPy `load_file` of 1 GiB, every byte touched", 5, "numpy-load-touch-1GiB"),
+            ("NumPy `load` of 512 MiB of bytes, least times", 3, "numpy-load-bytes-512MiB"),
+            ("torch `load` of 512 MiB of bytes, least times", 3, "torch-load-bytes-512MiB"),
+            ("NumPy `save_file` of 10 000 small tensors", 8, "numpy-save-10000"),
+            ("torch `save_file` of 10 000 small tensors", 20, "torch-save-10000"),
+            ("`save_file` of 1 GiB", 2, "numpy-save-1GiB"),
+            ("`save` of 512 MiB to bytes, least times", 4, "numpy-save-bytes-512MiB"),
+            ("`get_slice` of 16 rows of 4 096, pread", 20, "slice-pread-16-rows"),
+            ("`import safetensors`", 1, "import"),
+        )
+    ]
+    + [
+        (
+            "Python: memory of its own that NumPy `load_file` of 1 GiB takes",
+            "<=",
+            0.1,
+            "GB",
+            lambda r: r.python["numpy-load-1GiB", "ours"]["bytes_peak"] / 1e9,
+        ),
+    ]
+)
 
 
 def number(value):
@@ -305,8 +495,9 @@ def opens(results):
         for case in cases:
             found = results.open.get((case, what, who))
             scale = 1 if what == "find" else 1e3
-            row.append("" if found is None else
-                       f"{number(found['ns_median'] / scale)} / {number(found['ns_min'] / scale)}")
+            row.append(
+                "" if found is None else f"{number(found['ns_median'] / scale)} / {number(found['ns_min'] / scale)}"
+            )
         rows.append(row)
     return table(["µs, median / least (find: ns)"] + cases, rows)
 
@@ -316,63 +507,100 @@ def memory(results):
     for case in results.memory:
         size, first = results.size(case), results.memory[case][0]
         upstream = results.upstream_memory.get(case)
-        rows.append((case, number(size), number(first["tensors"]), f"`{first['status']}`",
-                     number(results.seconds(case) * 1e3),
-                     f"{results.held(case, 'kept') / size:.2f}", f"{results.held(case, 'peak') / size:.2f}",
-                     f"{upstream / size:.2f}" if upstream else ""))
-    return table(("header", "bytes", "tensors", "status", "ms", "kept, x header", "peak, x header",
-                  "upstream's peak"), rows)
+        rows.append(
+            (
+                case,
+                number(size),
+                number(first["tensors"]),
+                f"`{first['status']}`",
+                number(results.seconds(case) * 1e3),
+                f"{results.held(case, 'kept') / size:.2f}",
+                f"{results.held(case, 'peak') / size:.2f}",
+                f"{upstream / size:.2f}" if upstream else "",
+            )
+        )
+    return table(
+        ("header", "bytes", "tensors", "status", "ms", "kept, x header", "peak, x header", "upstream's peak"), rows
+    )
 
 
 def instructions(results):
     cases = list(dict.fromkeys(case for case, _, _ in results.instructions))
     kinds = list(dict.fromkeys((what, who) for _, what, who in results.instructions))
-    rows = [[f"{what}, {who}"] + [number(results.instructions[case, what, who]["per_byte"]) for case in cases]
-            for what, who in kinds]
+    rows = [
+        [f"{what}, {who}"] + [number(results.instructions[case, what, who]["per_byte"]) for case in cases]
+        for what, who in kinds
+    ]
     return table(["instructions per header byte"] + cases, rows)
 
 
 def slices(results):
     cases = list(dict.fromkeys(case for case, _ in results.slice))
     whos = list(dict.fromkeys(who for _, who in results.slice))
-    rows = [[case.replace("run-", "").replace("-of-", " B, 1/")] +
-            [f"{results.slice[case, who]['gb_per_s']:.2f}" for who in whos] for case in cases]
+    rows = [
+        [case.replace("run-", "").replace("-of-", " B, 1/")]
+        + [f"{results.slice[case, who]['gb_per_s']:.2f}" for who in whos]
+        for case in cases
+    ]
     return table(["GB/s"] + whos, rows)
 
 
 def forced_slices(results):
     cases = list(dict.fromkeys(case for case, _ in results.forced))
     whos = list(dict.fromkeys(who for _, who in results.forced))
-    rows = [[case.replace("-run-", ", ").replace("-of-", " B, 1/")] +
-            [f"{results.forced[case, who]['ns_median'] / 1e6:.0f}" for who in whos] +
-            [f"`{results.forced[case, 'auto']['io']}`", f"{results.forced[case, 'auto']['x_best']:.2f}"]
-            for case in cases]
+    rows = [
+        [case.replace("-run-", ", ").replace("-of-", " B, 1/")]
+        + [f"{results.forced[case, who]['ns_median'] / 1e6:.0f}" for who in whos]
+        + [f"`{results.forced[case, 'auto']['io']}`", f"{results.forced[case, 'auto']['x_best']:.2f}"]
+        for case in cases
+    ]
     yield from table(["ms"] + whos + ["auto chose", "auto, x the best"], rows)
-    rows = [(case, who, number(row["bytes"]), number(row["read"]), f"{row['read'] / row['bytes']:.3f}")
-            for (case, who), row in results.ranks.items()]
+    rows = [
+        (case, who, number(row["bytes"]), number(row["read"]), f"{row['read'] / row['bytes']:.3f}")
+        for (case, who), row in results.ranks.items()
+    ]
     yield from table(("two ranks", "", "bytes wanted", "read from the device", "x"), rows)
 
 
 def saves(results):
-    rows = [(case, who, number(row["ns_median"] / 1e6), number(row["ns_min"] / 1e6), f"{row['gb_per_s']:.2f}",
-             f"{1 / row['x_plain']:.2f}", f"{1 / row['x_upstream']:.2f}" if row["x_upstream"] != "" else "")
-            for (case, who), row in results.save.items()]
+    rows = [
+        (
+            case,
+            who,
+            number(row["ns_median"] / 1e6),
+            number(row["ns_min"] / 1e6),
+            f"{row['gb_per_s']:.2f}",
+            f"{1 / row['x_plain']:.2f}",
+            f"{1 / row['x_upstream']:.2f}" if row["x_upstream"] != "" else "",
+        )
+        for (case, who), row in results.save.items()
+    ]
     return table(("case", "", "ms", "least", "GB/s", "speed, x the case's first", "x upstream"), rows)
 
 
 def python(results):
-    rows = [(case, who, number(row["ns_median"] / 1e3), number(row["ns_min"] / 1e3),
-             *(number(1 / row[base]) if row[base] != "" else "" for base in ("x_upstream", "x_ceiling")),
-             number(row["bytes_peak"] / 1e6))
-            for (case, who), row in results.python.items()]
+    rows = [
+        (
+            case,
+            who,
+            number(row["ns_median"] / 1e3),
+            number(row["ns_min"] / 1e3),
+            *(number(1 / row[base]) if row[base] != "" else "" for base in ("x_upstream", "x_ceiling")),
+            number(row["bytes_peak"] / 1e6),
+        )
+        for (case, who), row in results.python.items()
+    ]
     return table(("case", "", "µs", "least", "speed, x upstream", "x ceiling", "memory, MB"), rows)
 
 
 def inspections(results):
     cases = list(dict.fromkeys(case for case, _ in results.inspect))
     whos = list(dict.fromkeys(who for _, who in results.inspect))
-    rows = [[case] + [f"{results.inspect[case, who]['gb_per_s']:.2f}" if (case, who) in results.inspect else ""
-                      for who in whos] for case in cases]
+    rows = [
+        [case]
+        + [f"{results.inspect[case, who]['gb_per_s']:.2f}" if (case, who) in results.inspect else "" for who in whos]
+        for case in cases
+    ]
     return table(["GB/s"] + whos, rows)
 
 
@@ -380,12 +608,17 @@ def page(results, label):
     yield f"Measured as `{label}`: " + "; ".join(results.notes) + "."
     yield ""
     yield from goals(results)
-    parts = (("Opening", opens, results.open), ("Memory and hostile headers", memory, results.memory),
-             ("Instructions", instructions, results.instructions),
-             ("Loading", lambda r: report_load.tables(r, table), results.load),
-             ("Column slices", slices, results.slice),
-             ("Column slices, cold and by strategy", forced_slices, results.forced), ("Saving", saves, results.save),
-             ("Statistics and hashes", inspections, results.inspect), ("The Python package", python, results.python))
+    parts = (
+        ("Opening", opens, results.open),
+        ("Memory and hostile headers", memory, results.memory),
+        ("Instructions", instructions, results.instructions),
+        ("Loading", lambda r: report_load.tables(r, table), results.load),
+        ("Column slices", slices, results.slice),
+        ("Column slices, cold and by strategy", forced_slices, results.forced),
+        ("Saving", saves, results.save),
+        ("Statistics and hashes", inspections, results.inspect),
+        ("The Python package", python, results.python),
+    )
     for title, part, rows in parts:
         if rows:
             yield f"### {title}"
