@@ -364,7 +364,7 @@ static st_status file_look(struct course *course, st_error *error)
         bench->size = st_file_size(run.file);
         bench->bytes = st_header_data_size(st_file_header(run.file));
         bench->latency = said.latency;
-        if (!bench->ahead && bench->bytes > cache_memory() / MEMORY_PART)
+        if (!bench->ahead && bench->bytes > said.memory / MEMORY_PART)
             bench->ahead = AHEAD;
         if (bench->bytes == 0)
             status =

@@ -10,8 +10,5 @@
 bool cache_drop(int fd);
 /* Reads all of it through the cache. Gives ST_ERR_STOPPED after a signal, ST_ERR_IO. */
 st_status cache_fill(int fd, const char *path, st_error *error);
-/* Gives the memory that can be had without swapping, about: the system's, and that of the process's limits
- * as far as they are known. */
-uint64_t cache_memory(void);
 
 #endif

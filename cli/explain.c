@@ -15,6 +15,15 @@ const char *explain_latency(uint32_t latency)
     }
 }
 
+static void known_json(struct json *json, const char *key, uint64_t figure)
+{
+    json_key(json, key);
+    if (figure == UINT64_MAX)
+        st_json_emit_null(json->emitter);
+    else
+        st_json_emit_u64(json->emitter, figure);
+}
+
 void explain_json(const st_explanation *explanation, struct json *json)
 {
     json_text(json, "io", st_io_name(explanation->io));
@@ -24,11 +33,8 @@ void explain_json(const st_explanation *explanation, struct json *json)
     json_text(json, "latency", explain_latency(explanation->latency));
     json_u64(json, "bytes", explanation->bytes);
     json_u64(json, "read", explanation->read);
-    json_key(json, "resident");
-    if (explanation->resident == UINT64_MAX)
-        st_json_emit_null(json->emitter);
-    else
-        st_json_emit_u64(json->emitter, explanation->resident);
+    known_json(json, "resident", explanation->resident);
+    known_json(json, "memory", explanation->memory);
     json_text(json, "text", explanation->text);
 }
 

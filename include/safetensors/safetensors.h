@@ -758,8 +758,11 @@ typedef struct st_explanation {
     uint64_t bytes;    /**< that will be delivered */
     uint64_t read;     /**< that will be read for it, about: gaps between pieces may be read too */
     uint64_t resident; /**< of the range read, in the page cache; UINT64_MAX: unknown */
+    /** That the process may still take before the machine or its control group runs out; UINT64_MAX: unknown,
+     *  or of no matter to the choice of a load. */
+    uint64_t memory;
     char text[400]; /**< one line of UTF-8, terminated: the choice, the figures, what was refused */
-    uint64_t reserved[8];
+    uint64_t reserved[7];
 } st_explanation;
 
 /**

@@ -65,7 +65,7 @@ static void facts_ask(st__route *route, const st__wanted *wanted)
     if (st__os_resident(route->fd, wanted->offset, wanted->span, &facts->resident) != 0)
         facts->resident = UINT64_MAX;
     /* A third of a millisecond, and of no matter where nothing is copied. */
-    if (wanted->told || (wanted->views && !st__strategy_maps(facts)))
+    if (wanted->views && !st__strategy_maps(facts))
         facts->memory = st__os_memory_available();
     facts->refused |= st__context_refused(route->context, route->device);
 }
@@ -135,6 +135,8 @@ st_status st__route_open(st__route *route, st_source *source, st_context *contex
         ST_TRY(st__source_hold(source, &route->fd, error));
         facts_ask(route, wanted);
     }
+    if (wanted->told)
+        route->facts.memory = st__os_memory_available();
     if (st__context_memory(context) < DIRECT_MEMORY_LEAST)
         route->facts.refused |= DIRECT_BITS;
     /* What nobody would have asked for an explanation may not change the choice. */
@@ -272,7 +274,8 @@ void st__route_explain(const st__route *route, st_explanation *out)
                             .unit = choice.unit,
                             .bytes = facts.size,
                             .read = choice.read,
-                            .resident = facts.resident};
+                            .resident = facts.resident,
+                            .memory = facts.memory};
     explain_figures(&facts, &choice, out);
     explain_others(&choice, facts.refused, out);
 }

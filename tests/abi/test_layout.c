@@ -180,8 +180,9 @@ FIELD(st_explanation, unit, 16);
 FIELD(st_explanation, bytes, 24);
 FIELD(st_explanation, read, 32);
 FIELD(st_explanation, resident, 40);
-FIELD(st_explanation, text, 48);
-FIELD(st_explanation, reserved, 448);
+FIELD(st_explanation, memory, 48);
+FIELD(st_explanation, text, 56);
+FIELD(st_explanation, reserved, 456);
 
 SIZE(st_load_item, 64);
 FIELD(st_load_item, file, 0);

@@ -14,7 +14,7 @@ LADDER = {"pread": {"pread"}, "map": {"map", "pread"}, "populate": {"populate", 
           "dontcache": {"dontcache", "pread"}, "direct": {"direct", "dontcache", "pread"},
           "uring": {"uring", "direct", "dontcache", "pread"}, "auto": set(STRATEGIES) - {"auto"}}
 MEMBERS = {"tensor", "index", "io", "threads", "depth", "unit", "latency", "bytes", "read",
-           "resident", "text"}
+           "resident", "memory", "text"}
 # From 16 MiB on the choice is made by what is in the page cache.
 SIZE = (20 << 20) + 4
 
@@ -75,6 +75,7 @@ def test_what_it_comes_to(cli, model, io):
     assert found["threads"] >= 1 and found["depth"] >= 1 and found["unit"] >= 4096
     assert found["latency"] in ("memory", "local", "network", "unknown")
     assert found["resident"] is None or 0 <= found["resident"] <= found["read"]
+    assert found["memory"] is None or (1 << 20) < found["memory"] < 1 << 50
     assert found["text"].startswith(found["io"] + ": ")
     plain = cli("hash", "--io", io, "--explain", model)
     assert (plain.code, plain.err) == (0, "")
