@@ -757,7 +757,7 @@ typedef struct st_explanation {
     uint64_t unit;     /**< bytes of a request, at most */
     uint64_t bytes;    /**< that will be delivered */
     uint64_t read;     /**< that will be read for it, about: gaps between pieces may be read too */
-    uint64_t resident; /**< of the range read, in the page cache; UINT64_MAX: unknown */
+    uint64_t resident; /**< of the range read, in the page cache, about; UINT64_MAX: unknown */
     /** That the process may still take before the machine or its control group runs out; UINT64_MAX: unknown,
      *  or of no matter to the choice of a load. */
     uint64_t memory;

@@ -53,7 +53,8 @@ void st__os_prefetch(int fd, uint64_t offset, uint64_t size);
 /* Where the file lies: ST_LATENCY_MEMORY (tmpfs and the like), _LOCAL, _NETWORK (NFS, SMB, FUSE, ...), or
  * _UNKNOWN. */
 uint32_t st__os_storage(int fd);
-/* Bytes of the range that are in the page cache. An errno where that cannot be told. */
+/* Bytes of the range that are in the page cache; of more than 64 MiB by samples of it. An errno where that cannot be
+ * told. */
 int st__os_resident(int fd, uint64_t offset, uint64_t size, uint64_t *out);
 /* Drops what is clean of a range from the page cache, if the system likes; size 0: all from `offset` on. */
 void st__os_drop(int fd, uint64_t offset, uint64_t size);

@@ -97,24 +97,27 @@ typedef struct cachestat_answer {
     uint64_t dirty, writeback, evicted, recently_evicted;
 } cachestat_answer;
 
-static int resident_by_cachestat(int fd, uint64_t offset, uint64_t size, uint64_t *out)
+/* The pages of one window that are resident. It begins with a page. */
+typedef int (*window_pages)(int fd, uint64_t offset, size_t size, uint64_t *pages);
+
+static int pages_by_cachestat(int fd, uint64_t offset, size_t size, uint64_t *pages)
 {
     cachestat_asked asked = {offset, size};
     cachestat_answer answer = {0, 0, 0, 0, 0};
     if (OS_CALL(syscall)(CACHESTAT_CALL, (long)fd, &asked, &answer, 0L) != 0)
         return errno;
-    /* Pages that lie in the range in part count in full. */
-    *out = answer.cached * st__os_page_size();
+    *pages = answer.cached;
     return 0;
 }
 
-/* Where all of a range would take too long, so many windows of it stand for the whole. */
+/* Where all of a range would take too long (11 ms for 1 GiB of single pages), so many windows of it stand for the
+ * whole. */
 # define SAMPLE_WINDOWS 64
 # define SAMPLE_BYTES   ((uint64_t)1 << 20)
 # define SAMPLE_PAGES   (SAMPLE_BYTES / 4096)
 
-/* The pages of one window that are resident. It begins with a page; pages are 4 KiB or more. */
-static int window_pages(int fd, uint64_t offset, size_t size, uint64_t *pages)
+/* Pages are 4 KiB or more. */
+static int pages_by_mincore(int fd, uint64_t offset, size_t size, uint64_t *pages)
 {
     unsigned char present[SAMPLE_PAGES];
     void *at = OS_CALL(mmap)(NULL, size, PROT_READ, MAP_SHARED, fd, (off_t)offset);
@@ -137,20 +140,19 @@ static bool mincore_tells(int fd)
     return OS_CALL(fstat)(fd, &s) == 0 && s.st_uid == geteuid();
 }
 
-static int resident_by_mincore(int fd, uint64_t offset, uint64_t size, uint64_t *out)
+static int resident_by_windows(window_pages ask, int fd, uint64_t offset, uint64_t size,
+                               uint64_t *out)
 {
     uint64_t page = st__os_page_size(), end = offset + size;
     uint64_t begin = offset - offset % page, span = end - begin;
     uint64_t windows = (span + SAMPLE_BYTES - 1) / SAMPLE_BYTES, seen = 0, found = 0;
-    if (!mincore_tells(fd))
-        return EPERM;
     uint64_t asked = windows < SAMPLE_WINDOWS ? windows : SAMPLE_WINDOWS;
     for (uint64_t i = 0; i < asked; i++) {
         /* Evenly spread, the first and the last included. */
         uint64_t window = asked < 2 ? 0 : i * (windows - 1) / (asked - 1);
         uint64_t at = begin + window * SAMPLE_BYTES, pages = 0;
         size_t length = (size_t)(end - at < SAMPLE_BYTES ? end - at : SAMPLE_BYTES);
-        int failed = window_pages(fd, at, length, &pages);
+        int failed = ask(fd, at, length, &pages);
         if (failed)
             return failed;
         seen += length;
@@ -198,9 +200,9 @@ int st__os_resident(int fd, uint64_t offset, uint64_t size, uint64_t *out)
     uint64_t found = 0;
     if (size > (uint64_t)INT64_MAX || offset > (uint64_t)INT64_MAX - size)
         return EOVERFLOW;
-    int failed = size == 0 ? 0 : resident_by_cachestat(fd, offset, size, &found);
-    if (failed)
-        failed = resident_by_mincore(fd, offset, size, &found);
+    int failed = size == 0 ? 0 : resident_by_windows(pages_by_cachestat, fd, offset, size, &found);
+    if (failed && mincore_tells(fd))
+        failed = resident_by_windows(pages_by_mincore, fd, offset, size, &found);
     if (failed)
         failed = resident_by_probes(fd, offset, size, &found);
     if (!failed)

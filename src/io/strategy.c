@@ -9,7 +9,7 @@
 #define MIB(n) ((uint64_t)(n) << 20)
 #define GIB(n) ((uint64_t)(n) << 30)
 
-/* Asking costs 5 to 100 us; reading this much out of the page cache 2 ms, from a disk 7 ms and more. */
+/* Asking costs 5 to 300 us; reading this much out of the page cache 2 ms, from a disk 7 ms and more. */
 #define ASKS_FROM MIB(16)
 
 /* Seconds for a byte. Out of the page cache into memory that is at hand, one thread: 6.5 GB/s. Between two places
