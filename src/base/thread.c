@@ -14,6 +14,16 @@ void st__thread_join(st__thread *thread)
     pthread_join(thread->id, NULL);
 }
 
+st__thread st__thread_here(void)
+{
+    return (st__thread){pthread_self()};
+}
+
+bool st__thread_is_here(const st__thread *thread)
+{
+    return pthread_equal(thread->id, pthread_self()) != 0;
+}
+
 uint32_t st__cpu_count(void)
 {
 #if defined(__linux__)

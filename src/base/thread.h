@@ -16,6 +16,10 @@ typedef struct st__thread {
 bool st__thread_start(st__thread *thread, void *(*run)(void *arg), void *arg);
 void st__thread_join(st__thread *thread);
 
+/* The calling thread; and whether it is one that was asked for before. */
+st__thread st__thread_here(void);
+bool st__thread_is_here(const st__thread *thread);
+
 /* CPUs this process may run on; at least 1. */
 uint32_t st__cpu_count(void);
 

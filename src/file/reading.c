@@ -187,7 +187,7 @@ static st_status scanner_block(void *ctx, uint32_t worker, uint64_t offset, cons
 st_status st__reading_scan(st__reading *reading, const st__consumer *consumer, st_error *error)
 {
     scan_consumer taker = {*consumer, reading->file->source->name};
-    const st__consumer scanner = {scanner_block, &taker};
+    const st__consumer scanner = {scanner_block, &taker, consumer->workers};
     bool stopped;
     st_status status = st__transfer_scan(&reading->transfer, &scanner, &stopped, error);
     return stopped ? status : reading_locate(reading, status, error);

@@ -55,8 +55,8 @@ uint32_t st__stats_workers(st__stats_run *run, uint64_t memory)
     uint64_t most = st__context_memory(run->context) / 2 / memory;
     workers = st__min_u64(workers, most);
     workers = workers ? workers : 1;
-    run->reading->route.facts.parallelism = (uint32_t)workers;
-    return (uint32_t)workers;
+    run->workers = (uint32_t)workers;
+    return run->workers;
 }
 
 typedef struct stats_scanner {
@@ -86,7 +86,7 @@ static st_status stats_block(void *ctx, uint32_t worker, uint64_t offset, const 
 st_status st__stats_scan(st__stats_run *run, const st__stats_pass *pass, st_error *error)
 {
     stats_scanner scanner = {run, pass};
-    const st__consumer consumer = {stats_block, &scanner};
+    const st__consumer consumer = {stats_block, &scanner, run->workers};
     return st__reading_scan(run->reading, &consumer, error);
 }
 

@@ -40,6 +40,7 @@ typedef struct st__stats_run {
     uint64_t count; /* elements */
     uint64_t total; /* bytes that all readings will deliver */
     atomic_uint_fast64_t done;
+    uint32_t workers; /* of the next scan */
     st_stats *out;
     double *quantiles; /* the result's, as are these */
     uint64_t *bin_counts;

@@ -218,8 +218,11 @@ static st_status flow_rest(flow *f, st_error *error)
 
 static bool ring_open(st__lane *lane, uint32_t depth)
 {
-    if (lane->ring)
+    /* A load without threads of its own is stepped by one thread now and another then. Between two calls nothing
+     * is in flight. */
+    if (lane->ring && st__ring_is_here(lane->ring))
         return true;
+    st__ring_close(lane->ring);
     int failed = st__ring_open(depth, lane->route->context, &lane->ring);
     if (failed) {
         lane->ring = NULL;

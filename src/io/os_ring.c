@@ -4,6 +4,7 @@
 #include "io/os_system.h"
 #include "io/ring.h"
 #include "base/alloc.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <string.h>
@@ -34,6 +35,7 @@ struct st__ring {
     unsigned entries; /* a power of 2 */
     unsigned added;   /* and not yet started */
     unsigned flying;  /* started and not yet taken */
+    st__thread opener;
 };
 
 /* Functions and data are of one size wherever there is a dlsym. */
@@ -110,8 +112,14 @@ int st__ring_open(uint32_t depth, st_context *context, st__ring **out)
         st__free(context, ring, sizeof *ring);
         return failed;
     }
+    ring->opener = st__thread_here();
     *out = ring;
     return 0;
+}
+
+bool st__ring_is_here(const st__ring *ring)
+{
+    return st__thread_is_here(&ring->opener);
 }
 
 void st__ring_add(st__ring *ring, const st__ring_request *request)
@@ -228,6 +236,12 @@ int st__ring_open(uint32_t depth, st_context *context, st__ring **out)
 void st__ring_close(st__ring *ring)
 {
     (void)ring;
+}
+
+bool st__ring_is_here(const st__ring *ring)
+{
+    (void)ring;
+    return true;
 }
 
 void st__ring_add(st__ring *ring, const st__ring_request *request)

@@ -27,6 +27,8 @@ typedef struct st__ring_done {
 int st__ring_open(uint32_t depth, st_context *context, st__ring **out);
 /* Waits for what is in flight, and frees; what was only added is never started. NULL is fine. */
 void st__ring_close(st__ring *ring);
+/* Whether the calling thread is the one that opened it. */
+bool st__ring_is_here(const st__ring *ring);
 /* Adds a request; at most `depth` may be in flight. Nothing of it need begin before the next wait or submit.
  * Requests may be done in any order; a descriptor need only outlive its requests. */
 void st__ring_add(st__ring *ring, const st__ring_request *request);

@@ -40,6 +40,7 @@ typedef struct st__consumer {
     st_status (*block)(void *ctx, uint32_t worker, uint64_t offset, const void *data, size_t size,
                        st_error *error);
     void *ctx;
+    uint32_t workers; /* at most so many; 0: as many as st__transfer_workers says */
 } st__consumer;
 
 /* Whole elements of every size, whole pages: 3 * 2^16 bytes. */

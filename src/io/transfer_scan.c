@@ -88,6 +88,8 @@ st_status st__transfer_scan(const st__transfer *transfer, const st__consumer *co
     if (size == 0)
         return ST_OK;
     uint32_t threads = st__transfer_workers(transfer);
+    if (consumer->workers && consumer->workers < threads)
+        threads = consumer->workers;
     s.workers = st__alloc_zeroed(context, threads, sizeof *s.workers);
     if (!s.workers)
         return st__fail_nomem(error, (uint64_t)threads * sizeof *s.workers);

@@ -180,7 +180,7 @@ static void check_reading(st__reading *reading, uint32_t threads, wanted *w)
     assert_in_range(st__reading_workers(reading), 1, threads);
     CHECK_OK(st__reading_blocks(reading, threads, take_block, w, &error));
     assert_int_equal(w->done, w->size);
-    CHECK_OK(st__reading_scan(reading, &(st__consumer){take_scan, w}, &error));
+    CHECK_OK(st__reading_scan(reading, &(st__consumer){take_scan, w, 0}, &error));
     assert_int_equal(w->sum, w->size);
     unsigned char *got = malloc((size_t)w->size + 1);
     CHECK_OK(st__reading_read(reading, got, &error));
@@ -265,7 +265,7 @@ static void test_unreadable(void **state)
     const st_tensor *w = st_file_find(file, "w", 1);
     own.bad = data_offset + (3u << 20);
     wanted all = {.at = data_offset, .length = SIZE, .stride = SIZE, .size = SIZE};
-    const st__consumer consumer = {take_scan, &all};
+    const st__consumer consumer = {take_scan, &all, 0};
     st__reading reading;
     CHECK_OK(st__reading_open(&reading, file, w, NULL, &error));
     CHECK_ERR_TEXT(st__reading_scan(&reading, &consumer, &error), ST_ERR_IO, own.bad,
@@ -344,7 +344,7 @@ static void test_refused(void **state)
         check_exact(st__reading_blocks(&reading, i % 4 + 1, refuse_block, &r, &said), &said,
                     message);
         assert_int_equal(r.done / ST__SCAN_BLOCK, r.from / ST__SCAN_BLOCK + 1);
-        const st__consumer consumer = {refuse_scan, &r};
+        const st__consumer consumer = {refuse_scan, &r, 0};
         check_exact(st__reading_scan(&reading, &consumer, &said), &said, message);
         if (r.says)
             assert_int_equal(said.offset, r.from / ST__SCAN_BLOCK * ST__SCAN_BLOCK);
@@ -370,7 +370,7 @@ static st_status use_all(st_source *source, st_context *context, st_error *error
     st__reading reading;
     status = st__reading_open(&reading, file, st_file_at(file, 0), NULL, error);
     if (status == ST_OK) {
-        status = st__reading_scan(&reading, &(st__consumer){take_scan, &all}, error);
+        status = st__reading_scan(&reading, &(st__consumer){take_scan, &all, 0}, error);
         status = st__reading_close(&reading, status, error);
     }
     if (status == ST_OK)

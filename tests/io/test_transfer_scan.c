@@ -79,7 +79,7 @@ static st_status scan_all(trial *t, const sample *s, scan_log *log, uint64_t sto
 {
     log_init(log, s, &t->transfer);
     log->stop_from = stop_from;
-    return st__transfer_scan(&t->transfer, &(st__consumer){scan_note, log}, stopped, error);
+    return st__transfer_scan(&t->transfer, &(st__consumer){scan_note, log, 0}, stopped, error);
 }
 
 /* Everything comes. */
@@ -87,6 +87,18 @@ static void check_scans(trial *t, const sample *s, scan_log *log)
 {
     bool stopped = true;
     CHECK_OK(scan_all(t, s, log, UINT64_MAX, &stopped, &error));
+    assert_false(stopped);
+    check_seen(log, s->runs.size);
+}
+
+/* A consumer that has room for one worker is called by the caller's thread alone. */
+static void check_one_worker(trial *t, const sample *s, scan_log *log)
+{
+    bool stopped = true;
+    log_init(log, s, &t->transfer);
+    log->stop_from = UINT64_MAX;
+    log->workers = 1;
+    CHECK_OK(st__transfer_scan(&t->transfer, &(st__consumer){scan_note, log, 1}, &stopped, &error));
     assert_false(stopped);
     check_seen(log, s->runs.size);
 }
@@ -100,6 +112,7 @@ static void check_scan(const sample *s, uint32_t threads, uint64_t memory, uint3
     trial_way(&t, latency, mapped);
     check_scans(&t, s, &log);
     assert_in_range(log.workers, 1, threads);
+    check_one_worker(&t, s, &log);
     if (mapped)
         assert_int_equal(t.plant.reads, 0);
     if (threads == 1 && !mapped)
@@ -181,8 +194,8 @@ static void test_scan_direct(void **state)
     sample_make(&s, &slice_cases[0]);
     trial_make(&t, &s, tally_context(&memory, 4, 0));
     trial_way(&t, ST_LATENCY_LOCAL, true);
-    CHECK_OK(
-        st__transfer_scan(&t.transfer, &(st__consumer){address_check, &faults}, &stopped, &error));
+    CHECK_OK(st__transfer_scan(&t.transfer, &(st__consumer){address_check, &faults, 0}, &stopped,
+                               &error));
     assert_int_equal(faults, 0);
     assert_in_range(atomic_load(&memory.peak), 0, ST__SCAN_BLOCK / 4);
     trial_drop(&t);
@@ -246,7 +259,7 @@ static st_status run_scan(const st__transfer *transfer, const sample *s)
     bool stopped = true;
     log_init(&log, s, transfer);
     st_status status =
-        st__transfer_scan(transfer, &(st__consumer){scan_note, &log}, &stopped, NULL);
+        st__transfer_scan(transfer, &(st__consumer){scan_note, &log, 0}, &stopped, NULL);
     assert_false(stopped);
     if (status == ST_OK)
         check_seen(&log, s->runs.size);

@@ -237,12 +237,60 @@ static void test_freed_while_waiting(void **state)
     }
 }
 
+/* ----------------------------------------------------------------------------- step by step */
+
+typedef struct step {
+    st_load *load;
+    const st_load_item *items;
+    bool ended;
+} step;
+
+static void *step_run(void *arg)
+{
+    step *s = arg;
+    st_loaded got;
+    CHECK_OK(st_load_next(s->load, &got, NULL));
+    s->ended = got.item == ST_LOAD_END;
+    if (!s->ended)
+        assert_true(item_is_right(&s->items[got.item], &big, got.data));
+    st_buffer_release(got.buffer);
+    return NULL;
+}
+
+/* A load without threads of its own, each step of it taken by another thread: what serves the first serves all. */
+static void test_stepped_in_turn(void **state)
+{
+    (void)state;
+    st_context *context = context_of(1);
+    st_file *file = sample_open(&big, ST_IO_URING, context);
+    st_load_item items[COUNT];
+    st_load_options options = {.context = context, .max_ahead = 1 << 20};
+    step s = {.items = items};
+    st_explanation first, last;
+    items_fill(items, file);
+    CHECK_OK(st_load_start(items, COUNT, &options, &s.load, &error));
+    step_run(&s);
+    st_load_explain(s.load, 0, &first);
+    for (bool mine = false; !s.ended; mine = !mine) {
+        st__thread other;
+        if (mine || !st__thread_start(&other, step_run, &s))
+            step_run(&s);
+        else
+            st__thread_join(&other);
+    }
+    st_load_explain(s.load, 0, &last);
+    assert_int_equal(last.io, first.io);
+    st_load_free(s.load);
+    st_file_close(file);
+    st_context_release(context);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_side_by_side),         cmocka_unit_test(test_in_turn),
         cmocka_unit_test(test_given_back_elsewhere), cmocka_unit_test(test_cancelled_from_outside),
-        cmocka_unit_test(test_freed_while_waiting),
+        cmocka_unit_test(test_freed_while_waiting),  cmocka_unit_test(test_stepped_in_turn),
     };
     return cmocka_run_group_tests(tests, samples_make, samples_drop);
 }
