@@ -5,6 +5,7 @@
 #include "base/checked.h"
 #include "base/context.h"
 #include "base/error.h"
+#include "base/room.h"
 #include "format/header_emit.h"
 #include "format/json_escape.h"
 
@@ -23,66 +24,6 @@
 /* With fewer windows than this they are smaller. */
 #define WINDOWS_FEW 16u
 
-/* ---------------------------------------------------------------------------------- memory */
-
-/* Names, shapes and texts live as long as the writer: a hundred thousand tensors take a few dozen
- * allocations. */
-typedef struct st__writer_chunk {
-    struct st__writer_chunk *next;
-    size_t size; /* of the whole allocation */
-    size_t used;
-} st__writer_chunk;
-
-#define CHUNK_HEAD  ((sizeof(st__writer_chunk) + 7) / 8 * 8)
-#define CHUNK_LEAST ((size_t)4 << 10)
-#define CHUNK_MOST  ((size_t)1 << 20)
-
-/* Gives memory aligned for a uint64_t, or NULL. */
-static void *writer_carve(st_writer *writer, size_t size)
-{
-    st__writer_chunk *chunk = writer->chunks;
-    size_t whole;
-    if (!st__add_size(size, 7, &size))
-        return NULL;
-    size = size / 8 * 8;
-    if (!chunk || size > chunk->size - chunk->used) {
-        size_t next = chunk ? chunk->size * 2 : CHUNK_LEAST;
-        next = next < CHUNK_MOST ? next : CHUNK_MOST;
-        if (!st__add_size(size, CHUNK_HEAD, &whole))
-            return NULL;
-        if (whole < next)
-            whole = next;
-        st__writer_chunk *added = st__alloc(writer->context, whole);
-        if (!added)
-            return NULL;
-        *added = (st__writer_chunk){chunk, whole, CHUNK_HEAD};
-        writer->chunks = chunk = added;
-    }
-    void *out = (unsigned char *)chunk + chunk->used;
-    chunk->used += size;
-    return out;
-}
-
-/* Makes room for one more record; where there is none `*records` stays as it was, and `*wanted` receives the
- * bytes that could not be had. */
-static bool room_make(st_writer *writer, void **records, size_t size, size_t count, size_t *room,
-                      size_t *wanted)
-{
-    size_t grown = *room ? *room * 2 : 16, bytes;
-    if (count < *room)
-        return true;
-    *wanted = SIZE_MAX;
-    if (!st__mul_size(grown, size, &bytes))
-        return false;
-    *wanted = bytes;
-    void *moved = st__realloc(writer->context, *records, *room * size, bytes);
-    if (!moved)
-        return false;
-    *records = moved;
-    *room = grown;
-    return true;
-}
-
 /* Copies text, terminated. */
 static char *text_keep(char *at, const char *text, size_t len)
 {
@@ -94,30 +35,31 @@ static char *text_keep(char *at, const char *text, size_t len)
 
 /* --------------------------------------------------------------------------- making, freeing */
 
-static st_status writer_options_check(const st_writer_options *options, st_error *error)
+st_status st__writer_options_check(const st_writer_options *options, const char *name,
+                                   st_error *error)
 {
     const uint32_t largest = UINT32_MAX - 65536; /* as for reading */
     uint32_t alignment = options->alignment;
     if (options->order > ST_ORDER_ADDED)
-        return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
-                        "st_writer_options: unknown order %" PRIu32, options->order);
+        return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET, "%s: unknown order %" PRIu32, name,
+                        options->order);
     if (alignment && (alignment < ALIGNMENT_LEAST || alignment > ALIGNMENT_MOST ||
                       (alignment & (alignment - 1))))
         return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
-                        "st_writer_options: alignment %" PRIu32 " is no power of 2 from %u to %u",
-                        alignment, ALIGNMENT_LEAST, ALIGNMENT_MOST);
+                        "%s: alignment %" PRIu32 " is no power of 2 from %u to %u", name, alignment,
+                        ALIGNMENT_LEAST, ALIGNMENT_MOST);
     if (options->max_header_size > largest)
         return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
-                        "st_writer_options: max_header_size %" PRIu64 " is above %" PRIu32,
+                        "%s: max_header_size %" PRIu64 " is above %" PRIu32, name,
                         options->max_header_size, largest);
-    return st__reserved_check(options->reserved, 8, "st_writer_options", error);
+    return st__reserved_check(options->reserved, 8, name, error);
 }
 
 st_status st_writer_new(const st_writer_options *options, st_writer **out, st_error *error)
 {
     static const st_writer_options defaults;
     const st_writer_options *o = options ? options : &defaults;
-    ST_TRY(writer_options_check(o, error));
+    ST_TRY(st__writer_options_check(o, "st_writer_options", error));
     st_writer *writer = st__alloc_zeroed(o->context, 1, sizeof *writer);
     if (!writer)
         return st__error_locate(error, st__fail_nomem(error, sizeof *writer), NEW_FILE, NULL);
@@ -129,6 +71,7 @@ st_status st_writer_new(const st_writer_options *options, st_writer **out, st_er
         return st__error_locate(error, st__fail_nomem(error, sizeof *writer), NEW_FILE, NULL);
     }
     writer->context = st_context_retain(o->context);
+    writer->texts.context = o->context;
     writer->order = o->order;
     writer->alignment = o->alignment ? o->alignment : ALIGNMENT_LEAST;
     writer->reserve = o->reserve;
@@ -158,11 +101,7 @@ void st_writer_free(st_writer *writer)
     st__free(context, writer->claims, writer->count);
     st_sink_release(writer->sink);
     st__free(context, writer->header, writer->header_size);
-    for (st__writer_chunk *chunk = writer->chunks; chunk;) {
-        st__writer_chunk *next = chunk->next;
-        st__free(context, chunk, chunk->size);
-        chunk = next;
-    }
+    st__arena_release(&writer->texts);
     st__free(context, writer->metadata, writer->metadata_room * sizeof *writer->metadata);
     st__free(context, writer->tensors, writer->room * sizeof *writer->tensors);
     st__signal_release(&writer->turn);
@@ -175,7 +114,8 @@ void st_writer_free(st_writer *writer)
 
 const char *st__writer_name(const st_writer *writer)
 {
-    return writer->sink ? st_sink_name(writer->sink) : NEW_FILE;
+    const char *name = writer->name ? writer->name : NEW_FILE;
+    return writer->sink ? st_sink_name(writer->sink) : name;
 }
 
 static st_status adding_check(const st_writer *writer, const char *what, st_error *error)
@@ -203,11 +143,11 @@ st_status st_writer_add(st_writer *writer, const st_tensor *tensor, size_t *inde
     ST_TRY(st__emission_check(tensor, st__writer_name(writer), &size, &name_size, error));
     if (!st__mul_size(tensor->ndim, sizeof *tensor->shape, &shape_size) ||
         !st__add_size(shape_size, (size_t)tensor->name_len + 1, &whole) ||
-        !room_make(writer, &tensors, sizeof *writer->tensors, writer->count, &writer->room,
-                   &wanted))
+        !st__room_make(writer->context, &tensors, sizeof *writer->tensors, writer->count,
+                       &writer->room, &wanted))
         return st__writer_nomem(writer, tensor, wanted, error);
     writer->tensors = tensors;
-    uint64_t *shape = writer_carve(writer, whole);
+    uint64_t *shape = st__arena_take(&writer->texts, whole);
     if (!shape)
         return st__writer_nomem(writer, tensor, whole, error);
     if (shape_size)
@@ -249,10 +189,10 @@ st_status st_writer_add_dtype(st_writer *writer, const char *code, size_t code_l
                         st__writer_name(writer), st__quote(code, code_len).text,
                         ST__UNKNOWN_DTYPES_MAX);
     if (i == writer->code_count) {
-        char *text = code_len < SIZE_MAX ? writer_carve(writer, code_len + 1) : NULL;
+        char *text = st__arena_text(&writer->texts, code, code_len);
         if (!text)
             return st__writer_nomem(writer, NULL, code_len, error);
-        writer->codes[i] = (st__writer_code){text_keep(text, code, code_len), code_len};
+        writer->codes[i] = (st__writer_code){text, code_len};
         writer->code_count++;
     }
     *out = ST_DTYPE_UNKNOWN + (st_dtype)i;
@@ -266,11 +206,11 @@ st_status st_writer_add_metadata(st_writer *writer, const st_metadata *entry, st
         size_t key_size = (size_t)entry->key_len + 1, whole, wanted = SIZE_MAX;
         void *metadata = writer->metadata;
         if (!st__add_size(key_size, (size_t)entry->value_len + 1, &whole) ||
-            !room_make(writer, &metadata, sizeof *writer->metadata, writer->metadata_count,
-                       &writer->metadata_room, &wanted))
+            !st__room_make(writer->context, &metadata, sizeof *writer->metadata,
+                           writer->metadata_count, &writer->metadata_room, &wanted))
             return st__writer_nomem(writer, NULL, wanted, error);
         writer->metadata = metadata;
-        char *key = writer_carve(writer, whole);
+        char *key = st__arena_take(&writer->texts, whole);
         if (!key)
             return st__writer_nomem(writer, NULL, whole, error);
         char *value = text_keep(key + key_size, entry->value, entry->value_len);
@@ -310,6 +250,7 @@ static st_status writer_layout(st_writer *writer, const char *name, st_error *er
                              .metadata = writer->metadata,
                              .metadata_count = writer->metadata_count,
                              .has_metadata = writer->has_metadata,
+                             .placed = writer->placed,
                              .dtype_code = writer_code,
                              .ctx = writer};
     uint64_t end = 0; /* with the header it counts in 64 bits: that was judged */

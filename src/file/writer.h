@@ -8,6 +8,7 @@
 #ifndef ST_FILE_WRITER_H
 #define ST_FILE_WRITER_H
 
+#include "base/arena.h"
 #include "base/error.h"
 #include "base/heap.h"
 #include "base/ranges.h"
@@ -52,6 +53,7 @@ struct st_writer {
     uint64_t reserve;
     uint64_t max_header_size;
     st_progress progress;
+    const char *name; /* the caller's: for messages before there is a sink; NULL: none */
 
     st_tensor *tensors;
     size_t count;
@@ -62,9 +64,11 @@ struct st_writer {
     bool has_metadata;
     st__writer_code codes[ST__UNKNOWN_DTYPES_MAX]; /* as many as a reader takes */
     size_t code_count;
-    struct st__writer_chunk *chunks; /* what names, shapes and texts are carved from */
+    st__arena texts; /* what names, shapes and texts lie in */
 
     bool laid_out;
+    uint32_t *
+        placed; /* the caller's: receives the tensors' numbers in the order of the file; NULL: nobody asks */
     unsigned char *header; /* until it is written */
     size_t header_size;
     uint64_t data_size;
@@ -94,6 +98,9 @@ struct st_writer {
     uint64_t kept_bytes;
 };
 
+/* ST_ERR_ARGUMENT for options that are out of range; `name` is what a message calls them. */
+st_status st__writer_options_check(const st_writer_options *options, const char *name,
+                                   st_error *error);
 /* The sink's name, or what stands for it before there is one. */
 const char *st__writer_name(const st_writer *writer);
 /* Makes an error from below say which file and tensor (NULL: the one at the error's offset) it is about. */

@@ -14,6 +14,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <string.h>
 
 #define TEXT_METADATA "\"__metadata__\":{"
 #define TEXT_DTYPE    ":{\"dtype\":"
@@ -456,6 +457,8 @@ static st_status header_make(emitting *e, unsigned char **out, size_t *size, st_
     if (!memory)
         return st__fail_nomem(error, bytes);
     header_write(e, memory, memory_size);
+    if (e->emission->placed && e->emission->count)
+        memcpy(e->emission->placed, e->order, e->emission->count * sizeof *e->order);
     *out = memory;
     *size = memory_size;
     return ST_OK;

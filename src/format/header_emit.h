@@ -19,6 +19,8 @@ typedef struct st__emission {
     const st_metadata *metadata;
     size_t metadata_count;
     bool has_metadata; /* emit `__metadata__` even if it is empty */
+    uint32_t *
+        placed; /* receives the numbers of the tensors in the order of their data; NULL: nobody asks */
     /* The code of a dtype from ST_DTYPE_UNKNOWN on; such tensors come with their size in begin and end. */
     const char *(*dtype_code)(void *ctx, st_dtype dtype, size_t *code_len);
     void *ctx;

@@ -104,6 +104,18 @@ int st__os_open_stream(const char *path, int *out);
 int st__os_write_state(int fd, bool *writable, bool *appends, uint64_t *position);
 int st__os_seek(int fd, uint64_t position);
 
+/* Opens a file for reading, or to change what is in it; close-on-exec, without waiting for a FIFO's other end. ELOOP
+ * for a link. */
+int st__os_open_name(int directory, const char *name, bool change, int *out);
+/* Keeps out whoever asks for the same of this file, until it is unlocked or closed. EAGAIN while somebody has it; 0
+ * as well where the file system has no locks. */
+int st__os_lock(int fd);
+void st__os_unlock(int fd);
+/* Tells whether a file may be trusted by one who writes to `other`: it is the owner's of that one, this process's own,
+ * or the system's. */
+bool st__os_trusted(int fd, int other);
+/* Tells whether the number of an inode stays the same when its file system is mounted again. An errno. */
+int st__os_inode_lasts(int fd, bool *out);
 /* Creates a file for reading and writing, close-on-exec: EEXIST if the name is taken, be it by a link. */
 int st__os_create(int directory, const char *name, uint32_t mode, int *out);
 /* Creates a file without a name, which st__os_name can give it; an errno where the file system has no
@@ -115,6 +127,11 @@ int st__os_rename(int directory, const char *from, const char *to);
 /* The same unless `to` is there: EEXIST. Where it succeeds `from` may still be there, a second name. */
 int st__os_rename_new(int directory, const char *from, const char *to);
 int st__os_remove(int directory, const char *name);
+/* Makes a directory, of a mode that follows the umask; EEXIST if the name is taken. */
+int st__os_make_directory(int at, const char *path);
+/* Tells the names in a directory, but for "." and "..", in any order, until told to end by another answer than 0,
+ * which is given back. An errno otherwise. */
+int st__os_list(const char *path, int (*each)(void *ctx, const char *name), void *ctx);
 
 /* Writes all pieces from `offset` on, through interruptions and short writes. */
 int st__os_write(int fd, uint64_t offset, const st_bytes *pieces, size_t count, size_t *done);
@@ -161,6 +178,7 @@ size_t st__os_page_size(void);
 #if defined(ST_FAULTS)
 /* The calls that a test may make fail; each stands for the system call of its name. Tests define
  * st__os_calls and compile os*.c into themselves; the library knows nothing of it. */
+# include <dirent.h>
 # include <sys/socket.h>
 # include <sys/stat.h>
 # include <sys/types.h>
@@ -189,8 +207,11 @@ typedef struct st__os_call_table {
     int (*renameat)(int from, const char *from_path, int to, const char *to_path);
     int (*renameat2)(int from, const char *from_path, int to, const char *to_path, unsigned flags);
     int (*unlinkat)(int directory, const char *path, int flags);
+    int (*mkdirat)(int directory, const char *path, mode_t mode);
+    struct dirent *(*readdir)(DIR *folder);
     int (*fchown)(int fd, uid_t user, gid_t group);
     int (*fchmod)(int fd, mode_t mode);
+    int (*flock)(int fd, int operation);
     int (*madvise)(void *at, size_t size, int advice);
     int (*mincore)(void *at, size_t size, unsigned char *out);
     ssize_t (*preadv2)(int fd, const struct iovec *segments, int count, off_t offset, int flags);

@@ -70,12 +70,33 @@ uint32_t st__os_storage(int fd)
     return ST_LATENCY_UNKNOWN;
 }
 
+int st__os_inode_lasts(int fd, bool *out)
+{
+    /* FAT, exFAT, SMB (three numbers), FUSE, 9P: they number files as they meet them, or may. */
+    static const uint32_t numbering[] = {0x00004d44u, 0x2011bab0u, 0x0000517bu, 0xfe534d42u,
+                                         0xff534d42u, 0x65735546u, 0x01021997u};
+    struct statfs s;
+    if (OS_CALL(fstatfs)(fd, &s) != 0)
+        return errno;
+    *out = true;
+    for (size_t i = 0; i < sizeof numbering / sizeof *numbering; i++)
+        *out = *out && numbering[i] != (uint32_t)s.f_type;
+    return 0;
+}
+
 #else
 
 uint32_t st__os_storage(int fd)
 {
     (void)fd;
     return ST_LATENCY_UNKNOWN;
+}
+
+int st__os_inode_lasts(int fd, bool *out)
+{
+    (void)fd;
+    *out = true;
+    return 0;
 }
 
 #endif

@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -80,6 +81,38 @@ int st__os_seek(int fd, uint64_t position)
     if (position > (uint64_t)INT64_MAX)
         return EOVERFLOW;
     return lseek(fd, (off_t)position, SEEK_SET) < 0 ? errno : 0;
+}
+
+int st__os_open_name(int directory, const char *name, bool change, int *out)
+{
+    int flags = (change ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+    return st__os_open_at(directory, name, flags, 0, out);
+}
+
+int st__os_lock(int fd)
+{
+    /* Of the open file, not of the process, as fcntl's are: those are gone once any descriptor of the file is
+     * closed. */
+    int result;
+    do
+        result = OS_CALL(flock)(fd, LOCK_EX | LOCK_NB);
+    while (result != 0 && errno == EINTR);
+    if (result == 0 || errno == ENOSYS || errno == ENOTSUP || errno == ENOLCK || errno == EINVAL)
+        return 0;
+    return errno == EWOULDBLOCK ? EAGAIN : errno;
+}
+
+void st__os_unlock(int fd)
+{
+    (void)OS_CALL(flock)(fd, LOCK_UN);
+}
+
+bool st__os_trusted(int fd, int other)
+{
+    struct stat s, o;
+    if (OS_CALL(fstat)(fd, &s) != 0 || OS_CALL(fstat)(other, &o) != 0)
+        return false;
+    return s.st_uid == o.st_uid || s.st_uid == geteuid() || s.st_uid == 0;
 }
 
 /* -------------------------------------------------------------------------------- naming */
@@ -189,6 +222,8 @@ int st__os_rename_new(int directory, const char *from, const char *to)
 
 int st__os_remove(int directory, const char *name)
 {
+    if (directory == ST__OS_HERE)
+        directory = AT_FDCWD;
     return OS_CALL(unlinkat)(directory, name, 0) == 0 ? 0 : errno;
 }
 

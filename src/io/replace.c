@@ -6,6 +6,7 @@
  * the new one has none until then, and goes by itself if the process is killed; only between the link and
  * the rename by which it replaces another file can it be left under its temporary name. */
 #include "io/sink.h"
+#include "io/location.h"
 #include "io/output.h"
 #include "base/alloc.h"
 #include "base/error.h"
@@ -15,118 +16,15 @@
 #include <stdio.h>
 #include <string.h>
 
-/* As many links in a row as Linux itself follows. */
-#define LINKS_MAX 40
-/* So often the place of a file that others keep replacing is looked at. */
-#define LOOKS_MAX 100
-
-/* A name in a directory that is held open. */
-typedef struct place {
-    int directory;
-    char name[ST__OS_NAME];
-} place;
-
 typedef struct replacement {
     st__output output;
-    place at;
+    st__location at;
     char temporary[ST__OS_NAME]; /* its name in the same directory; empty: none */
     int fd;                      /* -1: it has ended, well or badly */
     bool fresh;                  /* there was nothing to replace */
     bool only_new;               /* and there must not be */
     st_sink *sink;               /* not counted: it owns this */
 } replacement;
-
-/* ------------------------------------------------------------------------------- the way */
-
-static int place_enter(int from, const char *path, place *out)
-{
-    char parent[ST__OS_PATH];
-    const char *slash = strrchr(path, '/');
-    const char *name = slash ? slash + 1 : path;
-    size_t parent_len = (size_t)(name - path), name_len = strlen(name);
-    if (path[0] == '\0')
-        return ENOENT;
-    if (name_len == 0 || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        return EISDIR;
-    if (parent_len >= sizeof parent || name_len >= sizeof out->name)
-        return ENAMETOOLONG;
-    memcpy(parent, path, parent_len);
-    memcpy(parent + parent_len, parent_len ? "" : ".", parent_len ? 1 : 2);
-    memcpy(out->name, name, name_len + 1);
-    return st__os_open_directory(from, parent, &out->directory);
-}
-
-/* The store of a hub cache: a folder `blobs` beside a folder `snapshots`, whose links lead into it. */
-static bool is_hub_store(int directory)
-{
-    st__os_info here, blobs, snapshots;
-    return st__os_info_at(directory, "../snapshots", true, &snapshots) == 0 &&
-           snapshots.kind == ST__OS_DIRECTORY &&
-           st__os_info_at(directory, "../blobs", true, &blobs) == 0 &&
-           st__os_info_fd(directory, &here) == 0 && here.device == blobs.device &&
-           here.inode == blobs.inode;
-}
-
-/* Finds where the file goes: at the end of a chain of links, or at a link into a hub cache's store, as
- * what lies there is shared and named by its digest. */
-static int place_find(const char *path, place *out)
-{
-    char target[ST__OS_PATH];
-    place next;
-    int failed = place_enter(ST__OS_HERE, path, out);
-    for (int links = 0; !failed; links++) {
-        failed = st__os_link_target(out->directory, out->name, target);
-        if (failed == EINVAL || failed == ENOENT) /* no link, or nothing at all */
-            return 0;
-        if (!failed && links == LINKS_MAX)
-            failed = ELOOP;
-        if (!failed)
-            failed = place_enter(out->directory, target, &next);
-        if (!failed && is_hub_store(next.directory)) {
-            st__os_close(next.directory);
-            return 0;
-        }
-        st__os_close(out->directory);
-        if (!failed)
-            *out = next;
-    }
-    return failed;
-}
-
-/* Whether what the path leads to by hand is what the kernel finds there: 0; ESTALE: not now. */
-static int place_compare(const char *path, const place *at, bool *there)
-{
-    st__os_info kernel, hand;
-    int no_kernel = st__os_info_at(ST__OS_HERE, path, true, &kernel);
-    int no_hand = st__os_info_at(at->directory, at->name, true, &hand);
-    *there = no_kernel == 0;
-    if (no_kernel && no_kernel != ENOENT)
-        return no_kernel;
-    if (no_hand && no_hand != ENOENT)
-        return no_hand;
-    if (no_kernel != no_hand)
-        return ESTALE;
-    if (*there && (kernel.device != hand.device || kernel.inode != hand.inode))
-        return ESTALE;
-    return 0;
-}
-
-/* Finds the place of a file, and whether there is one. Following the links by hand must end at the same file
- * as the kernel's doing so: /proc has links that only the kernel can follow. Others may replace the file
- * between the two looks; then it is looked at again. */
-static int place_check(const char *path, place *out, bool *there)
-{
-    int failed = ESTALE;
-    for (int looks = 0; failed == ESTALE && looks < LOOKS_MAX; looks++) {
-        failed = place_find(path, out);
-        if (failed)
-            return failed;
-        failed = place_compare(path, out, there);
-        if (failed)
-            st__os_close(out->directory);
-    }
-    return failed;
-}
 
 /* ---------------------------------------------------------------------- the new file */
 
@@ -188,7 +86,7 @@ static void replacement_end(replacement *r)
     if (r->temporary[0])
         (void)st__os_remove(r->at.directory, r->temporary);
     st__os_close(r->fd);
-    st__os_close(r->at.directory);
+    st__location_leave(&r->at);
     r->fd = -1;
 }
 
@@ -235,11 +133,41 @@ static int put_in_place(replacement *r)
     return failed;
 }
 
+/* What an interrupted edit in place of the old file has left beside it is of no use to the new one. `*out`: what
+ * it is, before the new file is in place. */
+static bool journal_there(const replacement *r, st__os_info *out)
+{
+    char name[ST__OS_NAME];
+    return st__location_journal(&r->at, name) &&
+           st__os_info_at(r->at.directory, name, false, out) == 0 && out->kind == ST__OS_REGULAR;
+}
+
+/* Removes it, afterwards: until then the old file may need it. What came meanwhile is of an edit of the new file,
+ * and stays. One that cannot be removed does no harm: it is never played back over bytes that it does not know. */
+static void journal_remove(const replacement *r, const st__os_info *stale)
+{
+    char name[ST__OS_NAME];
+    st__os_info now;
+    if (journal_there(r, &now) && now.device == stale->device && now.inode == stale->inode &&
+        now.ctime_ns == stale->ctime_ns && st__location_journal(&r->at, name))
+        (void)st__os_remove(r->at.directory, name);
+}
+
+static int take_the_place(replacement *r)
+{
+    st__os_info stale;
+    bool is_there = journal_there(r, &stale);
+    int failed = put_in_place(r);
+    if (!failed && is_there)
+        journal_remove(r, &stale);
+    return failed;
+}
+
 static st_status replacement_finish(replacement *r, st_error *error)
 {
     const char *name = r->sink->name;
     ST_TRY(st__output_finish(&r->output, error));
-    int failed = put_in_place(r);
+    int failed = take_the_place(r);
     if (failed)
         return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
                               "%s: the new file cannot be put in place", name);
@@ -289,7 +217,7 @@ static st_status new_file_open(replacement *r, const st_sink_options *options, s
     uint32_t durability = r->sink->durability;
     int failed = new_file_create(r, durability);
     if (failed) {
-        st__os_close(r->at.directory);
+        st__location_leave(&r->at);
         return cannot_open(failed, r->sink->name, error);
     }
     r->only_new = options && (options->flags & ST_SINK_NEW) != 0;
@@ -319,7 +247,7 @@ static st_status replace_open(const char *path, const st_sink_options *options, 
         st__free(context, r, sizeof *r);
         return status;
     }
-    int failed = place_check(path, &r->at, &there);
+    int failed = st__location_find(path, &r->at, &there);
     r->fresh = !there;
     status = failed ? cannot_open(failed, r->sink->name, error) : new_file_open(r, options, error);
     if (status != ST_OK) {

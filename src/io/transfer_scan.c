@@ -4,13 +4,10 @@
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/team.h"
-#include "io/gather.h"
-#include "io/transfer_budget.h"
+#include "io/fetcher.h"
 
-/* What one thread reads into; nothing of it is there until its first block. */
 typedef struct scan_worker {
-    st__gather gather;
-    st__block_memory block;
+    st__fetcher fetcher;
     uint64_t failed; /* the unit that failed; UINT64_MAX: none */
     bool stopped;    /* it was the consumer that failed */
 } scan_worker;
@@ -30,23 +27,6 @@ uint32_t st__transfer_workers(const st__transfer *transfer)
     return units < threads ? (uint32_t)units + 1 : threads;
 }
 
-/* Memory that holds the bytes as they are wanted is handed out without a copy. */
-static st_status scan_fetch(scan *s, scan_worker *w, uint64_t from, uint64_t to,
-                            const unsigned char **data, st_error *error)
-{
-    const st__transfer *t = s->transfer;
-    const unsigned char *memory = st__transfer_memory(t);
-    if (memory && t->runs->piece == t->runs->size) {
-        *data = memory + (size_t)(t->runs->offset + from);
-        st__transfer_populate(t, *data, (size_t)(to - from));
-        return ST_OK;
-    }
-    if (!w->block.data)
-        ST_TRY(st__block_memory_init(&w->block, t, s->reach, error));
-    *data = w->block.data;
-    return st__gather_range(&w->gather, from, to, w->block.data, error);
-}
-
 static st_status scan_unit(void *ctx, uint32_t worker, uint64_t unit, st_error *error)
 {
     scan *s = ctx;
@@ -55,7 +35,7 @@ static st_status scan_unit(void *ctx, uint32_t worker, uint64_t unit, st_error *
     uint64_t from = unit * s->reach;
     uint64_t to = from + st__min_u64(s->reach, s->transfer->runs->size - from);
     scan_worker *w = &s->workers[worker];
-    st_status status = scan_fetch(s, w, from, to, &data, error);
+    st_status status = st__fetcher_range(&w->fetcher, from, to, &data, error);
     for (uint64_t at = from; status == ST_OK && at < to; at += ST__SCAN_BLOCK) {
         size_t size = (size_t)st__min_u64(ST__SCAN_BLOCK, to - at);
         status =
@@ -93,17 +73,14 @@ st_status st__transfer_scan(const st__transfer *transfer, const st__consumer *co
     s.workers = st__alloc_zeroed(context, threads, sizeof *s.workers);
     if (!s.workers)
         return st__fail_nomem(error, (uint64_t)threads * sizeof *s.workers);
-    size_t stage_size = st__transfer_stage(transfer, st__transfer_work(transfer));
     for (uint32_t i = 0; i < threads; i++) {
-        st__gather_init(&s.workers[i].gather, transfer, stage_size);
+        st__fetcher_init(&s.workers[i].fetcher, transfer, s.reach);
         s.workers[i].failed = UINT64_MAX;
     }
     st_status status = st__team_share(context, threads, &work, error);
     *stopped = scan_stopped(&s, threads);
-    for (uint32_t i = 0; i < threads; i++) {
-        st__gather_release(&s.workers[i].gather);
-        st__block_memory_release(&s.workers[i].block, context);
-    }
+    for (uint32_t i = 0; i < threads; i++)
+        st__fetcher_release(&s.workers[i].fetcher);
     st__free(context, s.workers, threads * sizeof *s.workers);
     return status;
 }

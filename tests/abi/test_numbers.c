@@ -168,6 +168,7 @@ static const number numbers[] = {
     ROW(ST_DIFFERENCE_DTYPE, 6),
     ROW(ST_DIFFERENCE_SHAPE, 7),
     ROW(ST_DIFFERENCE_TENSOR, 8),
+
 };
 
 #undef ROW

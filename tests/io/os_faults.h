@@ -9,6 +9,7 @@
 #include "io/os_write.c"
 #include "io/os_attributes.c"
 #include "io/os_direct.c"
+#include "io/os_folder.c"
 #include "io/os_memory.c"
 #include "io/os_ring.c"
 #include "io/os_storage.c"
@@ -16,6 +17,7 @@
 #include <dlfcn.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdlib.h>
 
 typedef enum os_fault {
     OS_NONE,
@@ -26,12 +28,17 @@ typedef enum os_fault {
     OS_RETOUCH /* fstat tells of another change time, from then on */
 } os_fault;
 
+/* How much of a write comes through before the process is killed. */
+enum { OS_CUT_NOTHING = 1, OS_CUT_BYTE, OS_CUT_HALF, OS_CUT_BUT_ONE, OS_CUT_ALL };
+
 static struct {
     os_fault fault;
     unsigned at; /* the number of the call, from 1; 0: none */
     unsigned calls;
     bool hit;
     bool kills; /* the process, in the call's place */
+    int cut; /* OS_CUT_…: a write in the call's place is cut there, and the process killed; 0: no */
+    bool stays; /* all calls from then on fail */
     int error;
     const char *last; /* the call that was hit */
 } os_state;
@@ -43,6 +50,8 @@ static void os_plant(os_fault fault, unsigned at)
     os_state.calls = 0;
     os_state.hit = false;
     os_state.kills = false;
+    os_state.cut = 0;
+    os_state.stays = false;
     os_state.error = EIO;
     os_state.last = "none";
 }
@@ -59,14 +68,21 @@ static inline void os_plant_kill(unsigned at)
     os_state.kills = true;
 }
 
+/* What is no write is killed before it. */
+static inline void os_plant_cut(int cut, unsigned at)
+{
+    os_plant(OS_NONE, at);
+    os_state.cut = cut;
+}
+
 /* Counts a call; true where it shall fail, with errno set. */
 static bool os_fails_in(const char *name)
 {
-    bool now = ++os_state.calls == os_state.at;
+    bool now = ++os_state.calls == os_state.at || (os_state.stays && os_state.hit);
     os_state.hit |= now;
     if (now)
         os_state.last = name;
-    if (now && os_state.kills)
+    if (now && (os_state.kills || (os_state.cut && strcmp(name, "fault_pwritev") != 0)))
         raise(SIGKILL);
     if (!now || (os_state.fault != OS_EIO && os_state.fault != OS_EINTR))
         return false;
@@ -141,10 +157,31 @@ static ssize_t fault_getrandom(void *out, size_t size, unsigned flags)
     return getrandom(out, size, flags);
 }
 
+/* Writes as much as is to come through, and no more ever. */
+static void os_cut_write(int fd, const struct iovec *pieces, int count, off_t offset)
+{
+    size_t total = 0, keep, at = 0;
+    for (int i = 0; i < count; i++)
+        total += pieces[i].iov_len;
+    keep = os_state.cut == OS_CUT_ALL       ? total
+           : os_state.cut == OS_CUT_BUT_ONE ? total - 1
+           : os_state.cut == OS_CUT_HALF    ? total / 2
+           : os_state.cut == OS_CUT_BYTE    ? 1
+                                            : 0;
+    for (int i = 0; i < count && at < keep; at += pieces[i++].iov_len) {
+        size_t size = pieces[i].iov_len < keep - at ? pieces[i].iov_len : keep - at;
+        if (pwrite(fd, pieces[i].iov_base, size, offset + (off_t)at) != (ssize_t)size)
+            abort();
+    }
+    raise(SIGKILL);
+}
+
 static ssize_t fault_pwritev(int fd, const struct iovec *pieces, int count, off_t offset)
 {
     if (os_fails())
         return -1;
+    if (os_state.cut && os_state.calls == os_state.at)
+        os_cut_write(fd, pieces, count, offset);
     struct iovec one = {pieces[0].iov_base, 1};
     return os_is_short() ? pwritev(fd, &one, 1, offset) : pwritev(fd, pieces, count, offset);
 }
@@ -227,6 +264,16 @@ static int fault_unlinkat(int directory, const char *path, int flags)
     return os_fails_whole(__func__) ? -1 : unlinkat(directory, path, flags);
 }
 
+static int fault_mkdirat(int directory, const char *path, mode_t mode)
+{
+    return os_fails_whole(__func__) ? -1 : mkdirat(directory, path, mode);
+}
+
+static struct dirent *fault_readdir(DIR *folder)
+{
+    return os_fails_whole(__func__) ? NULL : readdir(folder);
+}
+
 static int fault_fchown(int fd, uid_t user, gid_t group)
 {
     return os_fails_whole(__func__) ? -1 : fchown(fd, user, group);
@@ -235,6 +282,11 @@ static int fault_fchown(int fd, uid_t user, gid_t group)
 static int fault_fchmod(int fd, mode_t mode)
 {
     return os_fails_whole(__func__) ? -1 : fchmod(fd, mode);
+}
+
+static int fault_flock(int fd, int operation)
+{
+    return os_fails() ? -1 : flock(fd, operation);
 }
 
 static int fault_madvise(void *at, size_t size, int advice)
@@ -386,8 +438,11 @@ static const st__os_call_table os_calls_planted = {
     .renameat = fault_renameat,
     .renameat2 = fault_renameat2,
     .unlinkat = fault_unlinkat,
+    .mkdirat = fault_mkdirat,
+    .readdir = fault_readdir,
     .fchown = fault_fchown,
     .fchmod = fault_fchmod,
+    .flock = fault_flock,
     .madvise = fault_madvise,
     .mincore = fault_mincore,
     .preadv2 = fault_preadv2,
