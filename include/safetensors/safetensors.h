@@ -145,6 +145,9 @@ ST_API int32_t st_version(void);
  X(ST_ERR_FILE_TRUNCATED, 42, "file shorter than its header says")                           \
  X(ST_ERR_TRAILING_BYTES, 43, "file longer than its header says")                            \
  X(ST_ERR_JSON, 50, "not valid JSON")                                                        \
+ X(ST_ERR_SHARD_NAME, 51, "the index names a file that may be no shard")                     \
+ X(ST_ERR_SHARD_TENSOR, 52, "a shard lacks a tensor that the index says it holds")           \
+ X(ST_ERR_JOURNAL, 53, "the journal of an edit in place cannot be used")                     \
  X(ST_ERR_NOT_FOUND, 60, "not found")                                                        \
  X(ST_ERR_ARGUMENT, 61, "invalid argument")                                                  \
  X(ST_ERR_INDEX, 62, "invalid index")                                                        \
@@ -152,7 +155,8 @@ ST_API int32_t st_version(void);
  X(ST_ERR_BUFFER_SIZE, 64, "buffer size differs from the data's")                            \
  X(ST_ERR_STOPPED, 65, "stopped by the caller")                                              \
  X(ST_ERR_INCOMPLETE, 66, "not every byte was written")                                      \
- X(ST_ERR_WRITTEN_TWICE, 67, "a byte was written twice")
+ X(ST_ERR_WRITTEN_TWICE, 67, "a byte was written twice")                                     \
+ X(ST_ERR_NO_ROOM, 68, "there is no room for it in place")
 
 typedef int32_t st_status;
 
@@ -367,7 +371,7 @@ ST_API st_value st_element_decode(st_dtype dtype, const void *data, uint64_t ind
  * Encodes a value as element `index`, leaving the neighbours' bits alone. A value of another kind is
  * converted. Floats round to nearest, ties to even (E8M0: to the nearest power of two, ties up);
  * what is out of a format's range becomes its infinity, else its NaN, else (F6, F4) its largest
- * value, as ml_dtypes and torch do; as in ml_dtypes, E8M0 takes what lies between its least
+ * value, as ml_dtypes does (torch 2.13 gives the largest value of F8_E4M3 in place of its NaN); E8M0 takes what lies between its least
  * value and the next for the next. Integers clamp to their range, floats given for them lose
  * their fraction, and NaN becomes 0.
  */
@@ -385,6 +389,27 @@ ST_API size_t st_element_format(st_dtype dtype, const st_value *value, char *tex
 
 /** Reverses the bytes of each of `count` elements in place (of each half, for C64); sub-byte and 8-bit dtypes: nothing. */
 ST_API void st_elements_swap(st_dtype dtype, void *data, uint64_t count);
+
+/** How many elements a conversion could not keep. Infinities and NaN are not counted. */
+typedef struct st_cast_report {
+    /** Finite, and beyond the largest finite value of the new dtype once rounded; for E8M0 also what is not above 0. */
+    uint64_t overflowed;
+    uint64_t underflowed; /**< not 0, and 0 once rounded */
+    uint64_t reserved[2];
+} st_cast_report;
+
+/** Tells whether st_elements_cast converts between two dtypes: those of ST_KIND_FLOAT, each to each. */
+ST_API bool st_dtype_casts(st_dtype from, st_dtype to);
+
+/**
+ * Converts packed little-endian elements, each as st_element_decode and st_element_encode would one by one, rounding
+ * once; to the dtype that they have, it copies them, NaN payloads included. `src` and `dst` do not overlap; the last
+ * byte of a sub-byte `dst` is filled with zero bits.
+ * @param report  NULL, or what is added to.
+ * @return ST_OK; ST_ERR_UNSUPPORTED for a pair that st_dtype_casts denies.
+ */
+ST_API ST_WARN_UNUSED st_status st_elements_cast(st_dtype from, const void *src, st_dtype to,
+                                                 void *dst, uint64_t count, st_cast_report *report);
 
 /* -------------------------------------------------------------------------------- tensor */
 

@@ -45,6 +45,11 @@ FIELD(st_value, kind, 0);
 FIELD(st_value, reserved, 4);
 FIELD(st_value, as, 8);
 
+SIZE(st_cast_report, 32);
+FIELD(st_cast_report, overflowed, 0);
+FIELD(st_cast_report, underflowed, 8);
+FIELD(st_cast_report, reserved, 16);
+
 SIZE(st_tensor, 48);
 FIELD(st_tensor, name, 0);
 FIELD(st_tensor, name_len, 8);
