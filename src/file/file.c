@@ -109,6 +109,15 @@ static st_status file_new(st_source *source, const st_source_info *info,
     return status;
 }
 
+st_status st__file_over(st_source *source, const st_source_info *info, st_header *header,
+                        const st_open_options *options, st_file **out, st_error *error)
+{
+    ST_TRY(file_new(source, info, options, out, error));
+    (void)st_source_retain(source);
+    (*out)->header = st_header_retain(header);
+    return ST_OK;
+}
+
 /* Takes the caller's reference to the source over on success. `path`: as above. */
 static st_status file_over(st_source *source, const char *path, const st_open_options *options,
                            st_file **out, st_error *error)

@@ -16,6 +16,11 @@ struct st_file {
     _Atomic(st_buffer *) mapping; /* of ST_IO_MAP, made by the first read */
 };
 
+/* Makes a file of a source, whose identity is `info`, and a header that was not read by opening it. References to both are
+ * added. */
+st_status st__file_over(st_source *source, const st_source_info *info, st_header *header,
+                        const st_open_options *options, st_file **out, st_error *error);
+
 /* ST_ERR_CHANGED unless the source is what it was at the open, as far as size, times of its contents and
  * identity tell. The change time may differ: it also moves when the file is renamed over, linked or given
  * another mode, and its bytes are still those that the header describes. `now` receives all of it. */
@@ -47,6 +52,23 @@ st_status st__reading_blocks(st__reading *reading, uint32_t threads, st_block_fn
                              st_error *error);
 uint32_t st__reading_workers(const st__reading *reading);
 st_status st__reading_scan(st__reading *reading, const st__consumer *consumer, st_error *error);
+/* Who takes two readings in lockstep, on several threads at once. */
+typedef struct st__pair_consumer {
+    uint64_t sizes[2]; /* bytes of a block of each; as many blocks in the one as in the other */
+    /* Block `number` of both; the last one has what is left. `worker` is 0 on the caller's thread. A failure ends
+     * the scan, and passes as it is. */
+    st_status (*block)(void *ctx, uint32_t worker, uint64_t number, const st_bytes sides[2],
+                       st_error *error);
+    void *ctx;
+} st__pair_consumer;
+
+/* How many workers a scan of two can have if each needs `memory` bytes of its own. */
+uint32_t st__reading_pair_workers(st__reading *const readings[2], const uint64_t sizes[2],
+                                  uint64_t memory);
+/* Delivers blocks of two readings, in any order, from up to `threads` threads; the threads are out of the first
+ * one's context. */
+st_status st__reading_scan_pair(st__reading *const readings[2], uint32_t threads,
+                                const st__pair_consumer *consumer, st_error *error);
 /* How st__reading_read would go. */
 st_status st__reading_explain(st__reading *reading, st_explanation *out, st_error *error);
 /* Ends it: `status` itself where it is a failure, else ST_ERR_CHANGED if the file changed since the opening. */

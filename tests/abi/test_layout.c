@@ -4,6 +4,7 @@
 #include "support/check.h"
 
 #include <assert.h>
+#include <safetensors/edit.h>
 #include <safetensors/inspect.h>
 #include <safetensors/json.h>
 #include <safetensors/load.h>
@@ -234,6 +235,40 @@ FIELD(st_writer_options, max_header_size, 16);
 FIELD(st_writer_options, context, 24);
 FIELD(st_writer_options, progress, 32);
 FIELD(st_writer_options, reserved, 48);
+
+SIZE(st_edit_options, 112);
+FIELD(st_edit_options, order, 0);
+FIELD(st_edit_options, alignment, 4);
+FIELD(st_edit_options, reserve, 8);
+FIELD(st_edit_options, max_header_size, 16);
+FIELD(st_edit_options, context, 24);
+FIELD(st_edit_options, progress, 32);
+FIELD(st_edit_options, reserved, 48);
+
+SIZE(st_edit_summary, 176);
+FIELD(st_edit_summary, size, 0);
+FIELD(st_edit_summary, count, 8);
+FIELD(st_edit_summary, renamed, 16);
+FIELD(st_edit_summary, dropped, 24);
+FIELD(st_edit_summary, cast, 32);
+FIELD(st_edit_summary, replaced, 40);
+FIELD(st_edit_summary, added, 48);
+FIELD(st_edit_summary, moved, 56);
+FIELD(st_edit_summary, written, 64);
+FIELD(st_edit_summary, room, 72);
+FIELD(st_edit_summary, header, 80);
+FIELD(st_edit_summary, overflowed, 88);
+FIELD(st_edit_summary, underflowed, 96);
+FIELD(st_edit_summary, in_place, 104);
+FIELD(st_edit_summary, reserved0, 105);
+FIELD(st_edit_summary, reserved, 112);
+
+SIZE(st_recovery, 72);
+FIELD(st_recovery, action, 0);
+FIELD(st_recovery, reserved0, 4);
+FIELD(st_recovery, stretches, 8);
+FIELD(st_recovery, size, 16);
+FIELD(st_recovery, reserved, 24);
 
 SIZE(st_copy, 24);
 FIELD(st_copy, index, 0);

@@ -2,6 +2,7 @@
 /* The numbers of the public constants: they are in compiled programs and never change. */
 #include "support/check.h"
 
+#include <safetensors/edit.h>
 #include <safetensors/inspect.h>
 #include <safetensors/json.h>
 #include <safetensors/load.h>
@@ -144,6 +145,16 @@ static const number numbers[] = {
     ROW(ST_SINK_SEQUENTIAL, 1),
     ROW(ST_ORDER_CANONICAL, 0),
     ROW(ST_ORDER_ADDED, 1),
+    ROW(ST_EDIT_ORDER_FILE, 0),
+    ROW(ST_EDIT_ORDER_CANONICAL, 1),
+    ROW(ST_EDIT_ORDER_NAME, 2),
+    ROW(ST_RECOVERY_NONE, 0),
+    ROW(ST_RECOVERY_UNFINISHED, 1),
+    ROW(ST_RECOVERY_FOREIGN, 2),
+    ROW(ST_RECOVERY_FORWARD, 3),
+    ROW(ST_RECOVERY_BACK, 4),
+    ROW(ST_NAME_GLOB, 0),
+    ROW(ST_NAME_REGEX, 1),
     ROW(ST_JSON_END, 0),
     ROW(ST_JSON_OBJECT_BEGIN, 1),
     ROW(ST_JSON_OBJECT_END, 2),

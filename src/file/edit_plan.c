@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the changes come to: the new file, laid out, and whether it can be made of the old one where that lies. */
+#include "file/edit.h"
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "base/endian.h"
+#include "base/error.h"
+#include "format/order.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* ----------------------------------------------------------------------------------- filling */
+
+static st_status plan_nomem(const st_edit *edit, uint64_t size, st_error *error)
+{
+    return st__error_locate(error, st__fail_nomem(error, size), edit->name, NULL);
+}
+
+/* Adds a tensor as it will be, of an unknown dtype under that which the writer knows it by. */
+static st_status plan_add(const st_edit *edit, st__edit_plan *plan, uint32_t number,
+                          st_error *error)
+{
+    const st__edit_entry *entry = &edit->entries[number];
+    const st_array *array = entry->array;
+    st__key name = st__edit_name(entry);
+    st_tensor tensor = {.dtype = 0};
+    if (array) {
+        tensor = (st_tensor){.shape = array->shape, .ndim = array->ndim, .dtype = array->dtype};
+    } else {
+        tensor = *entry->tensor;
+        tensor.dtype = entry->cast ? entry->cast : tensor.dtype;
+    }
+    tensor.name = name.text;
+    tensor.name_len = name.len;
+    if (tensor.dtype >= ST_DTYPE_UNKNOWN) {
+        size_t len;
+        const st_header *header = st_file_header(entry->source->file);
+        const char *code = st_header_dtype_code(header, tensor.dtype, &len);
+        ST_TRY(st_writer_add_dtype(plan->writer, code, len, &tensor.dtype, error));
+    }
+    size_t index;
+    ST_TRY(st_writer_add(plan->writer, &tensor, &index, error));
+    plan->placed[index] = number;
+    return ST_OK;
+}
+
+/* The same in the order of names. */
+static st_status plan_add_by_name(const st_edit *edit, st__edit_plan *plan, st_error *error)
+{
+    size_t count = 0;
+    st_status status = ST_OK;
+    st__key *names = st__alloc_zeroed(edit->context, plan->room, sizeof *names);
+    if (!names)
+        return plan_nomem(edit, (uint64_t)plan->room * sizeof *names, error);
+    for (size_t i = 0; i < edit->count; i++) {
+        if (edit->entries[i].dropped)
+            continue;
+        names[count] = st__edit_name(&edit->entries[i]);
+        names[count++].other = (uint32_t)i;
+    }
+    if (count)
+        status = st__order_by_text(edit->context, names, sizeof *names, count, plan->order, error);
+    if (status != ST_OK)
+        (void)st__error_locate(error, status, edit->name, NULL);
+    for (size_t i = 0; i < count && status == ST_OK; i++)
+        status = plan_add(edit, plan, names[plan->order[i]].other, error);
+    st__free(edit->context, names, plan->room * sizeof *names);
+    return status;
+}
+
+static st_status plan_metadata(const st_edit *edit, st__edit_plan *plan, st_error *error)
+{
+    if (edit->has_metadata)
+        ST_TRY(st_writer_add_metadata(plan->writer, NULL, error));
+    for (size_t i = 0; i < edit->pair_count; i++)
+        if (!edit->pairs[i].removed)
+            ST_TRY(st_writer_add_metadata(plan->writer, &edit->pairs[i].pair, error));
+    return ST_OK;
+}
+
+static st_status plan_fill(const st_edit *edit, st__edit_plan *plan, st_error *error)
+{
+    uint64_t size;
+    plan->writer->name = edit->name;
+    if (edit->options.order == ST_EDIT_ORDER_NAME) {
+        ST_TRY(plan_add_by_name(edit, plan, error));
+    } else {
+        for (size_t i = 0; i < edit->count; i++)
+            if (!edit->entries[i].dropped)
+                ST_TRY(plan_add(edit, plan, (uint32_t)i, error));
+    }
+    ST_TRY(plan_metadata(edit, plan, error));
+    plan->count = st_writer_count(plan->writer);
+    plan->writer->placed = plan->order;
+    return st_writer_size(plan->writer, &size, error);
+}
+
+void st__edit_plan_release(const st_edit *edit, st__edit_plan *plan)
+{
+    st_writer_free(plan->writer);
+    st__free(edit->context, plan->placed, plan->room * sizeof *plan->placed);
+    st__free(edit->context, plan->order, plan->room * sizeof *plan->order);
+    *plan = (st__edit_plan){0};
+}
+
+st_status st__edit_plan_make(const st_edit *edit, st__edit_plan *out, st_error *error)
+{
+    const st_edit_options *o = &edit->options;
+    const st_writer_options options = {
+        .order = o->order == ST_EDIT_ORDER_CANONICAL ? ST_ORDER_CANONICAL : ST_ORDER_ADDED,
+        .alignment = o->alignment,
+        .reserve = o->reserve,
+        .max_header_size = o->max_header_size,
+        .context = edit->context,
+        .progress = o->progress};
+    st__edit_plan plan = {.room = edit->count + 1}; /* never 0 */
+    st_status status = ST_OK;
+    plan.placed = st__alloc_zeroed(edit->context, plan.room, sizeof *plan.placed);
+    plan.order = st__alloc_zeroed(edit->context, plan.room, sizeof *plan.order);
+    if (!plan.placed || !plan.order)
+        status = plan_nomem(edit, (uint64_t)plan.room * sizeof *plan.order, error);
+    if (status == ST_OK)
+        status = st_writer_new(&options, &plan.writer, error);
+    if (status == ST_OK)
+        status = plan_fill(edit, &plan, error);
+    if (status != ST_OK) {
+        st__edit_plan_release(edit, &plan);
+        return status;
+    }
+    *out = plan;
+    return ST_OK;
+}
+
+/* ------------------------------------------------------------------------------------ looking */
+
+void st__edit_layout_drop(st_edit *edit)
+{
+    st__edit_plan_release(edit, &edit->plan);
+}
+
+/* The bytes of a header's text: blanks stand behind its closing brace. */
+static size_t text_measure(const st_writer *writer)
+{
+    size_t end = writer->header_size;
+    while (writer->header[end - 1] == ' ')
+        end--;
+    return end - 8;
+}
+
+st_status st__edit_lay_out(st_edit *edit, st_error *error)
+{
+    if (edit->plan.writer)
+        return ST_OK;
+    ST_TRY(st__edit_plan_make(edit, &edit->plan, error));
+    edit->header_text = text_measure(edit->plan.writer);
+    return ST_OK;
+}
+
+const st_tensor *st_edit_at(const st_edit *edit, size_t index)
+{
+    const st__edit_plan *plan = &edit->plan;
+    return index < plan->count ? st_writer_at(plan->writer, plan->order[index]) : NULL;
+}
+
+const st_tensor *st_edit_origin(const st_edit *edit, size_t index, const st_file **file)
+{
+    const st__edit_plan *plan = &edit->plan;
+    if (index >= plan->count)
+        return NULL;
+    const st__edit_entry *entry = &edit->entries[plan->placed[plan->order[index]]];
+    if (file && entry->source)
+        *file = entry->source->file;
+    return entry->tensor;
+}
+
+static void tensors_sum_up(const st_edit *edit, st_edit_summary *out)
+{
+    for (size_t i = 0; i < edit->count; i++) {
+        const st__edit_entry *entry = &edit->entries[i];
+        out->dropped += entry->dropped && !entry->added;
+        if (entry->dropped)
+            continue;
+        out->added += entry->added;
+        out->renamed += entry->name && !entry->added;
+        out->cast += entry->cast != 0;
+        out->replaced += entry->array && entry->tensor;
+    }
+    for (size_t i = 0; i < edit->plan.count; i++) {
+        uint64_t size = st_tensor_size(st_writer_at(edit->plan.writer, i));
+        if (st__edit_moves(&edit->entries[edit->plan.placed[i]]))
+            out->moved += size;
+        else
+            out->written += size;
+    }
+}
+
+void st__edit_sum_up(const st_edit *edit, st_edit_summary *out)
+{
+    const st_writer *writer = edit->plan.writer;
+    *out = (st_edit_summary){.size = writer->header_size + writer->data_size,
+                             .count = edit->plan.count,
+                             .header = edit->header_text};
+    if (edit->file)
+        out->room = st_header_size(st_file_header(edit->file));
+    out->in_place = st__edit_in_place(edit, NULL) == ST_OK;
+    tensors_sum_up(edit, out);
+}
+
+st_status st_edit_look(st_edit *edit, st_edit_summary *out, st_error *error)
+{
+    ST_TRY(st__edit_lay_out(edit, error));
+    st__edit_sum_up(edit, out);
+    return ST_OK;
+}
+
+/* ----------------------------------------------------------------------------------- in place */
+
+/* Tells whether tensor `index` of the plan can be where it is to be without one that exists being moved. */
+static st_status standing_check(const st_edit *edit, size_t index, st_error *error)
+{
+    const st__edit_entry *entry = &edit->entries[edit->plan.placed[index]];
+    const st_tensor *to = st_writer_at(edit->plan.writer, index);
+    if (entry->array)
+        return ST_OK;
+    if (entry->cast)
+        return st__fail(error, ST_ERR_NO_ROOM, ST_NO_OFFSET,
+                        "%s: tensor %s: it is to be cast, which needs the file to be written anew",
+                        edit->name, st__quote(to->name, to->name_len).text);
+    if (entry->source->file != edit->file)
+        return st__fail(error, ST_ERR_NO_ROOM, ST_NO_OFFSET,
+                        "%s: tensor %s: it is taken in from %s, which needs the file to be "
+                        "written anew",
+                        edit->name, st__quote(to->name, to->name_len).text,
+                        st_file_name(entry->source->file));
+    if (entry->tensor->begin == to->begin)
+        return ST_OK;
+    return st__fail(error, ST_ERR_NO_ROOM, ST_NO_OFFSET,
+                    "%s: tensor %s: its data would have to move from byte %" PRIu64
+                    " of the data section to byte %" PRIu64 "; write the file anew",
+                    edit->name, st__quote(to->name, to->name_len).text, entry->tensor->begin,
+                    to->begin);
+}
+
+static st_status header_room_check(const st_edit *edit, st_error *error)
+{
+    uint64_t room = st_header_size(st_file_header(edit->file)), needed;
+    uint32_t alignment = edit->options.alignment ? edit->options.alignment : 1;
+    if (!st__add_u64(edit->header_text, edit->options.reserve, &needed))
+        needed = UINT64_MAX;
+    if (needed > room)
+        return st__fail(error, ST_ERR_NO_ROOM, ST_NO_OFFSET,
+                        "%s: the header needs %" PRIu64 " bytes and has room for %" PRIu64
+                        "; write the file anew, with a reserve for the next time",
+                        edit->name, needed, room);
+    if ((8 + room) % alignment)
+        return st__fail(error, ST_ERR_NO_ROOM, ST_NO_OFFSET,
+                        "%s: the data start at byte %" PRIu64 ", no multiple of %" PRIu32
+                        "; write the file anew",
+                        edit->name, 8 + room, alignment);
+    return ST_OK;
+}
+
+st_status st__edit_in_place(const st_edit *edit, st_error *error)
+{
+    const st_writer *writer = edit->plan.writer;
+    if (!edit->file)
+        return st__fail(error, ST_ERR_NO_ROOM, ST_NO_OFFSET,
+                        "%s: the edit was made without a file to change", edit->name);
+    const st_header *header = st_file_header(edit->file);
+    ST_TRY(header_room_check(edit, error));
+    for (size_t i = 0; i < edit->plan.count; i++)
+        ST_TRY(standing_check(edit, i, error));
+    if (writer->data_size == st_header_data_size(header))
+        return ST_OK;
+    return st__fail(error, ST_ERR_NO_ROOM, ST_NO_OFFSET,
+                    "%s: the data would take %" PRIu64 " bytes and take %" PRIu64
+                    " now; write the file anew",
+                    edit->name, writer->data_size, st_header_data_size(header));
+}
+
+st_status st__edit_header_emit(const st_edit *edit, unsigned char **out, size_t *size,
+                               st_error *error)
+{
+    uint64_t length = st_header_size(st_file_header(edit->file));
+    size_t bytes;
+    unsigned char *memory = NULL;
+    if (st__u64_to_size(8 + length, &bytes))
+        memory = st__alloc(edit->context, bytes);
+    if (!memory)
+        return plan_nomem(edit, 8 + length, error);
+    st__store_le64(memory, length);
+    memcpy(memory + 8, edit->plan.writer->header + 8, edit->header_text);
+    memset(memory + 8 + edit->header_text, ' ', bytes - 8 - edit->header_text);
+    *out = memory;
+    *size = bytes;
+    return ST_OK;
+}

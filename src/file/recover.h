@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A file that is edited in place, or may have been: where it lies, itself, and the journal beside it. */
+#ifndef ST_FILE_RECOVER_H
+#define ST_FILE_RECOVER_H
+
+#include "file/journal.h"
+#include "io/location.h"
+
+#include <safetensors/edit.h>
+
+typedef struct st__edited {
+    st_context *context;
+    const char *path; /* for messages */
+    st__location at;
+    char journal[ST__OS_NAME]; /* empty: no name may be so long, and there is none */
+    int file;                  /* -1: not open */
+    bool locked;
+} st__edited;
+
+/* Finds where the file is. ST_ERR_IO, also where it is not. */
+st_status st__edited_find(st__edited *edited, const char *path, st_context *context,
+                          st_error *error);
+/* Opens it: to change it, locked, or only to read. What fails closes all. ST_ERR_IO; ST_ERR_UNSUPPORTED for what is no
+ * regular file, or a link into the store of a hub cache; ST_ERR_CHANGED where it was replaced before it was locked. */
+st_status st__edited_open(st__edited *edited, bool change, st_error *error);
+void st__edited_close(st__edited *edited);
+
+/* Removes the journal for good; an errno. */
+int st__edited_settle(const st__edited *edited);
+/* As st_edit_recover, of a file that is locked. */
+st_status st__edited_recover(const st__edited *edited, st_recovery *out, st_error *error);
+
+#endif

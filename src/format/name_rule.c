@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Rules by which names are matched and rewritten: patterns, and POSIX regular expressions. */
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "base/error.h"
+#include "format/glob.h"
+
+#include <inttypes.h>
+#include <regex.h>
+#include <safetensors/edit.h>
+#include <string.h>
+
+/* What `\0` to `\9` stand for. */
+#define RULE_GROUPS 10
+/* Names of fewer bytes are terminated for the expression on the stack. */
+#define RULE_NAME_SHORT 512
+
+struct st_name_rule {
+    st_context *context;
+    uint32_t kind;
+    char *pattern;
+    char *replacement; /* NULL: none; behind the pattern */
+    size_t text_size;  /* of both */
+    regex_t regex;     /* ST_NAME_REGEX */
+};
+
+/* --------------------------------------------------------------------------------------- making */
+
+static st_status rule_refuse(const char *what, const char *text, const char *fault, st_error *error)
+{
+    return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET, "%s %s: %s", what,
+                    st__quote(text, strlen(text)).text, fault);
+}
+
+/* The stars of a replacement, in which brackets are nothing special. */
+static size_t replacement_stars(const char *text)
+{
+    size_t stars = 0;
+    for (; *text; text += text[0] == '\\' && text[1] ? 2 : 1)
+        stars += *text == '*';
+    return stars;
+}
+
+static st_status glob_check(const st_name_rule *rule, st_error *error)
+{
+    size_t stars = st__glob_stars(rule->pattern);
+    if (stars > ST__GLOB_STARS_MAX)
+        return rule_refuse("the pattern", rule->pattern, "it has more than 32 *", error);
+    if (rule->replacement && replacement_stars(rule->replacement) > stars)
+        return rule_refuse("the replacement", rule->replacement, "it has more * than the pattern",
+                           error);
+    return ST_OK;
+}
+
+static st_status regex_check(const st_name_rule *rule, st_error *error)
+{
+    const char *at = rule->replacement ? rule->replacement : "";
+    for (; *at; at += at[0] == '\\' && at[1] ? 2 : 1)
+        if (at[0] == '\\' && at[1] >= '0' && at[1] <= '9' &&
+            (size_t)(at[1] - '0') > rule->regex.re_nsub)
+            return rule_refuse("the replacement", rule->replacement,
+                               "it refers to a group that the expression does not have", error);
+    return ST_OK;
+}
+
+static st_status regex_make(st_name_rule *rule, st_error *error)
+{
+    int fault = regcomp(&rule->regex, rule->pattern, REG_EXTENDED);
+    char reason[128];
+    if (fault == 0)
+        return ST_OK;
+    (void)regerror(fault, &rule->regex, reason, sizeof reason);
+    if (fault == REG_ESPACE)
+        return st__fail_nomem(error, 0);
+    return rule_refuse("the expression", rule->pattern, reason, error);
+}
+
+static void rule_free(st_name_rule *rule)
+{
+    st_context *context = rule->context;
+    st__free(context, rule->pattern, rule->text_size);
+    st__free(context, rule, sizeof *rule);
+    st_context_release(context);
+}
+
+static st_status rule_texts(st_name_rule *rule, const char *pattern, const char *replacement,
+                            st_error *error)
+{
+    size_t first = strlen(pattern) + 1, second = replacement ? strlen(replacement) + 1 : 0;
+    if (st__add_size(first, second, &rule->text_size))
+        rule->pattern = st__alloc(rule->context, rule->text_size);
+    if (!rule->pattern) {
+        st_status status = st__fail_nomem(error, rule->text_size);
+        rule->text_size = 0;
+        return status;
+    }
+    memcpy(rule->pattern, pattern, first);
+    if (replacement)
+        rule->replacement = memcpy(rule->pattern + first, replacement, second);
+    return ST_OK;
+}
+
+st_status st_name_rule_new(const char *pattern, const char *replacement, uint32_t kind,
+                           st_context *context, st_name_rule **out, st_error *error)
+{
+    if (kind > ST_NAME_REGEX)
+        return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
+                        "st_name_rule_new: unknown kind %" PRIu32, kind);
+    st_name_rule *rule = st__alloc_zeroed(context, 1, sizeof *rule);
+    if (!rule)
+        return st__fail_nomem(error, sizeof *rule);
+    rule->context = st_context_retain(context);
+    rule->kind = kind;
+    st_status status = rule_texts(rule, pattern, replacement, error);
+    if (status == ST_OK)
+        status = kind == ST_NAME_GLOB ? glob_check(rule, error) : regex_make(rule, error);
+    if (status == ST_OK && kind == ST_NAME_REGEX) {
+        status = regex_check(rule, error);
+        if (status != ST_OK)
+            regfree(&rule->regex);
+    }
+    if (status != ST_OK) {
+        rule_free(rule);
+        return status;
+    }
+    *out = rule;
+    return ST_OK;
+}
+
+void st_name_rule_free(st_name_rule *rule)
+{
+    if (!rule)
+        return;
+    if (rule->kind == ST_NAME_REGEX)
+        regfree(&rule->regex);
+    rule_free(rule);
+}
+
+/* ----------------------------------------------------------------------------------- a new name */
+
+/* Text that is measured, and written as far as there is room. */
+typedef struct new_text {
+    char *at;
+    size_t room;
+    size_t len; /* SIZE_MAX: more than can be counted */
+} new_text;
+
+static void new_text_add(new_text *text, const char *from, size_t len)
+{
+    if (len && text->len < text->room && len <= text->room - text->len)
+        memcpy(text->at + text->len, from, len);
+    if (!st__add_size(text->len, len, &text->len))
+        text->len = SIZE_MAX;
+}
+
+/* ---------------------------------------------------------------------------------------- globs */
+
+/* A name that is the very text of a pattern matches, though brackets in it may say otherwise; each star stands for
+ * itself then. */
+static bool glob_find(const st_name_rule *rule, const char *name, size_t len, st__span *stars)
+{
+    if (st__glob_match(rule->pattern, name, len, stars))
+        return true;
+    if (strlen(rule->pattern) != len || memcmp(rule->pattern, name, len) != 0)
+        return false;
+    for (size_t i = 0; i < ST__GLOB_STARS_MAX; i++)
+        stars[i] = (st__span){"*", 1};
+    return true;
+}
+
+static void glob_rewrite(const st_name_rule *rule, const st__span *stars, new_text *out)
+{
+    for (const char *at = rule->replacement; *at; at++) {
+        if (*at == '*') {
+            new_text_add(out, stars->at, stars->len);
+            stars++;
+            continue;
+        }
+        if (at[0] == '\\' && at[1])
+            at++;
+        new_text_add(out, at, 1);
+    }
+}
+
+/* -------------------------------------------------------------------------- regular expressions */
+
+/* A name as the expression takes it: terminated, U+0001 for each NUL. */
+typedef struct regex_name {
+    char *text;
+    size_t size;
+    char small[RULE_NAME_SHORT];
+} regex_name;
+
+static st_status regex_name_make(const st_name_rule *rule, const char *name, size_t len,
+                                 regex_name *out, st_error *error)
+{
+    out->text = out->small;
+    out->size = sizeof out->small;
+    if (len >= sizeof out->small) {
+        out->size = len + 1; /* a name in memory: it does not wrap */
+        out->text = st__alloc(rule->context, out->size);
+        if (!out->text)
+            return st__fail_nomem(error, out->size);
+    }
+    for (size_t i = 0; i < len; i++)
+        out->text[i] = name[i] ? name[i] : '\1';
+    out->text[len] = '\0';
+    return ST_OK;
+}
+
+static void regex_name_release(const st_name_rule *rule, regex_name *name)
+{
+    if (name->text != name->small)
+        st__free(rule->context, name->text, name->size);
+}
+
+/* Finds the next match from `at` on; `matches` count from there. */
+static st_status regex_find(const st_name_rule *rule, const regex_name *name, size_t at,
+                            regmatch_t *matches, st_error *error)
+{
+    int fault = regexec(&rule->regex, name->text + at, RULE_GROUPS, matches, at ? REG_NOTBOL : 0);
+    if (fault == 0)
+        return ST_OK;
+    return fault == REG_NOMATCH
+               ? st__fail(error, ST_ERR_NOT_FOUND, ST_NO_OFFSET, "the name does not match")
+               : st__fail_nomem(error, 0);
+}
+
+/* Puts the replacement of one match; `from` is where the matches count from. */
+static void regex_replace(const st_name_rule *rule, const char *from, const regmatch_t *matches,
+                          new_text *out)
+{
+    for (const char *at = rule->replacement; *at; at++) {
+        bool escaped = at[0] == '\\' && at[1];
+        at += escaped;
+        if (!escaped || *at < '0' || *at > '9') {
+            new_text_add(out, at, 1);
+            continue;
+        }
+        const regmatch_t *group = &matches[*at - '0'];
+        if (group->rm_so >= 0)
+            new_text_add(out, from + group->rm_so, (size_t)(group->rm_eo - group->rm_so));
+    }
+}
+
+/* Replaces every match, but for an empty one where the last one ended. The name's own bytes are taken, those of
+ * the terminated copy only looked at. */
+static st_status regex_rewrite(const st_name_rule *rule, const char *name, size_t len,
+                               const regex_name *terminated, new_text *out, st_error *error)
+{
+    regmatch_t matches[RULE_GROUPS];
+    size_t at = 0, last = SIZE_MAX; /* where the last match ended */
+    bool any = false;
+    while (at <= len) {
+        st_status status = regex_find(rule, terminated, at, matches, any ? NULL : error);
+        if (status == ST_ERR_NOT_FOUND && any)
+            break;
+        if (status != ST_OK)
+            return status;
+        size_t begin = at + (size_t)matches[0].rm_so, end = at + (size_t)matches[0].rm_eo;
+        any = true;
+        new_text_add(out, name + at, begin - at);
+        if (begin < end || begin != last)
+            regex_replace(rule, name + at, matches, out);
+        if (begin == end && begin < len)
+            new_text_add(out, name + begin, 1);
+        at = begin < end ? end : begin + 1;
+        last = end;
+    }
+    if (at < len)
+        new_text_add(out, name + at, len - at);
+    return ST_OK;
+}
+
+/* ------------------------------------------------------------------------------------- both kinds */
+
+st_status st_name_rule_match(const st_name_rule *rule, const char *name, size_t len, bool *out,
+                             st_error *error)
+{
+    if (rule->kind == ST_NAME_GLOB) {
+        st__span stars[ST__GLOB_STARS_MAX];
+        *out = glob_find(rule, name, len, stars);
+        return ST_OK;
+    }
+    regmatch_t matches[RULE_GROUPS];
+    regex_name terminated;
+    st_error said;
+    st_status status = regex_name_make(rule, name, len, &terminated, error);
+    if (status != ST_OK)
+        return status;
+    status = regex_find(rule, &terminated, 0, matches, &said);
+    regex_name_release(rule, &terminated);
+    if (status != ST_OK && status != ST_ERR_NOT_FOUND) {
+        if (error)
+            *error = said;
+        return status;
+    }
+    *out = status == ST_OK;
+    return ST_OK;
+}
+
+static st_status rule_rewrite(const st_name_rule *rule, const char *name, size_t len, new_text *out,
+                              st_error *error)
+{
+    if (rule->kind == ST_NAME_GLOB) {
+        st__span stars[ST__GLOB_STARS_MAX];
+        if (!glob_find(rule, name, len, stars))
+            return st__fail(error, ST_ERR_NOT_FOUND, ST_NO_OFFSET, "the name does not match");
+        glob_rewrite(rule, stars, out);
+        return ST_OK;
+    }
+    regex_name terminated;
+    ST_TRY(regex_name_make(rule, name, len, &terminated, error));
+    st_status status = regex_rewrite(rule, name, len, &terminated, out, error);
+    regex_name_release(rule, &terminated);
+    return status;
+}
+
+st_status st_name_rule_apply(const st_name_rule *rule, const char *name, size_t len, char *text,
+                             size_t *size, st_error *error)
+{
+    new_text out = {text, *size, 0};
+    if (!rule->replacement)
+        return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
+                        "the rule was made without a replacement: it only matches");
+    ST_TRY(rule_rewrite(rule, name, len, &out, error));
+    size_t room = *size;
+    *size = out.len;
+    if (out.len >= room)
+        return st__fail(error, ST_ERR_BUFFER_SIZE, ST_NO_OFFSET,
+                        "the new name has %zu bytes, and there is room for %zu", out.len,
+                        room ? room - 1 : 0);
+    text[out.len] = '\0';
+    return ST_OK;
+}
