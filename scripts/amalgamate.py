@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Joins the core (base, format, io, file, load) into safetensors.h and safetensors.c.
+"""Joins the core (base, format, io, file, checkpoint, load) into safetensors.h and safetensors.c.
 
     amalgamate.py DIRECTORY
 
-safetensors.h holds safetensors.h, edit.h,, json.h and load.h; safetensors.c needs nothing else
+safetensors.h holds safetensors.h, edit.h, checkpoint.h, json.h and load.h; safetensors.c needs nothing else
 and compiles as C11.
 File-local names are unique in the core (a lint sees to it); macros of one .c file end with it.
 """
@@ -13,8 +13,8 @@ import re
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-FOLDERS = ("base", "format", "io", "file", "load")
-PUBLIC = ("safetensors/safetensors.h", "safetensors/edit.h", "safetensors/json.h",
+FOLDERS = ("base", "format", "io", "file", "checkpoint", "load")
+PUBLIC = ("safetensors/safetensors.h", "safetensors/edit.h", "safetensors/checkpoint.h", "safetensors/json.h",
           "safetensors/load.h")
 SYSTEM = re.compile(r"^#\s*include\s+<[^>]+>")
 CONDITION = re.compile(r"^#\s*(if|endif)")

@@ -22,6 +22,7 @@
 #ifndef SAFETENSORS_SAFETENSORS_HPP
 #define SAFETENSORS_SAFETENSORS_HPP
 
+#include <safetensors/checkpoint.h>
 #include <safetensors/load.h>
 #include <safetensors/safetensors.h>
 
@@ -315,6 +316,82 @@ class file
 
   private:
     std::unique_ptr<st_file, releaser<st_file_close>> file_;
+};
+
+/** Files that together hold tensors: see st_checkpoint. Movable. */
+class checkpoint
+{
+  public:
+    /** @param path  of a file, an index, or a folder. */
+    explicit checkpoint(const std::string &path, const st_open_options *options = nullptr)
+    {
+        st_error what;
+        st_checkpoint *opened = nullptr;
+        check(st_checkpoint_open(path.c_str(), options, &opened, &what), what);
+        checkpoint_.reset(opened);
+    }
+
+    const st_checkpoint *get() const noexcept
+    {
+        return checkpoint_.get();
+    }
+
+    std::size_t size() const noexcept
+    {
+        return st_checkpoint_count(get());
+    }
+
+    st_checkpoint_tensor operator[](std::size_t index) const noexcept
+    {
+        return st_checkpoint_at(get(), index);
+    }
+
+    /** Finds a tensor by name; false if there is none. */
+    bool find(std::string_view name, st_checkpoint_tensor &out) const noexcept
+    {
+        return st_checkpoint_find(get(), name.data(), name.size(), &out);
+    }
+
+    /** Finds a tensor by name. Throws std::out_of_range if there is none. */
+    st_checkpoint_tensor at(std::string_view name) const
+    {
+        st_checkpoint_tensor found;
+        if (!find(name, found))
+            throw std::out_of_range(std::string(st_checkpoint_name(get())) + ": no tensor \"" +
+                                    std::string(name) + "\"");
+        return found;
+    }
+
+    std::vector<std::byte> read(const st_checkpoint_tensor &one) const
+    {
+        st_error what;
+        std::vector<std::byte> bytes(static_cast<std::size_t>(st_tensor_size(one.tensor)));
+        check(st_file_read(one.file, one.tensor, nullptr, bytes.data(), bytes.size(), &what), what);
+        return bytes;
+    }
+
+    /** Writes it as shards and their index into a folder: see st_split_write. */
+    void split(const std::string &folder, const st_split_options *options = nullptr) const
+    {
+        st_error what;
+        st_split *made = nullptr;
+        check(st_split_new(get(), options, &made, &what), what);
+        std::unique_ptr<st_split, releaser<st_split_free>> plan(made);
+        check(st_split_write(made, folder.c_str(), &what), what);
+    }
+
+    /** Writes it as one file: see st_checkpoint_merge. */
+    void merge(st_sink *sink, const st_edit_options *options = nullptr) const
+    {
+        st_error what;
+        st_edit *made = nullptr;
+        check(st_checkpoint_merge(get(), options, &made, &what), what);
+        std::unique_ptr<st_edit, releaser<st_edit_free>> edit(made);
+        check(st_edit_write(made, sink, nullptr, &what), what);
+    }
+
+  private:
+    std::unique_ptr<st_checkpoint, releaser<st_checkpoint_close>> checkpoint_;
 };
 
 /** One item of a load that is complete: see st_loaded. */

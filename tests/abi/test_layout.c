@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <safetensors/edit.h>
+#include <safetensors/checkpoint.h>
 #include <safetensors/inspect.h>
 #include <safetensors/json.h>
 #include <safetensors/load.h>
@@ -331,6 +332,31 @@ FIELD(st_hash_options, hash, 0);
 FIELD(st_hash_options, parts, 4);
 FIELD(st_hash_options, progress, 8);
 FIELD(st_hash_options, reserved, 24);
+
+SIZE(st_checkpoint_tensor, 40);
+FIELD(st_checkpoint_tensor, tensor, 0);
+FIELD(st_checkpoint_tensor, file, 8);
+FIELD(st_checkpoint_tensor, file_index, 16);
+FIELD(st_checkpoint_tensor, reserved, 24);
+
+SIZE(st_split_options, 128);
+FIELD(st_split_options, max_shard_size, 0);
+FIELD(st_split_options, shard_count, 8);
+FIELD(st_split_options, pattern, 16);
+FIELD(st_split_options, durability, 24);
+FIELD(st_split_options, flags, 28);
+FIELD(st_split_options, alignment, 32);
+FIELD(st_split_options, reserved0, 36);
+FIELD(st_split_options, context, 40);
+FIELD(st_split_options, progress, 48);
+FIELD(st_split_options, reserved, 64);
+
+SIZE(st_shard, 48);
+FIELD(st_shard, name, 0);
+FIELD(st_shard, size, 8);
+FIELD(st_shard, first, 16);
+FIELD(st_shard, count, 24);
+FIELD(st_shard, reserved, 32);
 
 SIZE(st_hashes, 160);
 FIELD(st_hashes, hash, 0);

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Splits a file into shards and merges them again, in C++: shards FILE. */
+#include <safetensors/safetensors.hpp>
+
+#include <iostream>
+
+int main(int argc, char **argv)
+{
+    if (argc != 2) {
+        std::cerr << "usage: shards FILE\n";
+        return 2;
+    }
+    try {
+        const std::string path = argv[1], folder = path + ".parts";
+        st_split_options options{};
+        options.shard_count = 2;
+        safetensors::checkpoint(path).split(folder, &options);
+
+        safetensors::checkpoint parts(folder);
+        for (std::size_t i = 0; i < parts.size(); i++)
+            std::cout << safetensors::name(*parts[i].tensor) << " in "
+                      << st_checkpoint_file_name(parts.get(), parts[i].file_index) << '\n';
+        std::cout << parts.read(parts.at("weight")).size() << " bytes of weight\n";
+
+        safetensors::sink whole(path + ".whole");
+        parts.merge(whole.get());
+        std::cout << safetensors::file(path + ".whole").size() << " tensors in one file\n";
+        parts.at("bias");
+    } catch (const std::out_of_range &none) {
+        std::cout << "no tensor of that name\n";
+    } catch (const safetensors::error &failure) {
+        std::cerr << failure.what() << '\n';
+        return 1;
+    }
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file
+ * Checkpoints: many files as one.
+ *
+ * A model too large for one file lies in several ("shards"), beside an index, "model.safetensors.index.json", that names
+ * the shard of each tensor. A st_checkpoint is such a folder, an index, or a single file, opened: its tensors are
+ * found by name, wherever they lie. st_split makes shards of a checkpoint as huggingface_hub does, to the byte
+ * of the index; st_checkpoint_merge makes one file of it.
+ *
+ * Files are opened when the checkpoint is, and read and checked as st_file_open does. Their descriptors come out of the
+ * context's budget, so that thousands of shards can be open.
+ */
+#ifndef SAFETENSORS_CHECKPOINT_H
+#define SAFETENSORS_CHECKPOINT_H
+
+#include <safetensors/edit.h>
+#include <safetensors/safetensors.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* -------------------------------------------------------------------------------- opening */
+
+/** Files that together hold tensors of different names. Immutable; may be read from any thread. */
+typedef struct st_checkpoint st_checkpoint;
+
+/**
+ * Opens one.
+ * @param path     a safetensors file; an index (its name ends in ".json", or does not end in ".safetensors" and its
+ *                 text is JSON); or a folder: that of the one index in it ("*.safetensors.index.json" and
+ *                 "*.safetensors.index.VARIANT.json"), else of all "*.safetensors" in it, ordered by name. Names that
+ *                 begin with a dot are passed over. An index without "weight_map" is itself the map.
+ * @param options  of every file, but for `name`, which is that of a single one; `max_header_size` holds for the index
+ *                 too. NULL: the defaults. Without a context the checkpoint makes one of its own.
+ * @return ST_OK; ST_ERR_IO (which names the shard that is not there, and the index), ST_ERR_NOMEM; ST_ERR_NOT_FOUND for
+ *         a folder without any; ST_ERR_ARGUMENT for one with several indices, which are named; ST_ERR_JSON with the
+ *         offset for an index that is none; ST_ERR_SHARD_NAME for one that names a file outside of its folder, or that
+ *         does not end in ".safetensors"; ST_ERR_SHARD_TENSOR for a tensor that its shard does not hold;
+ *         ST_ERR_NAME_DUPLICATE for a tensor in two files of a folder without an index, or twice in an index, and
+ *         ST_ERR_METADATA_DUPLICATE for a key so; ST_ERR_OVERFLOW; and, of each file, what st_file_open gives.
+ *         Offsets are those of the index for what it is to blame for.
+ */
+ST_API ST_WARN_UNUSED st_status st_checkpoint_open(const char *path, const st_open_options *options,
+                                                   st_checkpoint **out, st_error *error);
+/** Closes all files. NULL is fine. */
+ST_API void st_checkpoint_close(st_checkpoint *checkpoint);
+
+/** Gives the path it was opened by. */
+ST_API const char *st_checkpoint_name(const st_checkpoint *checkpoint);
+/** Gives the path of its index; NULL: it has none. */
+ST_API const char *st_checkpoint_index(const st_checkpoint *checkpoint);
+
+/** Gives the number of files: those the index names, in the order of their names. */
+ST_API size_t st_checkpoint_file_count(const st_checkpoint *checkpoint);
+/** Gives file `index`, open, borrowed. */
+ST_API const st_file *st_checkpoint_file(const st_checkpoint *checkpoint, size_t index);
+/** Gives its name within the folder of the checkpoint ("model-00001-of-00002.safetensors"). */
+ST_API const char *st_checkpoint_file_name(const st_checkpoint *checkpoint, size_t index);
+
+/** A tensor, and the file it lies in. */
+typedef struct st_checkpoint_tensor {
+    const st_tensor *tensor;
+    const st_file *file;
+    size_t file_index;
+    uint64_t reserved[2];
+} st_checkpoint_tensor;
+
+/** Gives the number of tensors: of an index, those it names. */
+ST_API size_t st_checkpoint_count(const st_checkpoint *checkpoint);
+/** Gives tensor `index`, ordered by file, and within one by offset. */
+ST_API st_checkpoint_tensor st_checkpoint_at(const st_checkpoint *checkpoint, size_t index);
+/** Finds one by name; false: it is not there. */
+ST_API bool st_checkpoint_find(const st_checkpoint *checkpoint, const char *name, size_t len,
+                               st_checkpoint_tensor *out);
+/** Gives the bytes of all tensors. */
+ST_API uint64_t st_checkpoint_data_size(const st_checkpoint *checkpoint);
+
+/** Gives the number of metadata entries: those of the file, or, of several, those that all have alike; behind them, and
+ *  instead of those of the same key, the "metadata" of an index without "total_size" and "total_parameters", what is no
+ *  string as it stands there. */
+ST_API size_t st_checkpoint_metadata_count(const st_checkpoint *checkpoint);
+/** Gives entry `index`. */
+ST_API const st_metadata *st_checkpoint_metadata_at(const st_checkpoint *checkpoint, size_t index);
+
+/* -------------------------------------------------------------------------------- sizes */
+
+enum {
+    /** As huggingface_hub reads them: KB, MB, GB, TB in any case and no other, behind whatever Python's float() takes
+     *  for a number. */
+    ST_SIZE_HUB = 1
+};
+
+/**
+ * Reads a size in bytes: digits, with or without a fraction, and a unit: none, B, KB, MB, GB, TB (by 1000), KiB, MiB,
+ * GiB, TiB (by 1024), in any case. A lower-case b right behind K, M, G or T means bits to some programs and bytes to
+ * others, and is refused. Blanks may stand around both. What is less than a byte is cut off.
+ * @param flags  0 or ST_SIZE_HUB.
+ * @return ST_OK; ST_ERR_ARGUMENT.
+ */
+ST_API ST_WARN_UNUSED st_status st_size_parse(const char *text, size_t len, uint32_t flags,
+                                              uint64_t *out, st_error *error);
+
+/* ------------------------------------------------------------------------------ splitting */
+
+/** How to split. Zero-initialise; NULL where one is asked for means the same. Not both of a size and a count. */
+typedef struct st_split_options {
+    uint64_t
+        max_shard_size; /**< bytes of tensors; 0: 5,000,000,000, unless `shard_count` is given */
+    uint64_t
+        shard_count; /**< 0: as many as it takes; else the least size that makes at most so many */
+    /** Of the files' names, "-00001-of-00003" in the place of each "{suffix}"; NULL: "model{suffix}.safetensors". */
+    const char *pattern;
+    uint32_t durability; /**< ST_DURABLE_… */
+    uint32_t flags;      /**< ST_SINK_… */
+    uint32_t alignment;  /**< as st_writer_options */
+    uint32_t reserved0;
+    st_context *context;  /**< NULL: the checkpoint's */
+    st_progress progress; /**< bytes of all data sections */
+    uint64_t reserved[8];
+} st_split_options;
+
+/** A shard to be. */
+typedef struct st_shard {
+    const char *name; /**< of its file */
+    uint64_t size;    /**< bytes of its tensors */
+    size_t first;     /**< its first tensor, in the order of st_split_tensor */
+    size_t count;     /**< tensors */
+    uint64_t reserved[2];
+} st_shard;
+
+/** Which tensor goes into which shard. Pure until it is written. Refers to the checkpoint. */
+typedef struct st_split st_split;
+
+/**
+ * Plans shards: tensors in the checkpoint's order, each in the shard being filled, unless it does not fit, and one larger
+ * than the limit in a shard of its own, numbered before the one being filled. Tensors without any bytes follow the
+ * first such: huggingface_hub's rule for a state dict of this order. The metadata go into the index, but for
+ * "format", which goes into each shard; into the file, if there is one only. A checkpoint without tensors is one
+ * empty file.
+ * @return ST_OK; ST_ERR_NOMEM; ST_ERR_ARGUMENT for a pattern without "{suffix}", with other braces, or that makes
+ *         names that no shard may have.
+ */
+ST_API ST_WARN_UNUSED st_status st_split_new(const st_checkpoint *checkpoint,
+                                             const st_split_options *options, st_split **out,
+                                             st_error *error);
+/** Frees. NULL is fine. */
+ST_API void st_split_free(st_split *split);
+/** Gives the number of shards; of one there is no index, and its name has no suffix. */
+ST_API size_t st_split_count(const st_split *split);
+/** Gives shard `index`. */
+ST_API st_shard st_split_at(const st_split *split, size_t index);
+/** Gives tensor `index`, shard by shard. */
+ST_API st_checkpoint_tensor st_split_tensor(const st_split *split, size_t index);
+/** Gives the index's text, as huggingface_hub writes it; NULL for one shard. */
+ST_API const char *st_split_index_text(const st_split *split, size_t *len);
+/** Gives the index's name ("model.safetensors.index.json"); NULL for one shard. */
+ST_API const char *st_split_index_name(const st_split *split);
+
+/**
+ * Writes the shards into a folder, which is made if it is not there, each in the canonical order, whole or not at all, and
+ * the index last: a reader finds the old index or the new one. Of one shard there is none, and one of its name that
+ * is there is removed. After a failure the shards written before it stay.
+ *
+ * A shard whose name is that of a file of the checkpoint replaces it once all others are written that take tensors
+ * out of it, so that at every moment each tensor is in some file. Of the checkpoint's files, those replaced are then
+ * no longer to be read through it.
+ * @return ST_OK; ST_ERR_ARGUMENT, before anything is written, where two such shards would have to wait for each
+ *         other; ST_ERR_IO, with EEXIST under ST_SINK_NEW for any name that is taken; as st_writer_begin,
+ *         st_writer_copy_from and st_writer_finish.
+ */
+ST_API ST_WARN_UNUSED st_status st_split_write(const st_split *split, const char *folder,
+                                               st_error *error);
+
+/**
+ * Makes an edit of all tensors and metadata of a checkpoint, to be changed further and written as one file by
+ * st_edit_write. The checkpoint has to stay open as long.
+ * @return as st_edit_new.
+ */
+ST_API ST_WARN_UNUSED st_status st_checkpoint_merge(const st_checkpoint *checkpoint,
+                                                    const st_edit_options *options, st_edit **out,
+                                                    st_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What of a folder belongs together: the shards of its one index, or else all files. */
+#include "checkpoint/checkpoint.h"
+#include "base/alloc.h"
+#include "base/room.h"
+#include "format/order.h"
+#include "io/os.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef struct folder_names {
+    st_checkpoint *checkpoint;
+    st__key *indices; /* `count` of `room` */
+    size_t count;
+    size_t room;
+    st_status status; /* of what went wrong here */
+    st_error *error;
+} folder_names;
+
+#define FILE_ENDING  ".safetensors"
+#define INDEX_MIDDLE ".safetensors.index."
+
+static bool ends_with(const char *name, const char *ending)
+{
+    size_t len = strlen(name), ending_len = strlen(ending);
+    return len >= ending_len && strcmp(name + len - ending_len, ending) == 0;
+}
+
+/* "NAME.safetensors.index.json", or with a variant: "NAME.safetensors.index.fp16.json". */
+static bool is_index_name(const char *name)
+{
+    const char *middle = strstr(name, INDEX_MIDDLE);
+    return middle && (strcmp(middle + strlen(INDEX_MIDDLE), "json") == 0 ||
+                      ends_with(middle + strlen(INDEX_MIDDLE), ".json"));
+}
+
+static st_status index_note(folder_names *names, const char *name)
+{
+    st_checkpoint *checkpoint = names->checkpoint;
+    void *indices = names->indices;
+    size_t wanted = 0;
+    bool fits = st__room_make(checkpoint->context, &indices, sizeof *names->indices, names->count,
+                              &names->room, &wanted);
+    names->indices = indices;
+    const char *text = fits ? st__arena_text(&checkpoint->texts, name, strlen(name)) : NULL;
+    if (!text)
+        return st__checkpoint_nomem(checkpoint, wanted, names->error);
+    names->indices[names->count++] = (st__key){.text = text, .len = (uint32_t)strlen(name)};
+    return ST_OK;
+}
+
+/* Names that begin with a dot are other programs': what is being written, what a file system keeps beside a file. */
+static int name_note(void *ctx, const char *name)
+{
+    folder_names *names = ctx;
+    if (name[0] == '.')
+        return 0;
+    if (is_index_name(name))
+        names->status = index_note(names, name);
+    else if (ends_with(name, FILE_ENDING))
+        names->status =
+            st__checkpoint_file_add(names->checkpoint, name, strlen(name), names->error);
+    return names->status == ST_OK ? 0 : ECANCELED;
+}
+
+/* Puts records that start with a name in the order of their names. */
+static st_status names_sort(const st_checkpoint *checkpoint, void *records, size_t stride,
+                            size_t count, st_error *error)
+{
+    st_context *context = checkpoint->context;
+    uint32_t *order = st__alloc_zeroed(context, count, sizeof *order);
+    unsigned char *sorted = st__alloc_zeroed(context, count, stride);
+    st_status status = ST_ERR_NOMEM;
+    if (order && sorted)
+        status = st__order_by_text(context, records, stride, count, order, error);
+    else
+        (void)st__checkpoint_nomem(checkpoint, (uint64_t)count * stride, error);
+    for (size_t i = 0; i < count && status == ST_OK; i++)
+        memcpy(sorted + i * stride, (unsigned char *)records + order[i] * stride, stride);
+    if (status == ST_OK && count)
+        memcpy(records, sorted, count * stride);
+    st__free(context, sorted, count * stride);
+    st__free(context, order, count * sizeof *order);
+    return status;
+}
+
+/* Names as many of them as fit a line. */
+static ST__COLD st_status several_indices(const folder_names *names)
+{
+    char list[300];
+    size_t len = 0;
+    ST_TRY(names_sort(names->checkpoint, names->indices, sizeof *names->indices, names->count,
+                      names->error));
+    for (size_t i = 0; i < names->count; i++) {
+        st__quoted quoted = st__quote(names->indices[i].text, names->indices[i].len);
+        if (len + strlen(quoted.text) + 8 > sizeof list) {
+            len += (size_t)snprintf(list + len, sizeof list - len, ", ...");
+            break;
+        }
+        len += (size_t)snprintf(list + len, sizeof list - len, "%s%s", i ? ", " : "", quoted.text);
+    }
+    return st__fail(names->error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
+                    "%s: holds %zu indices, %s; open the one that is meant",
+                    names->checkpoint->name, names->count, list);
+}
+
+static st_status folder_choose(const folder_names *names, const char **index)
+{
+    st_checkpoint *checkpoint = names->checkpoint;
+    if (names->count > 1)
+        return several_indices(names);
+    if (names->count == 1) {
+        size_t folder_len = strlen(checkpoint->folder), len = names->indices[0].len;
+        char *path = st__arena_take(&checkpoint->texts, folder_len + len + 1);
+        if (!path)
+            return st__checkpoint_nomem(checkpoint, folder_len + len + 1, names->error);
+        memcpy(path, checkpoint->folder, folder_len);
+        memcpy(path + folder_len, names->indices[0].text, len + 1);
+        checkpoint->file_count = 0; /* those that the index does not name are no part of it */
+        *index = path;
+        return ST_OK;
+    }
+    if (checkpoint->file_count == 0)
+        return st__fail(names->error, ST_ERR_NOT_FOUND, ST_NO_OFFSET,
+                        "%s: holds no .safetensors file and no index of any", checkpoint->name);
+    *index = NULL;
+    return names_sort(checkpoint, checkpoint->files, sizeof *checkpoint->files,
+                      checkpoint->file_count, names->error);
+}
+
+st_status st__folder_look(st_checkpoint *checkpoint, const char **index, st_error *error)
+{
+    folder_names names = {.checkpoint = checkpoint, .error = error};
+    int failed = st__os_list(checkpoint->name, name_note, &names);
+    st_status status = names.status;
+    if (status == ST_OK && failed)
+        status = st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s: cannot be listed",
+                                checkpoint->name);
+    if (status == ST_OK)
+        status = folder_choose(&names, index);
+    st__free(checkpoint->context, names.indices, names.room * sizeof *names.indices);
+    return status;
+}

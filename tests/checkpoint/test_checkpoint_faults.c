@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The n-th system call goes wrong, for every n, while a checkpoint is opened, split, and merged. */
+#include "checkpoint/model.h"
+
+#include "io/os_faults.h"
+
+#include <sys/wait.h>
+
+/* One thread, so that the n-th call is the same one each time. */
+static st_context *single_context(void)
+{
+    st_context *context;
+    st_context_options options = {.max_threads = 1, .max_descriptors = 1};
+    CHECK_OK(st_context_new(&options, &context, &error));
+    return context;
+}
+
+static const char *fault_folder = "";
+
+static st_status open_and_read(st_context *context, st_error *said)
+{
+    st_open_options options = {.context = context};
+    st_checkpoint *checkpoint;
+    st_status status = st_checkpoint_open(model_path(fault_folder), &options, &checkpoint, said);
+    if (status != ST_OK)
+        return status;
+    assert_string_equal(model_list(checkpoint), "0/a 0/b 1/c");
+    st_checkpoint_tensor found = st_checkpoint_at(checkpoint, 2);
+    char got[4];
+    status = st_file_read(found.file, found.tensor, NULL, got, 4, said);
+    if (status == ST_OK)
+        assert_memory_equal(got, "cccc", 4);
+    st_checkpoint_close(checkpoint);
+    return status;
+}
+
+/* Makes the folder, writes two shards and their index. */
+static st_status open_and_split(st_context *context, st_error *said)
+{
+    st_open_options options = {.context = context};
+    st_split_options how = {.max_shard_size = 5, .context = context};
+    st_checkpoint *checkpoint;
+    st_split *split = NULL;
+    st_status status = st_checkpoint_open(model_path(""), &options, &checkpoint, said);
+    if (status != ST_OK)
+        return status;
+    status = st_split_new(checkpoint, &how, &split, said);
+    if (status == ST_OK)
+        status = st_split_write(split, model_path("out"), said);
+    st_split_free(split);
+    st_checkpoint_close(checkpoint);
+    return status;
+}
+
+/* Whatever failed, there is no index without all its shards, and no file that is not whole. */
+static void check_left(st_status status)
+{
+    bool index = model_has("out/model.safetensors.index.json");
+    os_plant(OS_NONE, 0);
+    if (index) {
+        st_checkpoint *checkpoint = model_open("out");
+        assert_string_equal(model_list(checkpoint), "0/a 0/b 1/c");
+        st_checkpoint_close(checkpoint);
+    } else {
+        assert_int_not_equal(status, ST_OK);
+    }
+    if (model_has("out")) {
+        DIR *list = opendir(model_path("out"));
+        assert_non_null(list);
+        for (struct dirent *entry; (entry = readdir(list));)
+            assert_true(strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+                        strncmp(entry->d_name, "model", 5) == 0);
+        closedir(list);
+        model_empty(model_path("out"));
+        assert_int_equal(rmdir(model_path("out")), 0);
+    }
+}
+
+/* Every fault is told as it is, of a file that is named, or does not matter. */
+static void faults_try(st_status (*call)(st_context *context, st_error *said), bool writes)
+{
+    for (int fault = OS_EIO; fault <= OS_SHORT; fault++) {
+        unsigned n = 0, failed = 0;
+        bool hit;
+        do {
+            st_error said = {.status = ST_OK};
+            st_context *context = single_context();
+            os_plant((os_fault)fault, ++n);
+            st_status status = call(context, &said);
+            hit = os_state.hit;
+            failed += status != ST_OK;
+            const char *last = os_state.last;
+            if (status != ST_OK &&
+                (fault != OS_EIO || status != ST_ERR_IO || said.status != status ||
+                 said.sys_errno != EIO || !strstr(said.message, model_folder)))
+                fail_msg("fault %d at call %u, %s: %s, %s", fault, n, last, st_status_name(status),
+                         said.message);
+            st_context_release(context);
+            if (writes)
+                check_left(status);
+        } while (hit);
+        assert_true(n > 8);
+        assert_true((failed > 4) == (fault == OS_EIO));
+        os_plant(OS_NONE, 0);
+    }
+}
+
+static int faults_setup(void **state)
+{
+    (void)model_setup(state);
+    model_tensors("m-1.safetensors", "a:2 b:3", NULL);
+    model_tensors("m-2.safetensors", "c:4", NULL);
+    return 0;
+}
+
+static void test_open(void **state)
+{
+    (void)state;
+    faults_try(open_and_read, false);
+    model_text("m.safetensors.index.json",
+               "{\"weight_map\":{\"c\":\"m-2.safetensors\",\"a\":\"m-1.safetensors\",\"b\":"
+               "\"m-1.safetensors\"}}");
+    faults_try(open_and_read, false);
+    fault_folder = "m.safetensors.index.json";
+    faults_try(open_and_read, false);
+}
+
+static void test_split(void **state)
+{
+    (void)state;
+    faults_try(open_and_split, true);
+}
+
+/* A full disk is told, and leaves what was written before. */
+static void test_full_disk(void **state)
+{
+    (void)state;
+    unsigned n = 0, full = 0;
+    bool hit;
+    do {
+        st_error said = {.status = ST_OK};
+        st_context *context = single_context();
+        os_plant_errno(ENOSPC, ++n);
+        st_status status = open_and_split(context, &said);
+        hit = os_state.hit;
+        full += status == ST_ERR_IO && said.sys_errno == ENOSPC;
+        st_context_release(context);
+        check_left(status);
+    } while (hit);
+    assert_true(full > 4);
+}
+
+/* Two shards; by a limit of 9 bytes the tensor c moves from the second into the first. */
+static void replaced_make(void)
+{
+    model_tensors("model-00001-of-00002.safetensors", "a:3 b:3", NULL);
+    model_tensors("model-00002-of-00002.safetensors", "c:3 d:3 e:3", NULL);
+    model_text("model.safetensors.index.json",
+               "{\"weight_map\":{\"a\":\"model-00001-of-00002.safetensors\",\"b\":\"model-00001-of-"
+               "00002.safetensors\",\"c\":\"model-00002-of-00002.safetensors\",\"d\":\"model-00002-"
+               "of-00002.safetensors\",\"e\":\"model-00002-of-00002.safetensors\"}}");
+}
+
+static void replaced_split(void)
+{
+    st_context *context = single_context();
+    st_open_options options = {.context = context};
+    st_split_options how = {.max_shard_size = 9, .context = context};
+    st_checkpoint *checkpoint = NULL;
+    st_split *split = NULL;
+    st_status status = st_checkpoint_open(model_path(""), &options, &checkpoint, NULL);
+    if (status == ST_OK)
+        status = st_split_new(checkpoint, &how, &split, NULL);
+    if (status == ST_OK)
+        status = st_split_write(split, model_path(""), NULL);
+    st_split_free(split);
+    st_checkpoint_close(checkpoint);
+    st_context_release(context);
+    _exit(status != ST_OK);
+}
+
+/* Tells whether a file of the folder that has its name, and is whole, holds a tensor. */
+static bool somewhere(const char *name)
+{
+    bool found = false;
+    for (int i = 1; i <= 2 && !found; i++) {
+        char path[64];
+        st_file *file;
+        snprintf(path, sizeof path, "model-0000%d-of-00002.safetensors", i);
+        CHECK_OK(st_file_open(model_path(path), NULL, &file, &error));
+        const st_tensor *tensor = st_file_find(file, name, 1);
+        char got[3];
+        if (tensor) {
+            CHECK_OK(st_file_read(file, tensor, NULL, got, 3, &error));
+            assert_true(got[0] == name[0] && got[1] == name[0] && got[2] == name[0]);
+            found = true;
+        }
+        st_file_close(file);
+    }
+    return found;
+}
+
+/* Killed at any call, shards that take the places of their own files have lost no tensor. */
+static void test_killed(void **state)
+{
+    (void)state;
+    int how = 0;
+    for (unsigned n = 1; n == 1 || WIFSIGNALED(how); n++) {
+        replaced_make();
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            os_plant_kill(n);
+            replaced_split();
+        }
+        assert_int_equal(waitpid(child, &how, 0), child);
+        assert_true(WIFSIGNALED(how) || (WEXITSTATUS(how) == 0 && n > 20));
+        static const char *const names[] = {"a", "b", "c", "d", "e"};
+        for (size_t i = 0; i < 5; i++)
+            if (!somewhere(names[i]))
+                fail_msg("killed at call %u: %s is lost", n, names[i]);
+        model_empty(model_folder);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_open, faults_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_split, faults_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_full_disk, faults_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_killed, model_setup, model_teardown),
+    };
+    return cmocka_run_group_tests_name("checkpoint_faults", tests, NULL, NULL);
+}
