@@ -81,7 +81,7 @@ foreach(source IN LISTS c_tests)
   # What repeats a thing for each of its n-th calls, or over many megabytes, tells valgrind no more than once, and
   # takes it minutes; the address sanitizer sees all of it.
   if(VALGRIND AND NOT CMAKE_CROSSCOMPILING AND NOT CMAKE_C_FLAGS MATCHES "-fsanitize" AND NOT stem MATCHES
-     "^(hostile|stats|replace_kill|(lane|load|output_direct)_faults|load_plan|transfer_(blocks|scan))$")
+     "^(hostile|stats|replace_kill|edit_in_place_.+|(lane|load|output_direct)_faults|load_plan|transfer_(blocks|scan)|compare(_threads)?)$")
     st_add_test(memcheck.${folder}.${stem} LABELS memcheck tree COMMAND
       ${VALGRIND} --quiet --leak-check=full --error-exitcode=99 $<TARGET_FILE:${target}>)
   endif()
@@ -111,7 +111,7 @@ foreach(source IN LISTS examples)
   add_executable(${target} ${source})
   set_target_properties(${target} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/examples)
-  target_link_libraries(${target} PRIVATE core_static st_warnings)
+  target_link_libraries(${target} PRIVATE inspect_static st_warnings)
   st_add_test(example.${stem} LABELS c COMMAND ${CMAKE_COMMAND}
     -D LAUNCHER=${example_launcher} -D PROGRAM=$<TARGET_FILE:${target}>
     -D SAMPLE=${tests}/package/sample.safetensors

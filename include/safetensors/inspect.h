@@ -5,11 +5,13 @@
  * st_check reads a file's header the way st_file_open does, by the same parser, but goes on
  * after each deviation and reports all of them, so that a damaged file is described whole.
  * st_stats_read counts and measures the values of a tensor. st_hashes_read computes digests of a file and
- * of its tensors, and a manifest keeps them, to verify files by later.
+ * of its tensors, and a manifest keeps them, to verify files by later. st_files_compare tells what two files have
+ * not in common, and how far their values are apart.
  *
  * The calls that read tensors use as many threads as their file's context allows, memory within its
  * budget, and give the same results however many threads there are. Besides that budget st_stats_read keeps
- * some 24 bytes per 192 KiB of the tensor, st_hashes_read and st_manifest_verify about 100 bytes per tensor.
+ * some 24 bytes per 192 KiB of the tensor, st_hashes_read and st_manifest_verify about 100 bytes per tensor,
+ * st_sides_compare as many, and 8 bytes per 16,384 elements of the largest one.
  */
 #ifndef SAFETENSORS_INSPECT_H
 #define SAFETENSORS_INSPECT_H
@@ -317,6 +319,169 @@ ST_API ST_WARN_UNUSED st_status st_manifest_verify(const st_manifest *manifest, 
                                                    const st_file *file,
                                                    const st_verify_options *options,
                                                    uint64_t *differences, st_error *error);
+
+/* ------------------------------------------------------------------------------- compare */
+
+/** A tensor, and the file that it lies in. */
+typedef struct st_side_tensor {
+    const st_file *file;
+    const st_tensor *tensor;
+} st_side_tensor;
+
+/**
+ * One of two sides that are compared: tensors of different names, out of any number of files, and metadata. All of it
+ * is the caller's, and borrowed during the call.
+ */
+typedef struct st_side {
+    const char *name; /**< for messages */
+    const st_side_tensor *tensors;
+    size_t tensor_count;
+    const st_metadata *metadata;
+    size_t metadata_count;
+    uint64_t reserved[4];
+} st_side;
+
+enum {
+    ST_COMPARE_METADATA = 1,
+    ST_COMPARE_TENSORS = 2, /**< which there are, of what dtypes and shapes, and where */
+    ST_COMPARE_VALUES = 4   /**< their bytes, which takes ST_COMPARE_TENSORS with it */
+};
+
+enum {
+    /** Elements are the same where |a - b| <= atol + rtol * |b|; without it, where their bits are. */
+    ST_COMPARE_CLOSE = 1,
+    /** NaN is the same as NaN of other bits, or of another dtype. NaN of the same bits always is. */
+    ST_COMPARE_EQUAL_NAN = 2,
+    /** Another dtype is no difference by itself: the numbers are compared. */
+    ST_COMPARE_CAST = 4,
+    /** Another offset, or another order, is a difference. */
+    ST_COMPARE_PLACES = 8,
+    /** Tensors that are in one side only are looked for in the other under another name: of the same dtype, shape, and
+     *  bytes. */
+    ST_COMPARE_RENAMES = 16,
+    /** The comparing ends at the first difference: what is told and counted then is not all. */
+    ST_COMPARE_BRIEF = 32
+};
+
+enum {
+    /** The dtype is unknown: count, different, and first are of bytes, and nothing else is known. */
+    ST_DEVIATION_BYTES = 1
+};
+
+/**
+ * How far the values of two tensors of one shape are apart. a is the first, b the second, by which errors are
+ * relative. A BOOL counts as 0 or 1. Of a C64 each part is compared by itself: the larger error counts, and NaN or
+ * infinity of either part. Elements are numbered in row-major order.
+ *
+ * The numbers are exact but for the rounding of each difference, quotient, and sum to a double, and the same on every
+ * machine and for any number of threads.
+ */
+typedef struct st_deviation {
+    uint64_t count;     /**< elements */
+    uint64_t different; /**< of other bits; of two dtypes: of another value, as NaN and NaN are */
+    uint64_t beyond;    /**< of these, not within the tolerance; of bytes: 0 */
+    uint64_t nan_a;     /**< of the different: NaN in a only, in b only, in both */
+    uint64_t nan_b;
+    uint64_t nan_both;
+    uint64_t infinite;   /**< of the different: infinite in either, and not the same infinity */
+    uint64_t first;      /**< the first different one; UINT64_MAX: none */
+    double max_absolute; /**< the largest |a - b| of all others, 0 where none differs */
+    uint64_t max_absolute_at; /**< the first such; UINT64_MAX: none is above 0 */
+    uint64_t
+        max_integer; /**< of two integer dtypes or BOOL: max_absolute exactly, at most UINT64_MAX */
+    double mean_absolute; /**< of all elements that have one; NaN where none has */
+    double max_relative;  /**< the largest |a - b| / |b| where b is not 0 */
+    uint64_t max_relative_at;
+    uint32_t flags; /**< ST_DEVIATION_… */
+    uint32_t same;  /**< 1: under the options they count as the same */
+    uint64_t reserved[4];
+} st_deviation;
+
+enum {
+    ST_CHANGE_REMOVED = 1, /**< only in a */
+    ST_CHANGE_ADDED = 2,   /**< only in b */
+    ST_CHANGE_RENAMED = 3, /**< a tensor of ST_COMPARE_RENAMES */
+    ST_CHANGE_CHANGED = 4  /**< in both, but not alike */
+};
+
+enum {
+    ST_APART_DTYPE = 1,
+    ST_APART_SHAPE = 2,
+    ST_APART_VALUES = 4, /**< elements of other bits, be they close */
+    ST_APART_OFFSET = 8, /**< other data_offsets */
+    ST_APART_ORDER = 16  /**< another place among the tensors that both sides have */
+};
+
+/** One thing that is not alike: a tensor, or a metadata entry. Valid during the callback. */
+typedef struct st_change {
+    int32_t kind;     /**< ST_CHANGE_… */
+    uint32_t parts;   /**< of a tensor that changed: ST_APART_… */
+    uint32_t differs; /**< 1: it counts as a difference; 0: it is only to be known */
+    uint32_t reserved0;
+    const st_side_tensor *a; /**< NULL: it is not there, or this is about metadata */
+    const st_side_tensor *b;
+    const st_metadata *metadata_a; /**< NULL: it is not there, or this is about a tensor */
+    const st_metadata *metadata_b;
+    const st_deviation *values; /**< NULL: the values were not compared */
+    uint64_t reserved[4];
+} st_change;
+
+/** Receives one change; false ends the comparing. Called on the caller's thread. */
+typedef bool (*st_change_fn)(void *ctx, const st_change *change);
+
+/** How to compare. Zero-initialise; NULL means the same. */
+typedef struct st_compare_options {
+    uint32_t parts; /**< ST_COMPARE_METADATA | ...; 0: all */
+    uint32_t flags; /**< ST_COMPARE_CLOSE | ... */
+    double atol;    /**< both finite, and not below 0 */
+    double rtol;
+    st_change_fn change; /**< NULL: only count */
+    void *ctx;
+    st_progress progress; /**< bytes read of both sides */
+    uint64_t reserved[8];
+} st_compare_options;
+
+/** What a comparison came to. */
+typedef struct st_compare_summary {
+    uint64_t differences; /**< changes that count as such; 0: the two are the same */
+    uint64_t same;        /**< tensors in both, and of these such as count as the same */
+    uint64_t changed;     /**< and such as do not */
+    uint64_t removed;     /**< tensors in a only, without the renamed ones */
+    uint64_t added;
+    uint64_t renamed;
+    uint64_t moved; /**< tensors in both, at another offset or in another order */
+    uint64_t metadata_same;
+    uint64_t metadata_changed;
+    uint64_t metadata_removed;
+    uint64_t metadata_added;
+    uint64_t elements;  /**< whose values were compared */
+    uint64_t different; /**< the sum of the deviations' */
+    uint64_t beyond;
+    uint64_t reserved[8];
+} st_compare_summary;
+
+/**
+ * Compares two sides. Metadata comes first, in the order of a, and what only b has in its order; then the tensors in the
+ * same way. Values are compared where dtype and shape agree (under ST_COMPARE_CAST: where the shape does), bytes first,
+ * numbers where these differ. Memory, threads, and strategies of reading are those of the files' contexts.
+ * @return ST_OK when all was compared, whatever was found; ST_ERR_ARGUMENT; ST_ERR_NAME_DUPLICATE for a tensor or a key
+ *         that a side has twice; as st_file_read; ST_ERR_STOPPED by a callback.
+ */
+ST_API ST_WARN_UNUSED st_status st_sides_compare(const st_side *a, const st_side *b,
+                                                 const st_compare_options *options,
+                                                 st_compare_summary *out, st_error *error);
+/** The same of two files, with all of their tensors and metadata. */
+ST_API ST_WARN_UNUSED st_status st_files_compare(const st_file *a, const st_file *b,
+                                                 const st_compare_options *options,
+                                                 st_compare_summary *out, st_error *error);
+/**
+ * Compares the values of two tensors of one shape, of any two known dtypes. Of the options, those about values hold.
+ * @return ST_OK; ST_ERR_ARGUMENT, also for two shapes; ST_ERR_DTYPE_UNKNOWN for two dtypes of which one is; as
+ *         st_file_read; ST_ERR_STOPPED by the progress callback.
+ */
+ST_API ST_WARN_UNUSED st_status st_tensors_compare(const st_side_tensor *a, const st_side_tensor *b,
+                                                   const st_compare_options *options,
+                                                   st_deviation *out, st_error *error);
 
 #ifdef __cplusplus
 }

@@ -397,6 +397,76 @@ FIELD(st_verify_options, ctx, 8);
 FIELD(st_verify_options, progress, 16);
 FIELD(st_verify_options, reserved, 32);
 
+SIZE(st_side_tensor, 16);
+FIELD(st_side_tensor, file, 0);
+FIELD(st_side_tensor, tensor, 8);
+
+SIZE(st_side, 72);
+FIELD(st_side, name, 0);
+FIELD(st_side, tensors, 8);
+FIELD(st_side, tensor_count, 16);
+FIELD(st_side, metadata, 24);
+FIELD(st_side, metadata_count, 32);
+FIELD(st_side, reserved, 40);
+
+SIZE(st_deviation, 152);
+FIELD(st_deviation, count, 0);
+FIELD(st_deviation, different, 8);
+FIELD(st_deviation, beyond, 16);
+FIELD(st_deviation, nan_a, 24);
+FIELD(st_deviation, nan_b, 32);
+FIELD(st_deviation, nan_both, 40);
+FIELD(st_deviation, infinite, 48);
+FIELD(st_deviation, first, 56);
+FIELD(st_deviation, max_absolute, 64);
+FIELD(st_deviation, max_absolute_at, 72);
+FIELD(st_deviation, max_integer, 80);
+FIELD(st_deviation, mean_absolute, 88);
+FIELD(st_deviation, max_relative, 96);
+FIELD(st_deviation, max_relative_at, 104);
+FIELD(st_deviation, flags, 112);
+FIELD(st_deviation, same, 116);
+FIELD(st_deviation, reserved, 120);
+
+SIZE(st_change, 88);
+FIELD(st_change, kind, 0);
+FIELD(st_change, parts, 4);
+FIELD(st_change, differs, 8);
+FIELD(st_change, reserved0, 12);
+FIELD(st_change, a, 16);
+FIELD(st_change, b, 24);
+FIELD(st_change, metadata_a, 32);
+FIELD(st_change, metadata_b, 40);
+FIELD(st_change, values, 48);
+FIELD(st_change, reserved, 56);
+
+SIZE(st_compare_options, 120);
+FIELD(st_compare_options, parts, 0);
+FIELD(st_compare_options, flags, 4);
+FIELD(st_compare_options, atol, 8);
+FIELD(st_compare_options, rtol, 16);
+FIELD(st_compare_options, change, 24);
+FIELD(st_compare_options, ctx, 32);
+FIELD(st_compare_options, progress, 40);
+FIELD(st_compare_options, reserved, 56);
+
+SIZE(st_compare_summary, 176);
+FIELD(st_compare_summary, differences, 0);
+FIELD(st_compare_summary, same, 8);
+FIELD(st_compare_summary, changed, 16);
+FIELD(st_compare_summary, removed, 24);
+FIELD(st_compare_summary, added, 32);
+FIELD(st_compare_summary, renamed, 40);
+FIELD(st_compare_summary, moved, 48);
+FIELD(st_compare_summary, metadata_same, 56);
+FIELD(st_compare_summary, metadata_changed, 64);
+FIELD(st_compare_summary, metadata_removed, 72);
+FIELD(st_compare_summary, metadata_added, 80);
+FIELD(st_compare_summary, elements, 88);
+FIELD(st_compare_summary, different, 96);
+FIELD(st_compare_summary, beyond, 104);
+FIELD(st_compare_summary, reserved, 112);
+
 #endif
 
 /* Zero is the good default of every struct of options. */
