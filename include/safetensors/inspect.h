@@ -3,7 +3,8 @@
  * inspect.h: what the tools ask of a file beyond its tensors. Library: safetensors-inspect.
  *
  * st_check reads a file's header the way st_file_open does, by the same parser, but goes on
- * after each deviation and reports all of them, so that a damaged file is described whole.
+ * after each deviation and reports all of them, so that a damaged file is described whole; st_salvage saves what can be
+ * saved of such a file.
  * st_stats_read counts and measures the values of a tensor. st_hashes_read computes digests of a file and
  * of its tensors, and a manifest keeps them, to verify files by later. st_files_compare tells what two files have
  * not in common, and how far their values are apart.
@@ -82,6 +83,78 @@ typedef struct st_check_summary {
 ST_API ST_WARN_UNUSED st_status st_check(st_source *source, const st_open_options *options,
                                          st_finding_fn finding, void *ctx, st_check_summary *out,
                                          st_error *error);
+
+/* ------------------------------------------------------------------------------- salvage */
+
+enum {
+    ST_SALVAGE_SAVED = 1,   /**< a tensor is in the new file, its bytes as they were */
+    ST_SALVAGE_CHANGED = 2, /**< something is otherwise in the new file, and nothing is missing */
+    ST_SALVAGE_LOST = 3     /**< something is not in the new file */
+};
+
+/** One thing to tell of a damaged file. Valid during the callback. */
+typedef struct st_salvage_item {
+    int32_t kind;        /**< ST_SALVAGE_… */
+    int32_t severity;    /**< ST_SEVERITY_… of the rule; 0 for what is as it should be */
+    const st_rule *rule; /**< that the file breaks; NULL for ST_SALVAGE_SAVED */
+    const char *name;    /**< the tensor's in the damaged file, or NULL */
+    size_t name_len;
+    const char
+        *new_name; /**< in the new file; NULL where it is not there, or it is about no tensor */
+    size_t new_name_len;
+    uint64_t
+        offset; /**< in the damaged file: of a saved tensor's bytes, else of the byte at fault, or ST_NO_OFFSET */
+    uint64_t
+        size; /**< of a saved tensor, or of a stretch of data that was dropped, in bytes; else 0 */
+    const char *message; /**< one line, terminated, without the file's name */
+    uint64_t reserved[4];
+} st_salvage_item;
+
+/** Receives one item; false ends the salvage. Called on the caller's thread. */
+typedef bool (*st_salvage_fn)(void *ctx, const st_salvage_item *item);
+
+/** How to salvage. Zero-initialise; NULL means the same. */
+typedef struct st_salvage_options {
+    st_salvage_fn item; /**< NULL: only count */
+    void *ctx;
+    st_progress progress; /**< bytes of the new data section */
+    uint64_t reserved[8];
+} st_salvage_options;
+
+/** What was saved of a file. */
+typedef struct st_salvage_summary {
+    uint64_t saved; /**< tensors */
+    uint64_t changed;
+    uint64_t lost;
+    uint64_t
+        errors; /**< changed or lost, for rules by which st_file_open refuses a file; 0: nothing was wrong */
+    uint64_t bytes;    /**< of the tensors saved */
+    uint64_t metadata; /**< entries saved */
+    uint64_t size;     /**< of the new file, in bytes; 0: nothing can be saved */
+    uint64_t reserved[8];
+} st_salvage_summary;
+
+/**
+ * Saves what can be saved of a damaged file, by a new one that is valid. Every tensor in it is a stretch of the damaged
+ * file's bytes; what is not there is not made up. What the file's header says is judged as st_check does, and:
+ *
+ * - where the header's length is wrong, but text and sizes account for every byte of the file, they count;
+ * - where a stretch of the header cannot be read, the entries before and behind it are saved;
+ * - an entry whose values cannot be read, or disagree, is lost; so is a tensor of which bytes are missing, and one of an
+ *   unknown dtype unless the options' flags have ST_OPEN_UNKNOWN_DTYPES;
+ * - bytes that belong to no tensor are dropped, and tensors that share bytes get each a copy;
+ * - of several tensors of one name the last keeps it, as upstream reads it, and the others are named "NAME.duplicate-1"
+ *   and so on; entries that are the same in all are one;
+ * - metadata that is no string is kept as its JSON text, of a key given again the last value.
+ *
+ * @param sink  NULL: only tells. Where nothing can be saved nothing is written to it.
+ * @param out   may be NULL.
+ * @return ST_OK when the file was looked through, whatever was found; ST_ERR_STOPPED by a callback; as st_source_read,
+ *         st_writer_begin and st_writer_finish; ST_ERR_HEADER_TOO_LARGE where longer names do not fit.
+ */
+ST_API ST_WARN_UNUSED st_status st_salvage(st_source *source, const st_open_options *options,
+                                           st_sink *sink, const st_salvage_options *salvage,
+                                           st_salvage_summary *out, st_error *error);
 
 /* --------------------------------------------------------------------------------- stats */
 
@@ -482,6 +555,46 @@ ST_API ST_WARN_UNUSED st_status st_files_compare(const st_file *a, const st_file
 ST_API ST_WARN_UNUSED st_status st_tensors_compare(const st_side_tensor *a, const st_side_tensor *b,
                                                    const st_compare_options *options,
                                                    st_deviation *out, st_error *error);
+
+/* ------------------------------------------------------------------------------ recorded */
+
+/**
+ * Digests of a file's tensors, as an entry of the file's own metadata: its key is "st.hash." and the algorithm's name,
+ * its value the JSON text that a manifest has of the file's tensors, by their names. It tells nothing of the
+ * other metadata, nor of the order of the tensors. docs/manifest.md describes it.
+ */
+typedef struct st_hash_record {
+    st_metadata entry; /**< for st_edit_set_metadata or st_writer_add_metadata */
+    void *memory;      /**< the library's own, as is all below */
+    size_t memory_size;
+    st_context *context;
+    uint64_t reserved[4];
+} st_hash_record;
+
+/**
+ * Makes the entry that records digests.
+ * @param hashes  of this file; with ST_HASH_TENSORS among its parts.
+ * @return ST_OK, and `record` is to be given back with st_hash_record_release; ST_ERR_NOMEM; ST_ERR_ARGUMENT for
+ *         digests of another file; ST_ERR_TOO_BIG for a text of 4 GiB or more.
+ */
+ST_API ST_WARN_UNUSED st_status st_hash_record_init(st_hash_record *record, const st_file *file,
+                                                    const st_hashes *hashes, st_error *error);
+/** Frees what st_hash_record_init made; a zeroed one is fine. */
+ST_API void st_hash_record_release(st_hash_record *record);
+/** Tells whether a metadata key is that of a record, of an algorithm known or not. */
+ST_API bool st_hash_record_is(const char *key, size_t key_len);
+/**
+ * Compares a file with the digests recorded in its metadata, those of each known algorithm, and tells the differences as
+ * st_manifest_verify does.
+ * @param records      receives how many records there are of algorithms known; 0: nothing was compared.
+ * @param differences  receives how many differences there are.
+ * @return ST_OK when the file was looked through, whatever was found; ST_ERR_JSON for a record that is none; as
+ *         st_hashes_read; ST_ERR_STOPPED.
+ */
+ST_API ST_WARN_UNUSED st_status st_hash_record_verify(const st_file *file,
+                                                      const st_verify_options *options,
+                                                      uint64_t *records, uint64_t *differences,
+                                                      st_error *error);
 
 #ifdef __cplusplus
 }

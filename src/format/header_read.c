@@ -6,8 +6,7 @@
  * small enough to stay in the cache: new memory costs more than parsing. What a refill finds
  * unfinished moves into the headroom in front of it. A unit that does not fit there sends the whole header into
  * one block, so that no header is copied more than twice. */
-#include "format/header.h"
-#include "format/scan.h"
+#include "format/attempt.h"
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "base/context.h"
@@ -20,23 +19,9 @@
 
 enum { PAGE = 4096, HEADROOM = 8192, SMALL_CHUNK = ST__HEADER_BLOCK, LARGE_CHUNK = 65536 };
 
-/* One attempt at reading a header. */
-typedef struct attempt {
-    const st__header_input *input;
-    const st_open_options *options;
-    st__scan scan;
-    unsigned char *block;
-    size_t block_size;
-    uint64_t size;   /* N */
-    uint64_t offset; /* of the first byte that no window has held yet */
-    unsigned char
-        *chunk; /* where a window's new bytes go, a page's first byte; the headroom is before it */
-    size_t chunk_size;
-} attempt;
-
 static const st_open_options default_options;
 
-static uint64_t header_limit(const st_open_options *options)
+uint64_t st__header_limit(const st_open_options *options)
 {
     return options->max_header_size ? options->max_header_size : ST_HEADER_MAX;
 }
@@ -82,18 +67,7 @@ static const char *hint_of(const unsigned char *bytes, size_t len)
     return "the file is damaged or in another format";
 }
 
-/* A file's first bytes, and what they say. */
-typedef struct frame {
-    const unsigned char *bytes;
-    size_t len;
-    uint64_t file_size;
-    uint64_t limit;
-    uint64_t size;    /* out: N */
-    st_error verdict; /* out: the message, where a rule is broken */
-} frame;
-
-/* Judges the length in the first bytes of a file. Gives the rule broken, or -1. */
-static int frame_judge(frame *f)
+int st__frame_judge(st__frame *f)
 {
     f->size = 0;
     if (f->file_size < 8 || f->len < 8) {
@@ -131,8 +105,9 @@ st_status st_header_length(const void *prefix, size_t size, uint64_t file_size,
     if (size < 8 && file_size >= 8)
         return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET, "%zu bytes given, the length takes 8",
                         size);
-    frame f = {.bytes = prefix, .len = size, .file_size = file_size, .limit = header_limit(o)};
-    if (frame_judge(&f) >= 0)
+    st__frame f = {
+        .bytes = prefix, .len = size, .file_size = file_size, .limit = st__header_limit(o)};
+    if (st__frame_judge(&f) >= 0)
         return st__fail(error, f.verdict.status, 0, "%s: %s", o->name ? o->name : "<memory>",
                         f.verdict.message);
     *out = f.size;
@@ -147,7 +122,7 @@ enum { SMALL_HEADER = 1 << 20 };
 
 /* The header under construction. With a sink every form of entry is kept, without one only those that the
  * flags accept; `window`: the bytes of text that the first window holds. */
-static st_header *header_new(const attempt *a, bool sink, size_t window)
+static st_header *header_new(const st__attempt *a, bool sink, size_t window)
 {
     st_context *context = a->options->context;
     st_header *header = st__alloc_zeroed(context, 1, sizeof *header);
@@ -185,7 +160,7 @@ static st_header *header_new(const attempt *a, bool sink, size_t window)
     return NULL;
 }
 
-static void attempt_release(attempt *a)
+void st__attempt_release(st__attempt *a)
 {
     st_context *context = a->options->context;
     st__free(context, a->scan.places, a->scan.places_size);
@@ -197,7 +172,7 @@ static void attempt_release(attempt *a)
 }
 
 /* Allocates the block and gives the first address in it that is a page's. */
-static unsigned char *block_new(attempt *a, size_t size)
+static unsigned char *block_new(st__attempt *a, size_t size)
 {
     a->block_size = size + PAGE;
     a->block = st__alloc(a->options->context, a->block_size);
@@ -207,7 +182,7 @@ static unsigned char *block_new(attempt *a, size_t size)
 }
 
 /* Allocates the block of a window. */
-static bool chunk_new(attempt *a, size_t size)
+static bool chunk_new(st__attempt *a, size_t size)
 {
     unsigned char *pages = block_new(a, HEADROOM + size + ST__JSON_PAD);
     if (!pages)
@@ -230,8 +205,7 @@ static void window_set(st__scan *scan, const unsigned char *from, unsigned char 
     json->fault = 0;
 }
 
-/* Begins to parse into a new header. */
-static bool scan_begin(attempt *a, const st__sink *sink)
+bool st__attempt_begin(st__attempt *a, const st__sink *sink)
 {
     st__scan *scan = &a->scan;
     scan->header = header_new(a, sink != NULL, (size_t)(scan->json.end - scan->json.p));
@@ -247,8 +221,7 @@ static bool scan_begin(attempt *a, const st__sink *sink)
     return !sink || scan->places;
 }
 
-/* Parses units until the window is used up or something happens. */
-static st__unit scan_window(st__scan *scan)
+st__unit st__attempt_scan(st__scan *scan)
 {
     for (;;) {
         if (scan->pattern.learned && scan->phase == ST__PHASE_MEMBERS && !scan->sink)
@@ -281,7 +254,7 @@ static bool text_room(st__scan *scan, size_t window)
 
 /* Takes entries from `offset` on where the file lies in memory, without copying them into the window. Gives
  * the offset of the first that the fast path leaves. */
-static uint64_t memory_pass(attempt *a, uint64_t offset)
+static uint64_t memory_pass(st__attempt *a, uint64_t offset)
 {
     st__scan *scan = &a->scan;
     const unsigned char *memory = a->input->memory;
@@ -300,7 +273,7 @@ static uint64_t memory_pass(attempt *a, uint64_t offset)
 
 /* Moves the last `left` bytes of the window in front of where the next ones go: into a larger window once, where
  * the header is large. */
-static bool window_shift(attempt *a, size_t left)
+static bool window_shift(st__attempt *a, size_t left)
 {
     const unsigned char *end = a->scan.json.end;
     if (a->size < SMALL_HEADER || a->chunk_size == LARGE_CHUNK) {
@@ -317,7 +290,7 @@ static bool window_shift(attempt *a, size_t left)
 }
 
 /* Moves the window on. False: the unfinished unit is too long for it, or NOMEM and errors in `status`. */
-static bool window_move(attempt *a, st_status *status, st_error *error)
+static bool window_move(st__attempt *a, st_status *status, st_error *error)
 {
     const st__json *json = &a->scan.json;
     uint64_t at = memory_pass(a, st__json_offset(json, json->p));
@@ -341,8 +314,8 @@ static bool window_move(attempt *a, st_status *status, st_error *error)
     return true;
 }
 
-/* The whole header in one block: for units longer than the window, and for the second look. */
-static st_status block_read(attempt *a, st_error *error)
+/* For units longer than the window, and for the second look. */
+st_status st__attempt_read(st__attempt *a, st_error *error)
 {
     size_t size;
     if (!st__add_size((size_t)a->size, 8 + ST__JSON_PAD, &size))
@@ -358,7 +331,7 @@ static st_status block_read(attempt *a, st_error *error)
 
 /* What an attempt without a sink came to. ST_ERR_HEADER_JSON, without a message, stands for anything that
  * the second look must explain. */
-static st_status fast_status(attempt *a, st__unit outcome, st_header **out, st_error *error)
+static st_status fast_status(st__attempt *a, st__unit outcome, st_header **out, st_error *error)
 {
     if (outcome == ST__UNIT_END)
         outcome = st__layout_finish(&a->scan, a->input->file_size);
@@ -374,35 +347,36 @@ static st_status fast_status(attempt *a, st__unit outcome, st_header **out, st_e
 static st_status fast_block(const st__header_input *input, const st_open_options *options,
                             uint64_t size, st_header **out, st_error *error)
 {
-    attempt a = {.input = input, .options = options, .size = size};
-    st_status status = block_read(&a, error);
+    st__attempt a = {.input = input, .options = options, .size = size};
+    st_status status = st__attempt_read(&a, error);
     if (status == ST_OK)
-        status = scan_begin(&a, NULL) ? fast_status(&a, scan_window(&a.scan), out, error)
-                                      : st__fail_nomem(error, size);
-    attempt_release(&a);
+        status = st__attempt_begin(&a, NULL)
+                     ? fast_status(&a, st__attempt_scan(&a.scan), out, error)
+                     : st__fail_nomem(error, size);
+    st__attempt_release(&a);
     return status;
 }
 
 /* Reads through the window. `too_long`: a unit did not fit. */
-static st_status fast_stream(attempt *a, bool *too_long, st_header **out, st_error *error)
+static st_status fast_stream(st__attempt *a, bool *too_long, st_header **out, st_error *error)
 {
     uint64_t first = a->input->first ? a->input->first : ST__HEADER_BLOCK;
     uint64_t offset = st__min_u64(a->input->file_size, st__min_u64(first, ST__HEADER_BLOCK));
     ST_TRY(a->input->read(a->input->ctx, 0, a->chunk, (size_t)offset, error));
-    frame f = {.bytes = a->chunk,
-               .len = (size_t)offset,
-               .file_size = a->input->file_size,
-               .limit = header_limit(a->options)};
-    if (frame_judge(&f) >= 0)
+    st__frame f = {.bytes = a->chunk,
+                   .len = (size_t)offset,
+                   .file_size = a->input->file_size,
+                   .limit = st__header_limit(a->options)};
+    if (st__frame_judge(&f) >= 0)
         return ST_ERR_HEADER_JSON;
     a->size = f.size;
     a->offset = st__min_u64(offset, 8 + a->size);
     window_set(&a->scan, a->chunk + 8, a->chunk + a->offset, 8);
     a->scan.final = a->offset == 8 + a->size;
-    if (!scan_begin(a, NULL))
+    if (!st__attempt_begin(a, NULL))
         return st__fail_nomem(error, a->size);
     for (;;) {
-        st__unit outcome = scan_window(&a->scan);
+        st__unit outcome = st__attempt_scan(&a->scan);
         /* The fault is gone where it only meant the window's end. */
         if (outcome != ST__UNIT_FAULT || a->scan.json.fault)
             return fast_status(a, outcome, out, error);
@@ -417,19 +391,19 @@ static st_status fast_stream(attempt *a, bool *too_long, st_header **out, st_err
 static st_status fast_read(const st__header_input *input, const st_open_options *options,
                            st_header **out, st_error *error)
 {
-    attempt a = {.input = input, .options = options};
+    st__attempt a = {.input = input, .options = options};
     bool too_long = false;
     if (!chunk_new(&a, SMALL_CHUNK))
         return st__fail_nomem(error, a.block_size);
     st_status status = fast_stream(&a, &too_long, out, error);
-    attempt_release(&a);
+    st__attempt_release(&a);
     return too_long ? fast_block(input, options, a.size, out, error) : status;
 }
 
 /* ----------------------------------------------------------------------------- second look */
 
 /* Reports what concerns no tensor. */
-static st__unit report(attempt *a, st__rule rule, uint64_t offset, const char *message)
+static st__unit report(st__attempt *a, st__rule rule, uint64_t offset, const char *message)
 {
     bool go_on = st__scan_deviates(&a->scan, rule, offset, NULL, 0, "%s", message);
     return go_on ? ST__UNIT_FATAL : a->scan.outcome;
@@ -452,7 +426,7 @@ static const unsigned char *utf8_fault(const unsigned char *p, const unsigned ch
     return NULL;
 }
 
-static st__unit report_fault(attempt *a)
+static st__unit report_fault(st__attempt *a)
 {
     const st__json *json = &a->scan.json;
     st__rule rule = json->fault == ST__JSON_TOO_DEEP ? ST__RULE_JSON_DEPTH : ST__RULE_JSON_SYNTAX;
@@ -461,7 +435,7 @@ static st__unit report_fault(attempt *a)
 
 /* Reads and judges the whole header. ST__UNIT_OK: a header was made, though maybe one that the sink refuses;
  * ST__UNIT_FATAL: none could be. */
-static st_status look(attempt *a, const st__sink *sink, st__unit *outcome, st_error *error)
+static st_status look(st__attempt *a, const st__sink *sink, st__unit *outcome, st_error *error)
 {
     unsigned char first[64];
     size_t len = (size_t)st__min_u64(a->input->file_size, sizeof first);
@@ -470,26 +444,26 @@ static st_status look(attempt *a, const st__sink *sink, st__unit *outcome, st_er
     a->scan.sink = sink;
     a->scan.flags = a->options->flags;
     ST_TRY(a->input->read(a->input->ctx, 0, first, len, error));
-    frame f = {.bytes = first,
-               .len = len,
-               .file_size = a->input->file_size,
-               .limit = header_limit(a->options)};
-    int rule = frame_judge(&f);
+    st__frame f = {.bytes = first,
+                   .len = len,
+                   .file_size = a->input->file_size,
+                   .limit = st__header_limit(a->options)};
+    int rule = st__frame_judge(&f);
     a->size = f.size;
     if (rule >= 0) {
         *outcome = report(a, (st__rule)rule, 0, f.verdict.message);
         return ST_OK;
     }
-    ST_TRY(block_read(a, error));
+    ST_TRY(st__attempt_read(a, error));
     const unsigned char *bad = utf8_fault(a->scan.json.p, a->scan.json.end);
     if (bad) {
         *outcome = report(a, ST__RULE_HEADER_UTF8, st__json_offset(&a->scan.json, bad),
                           "the header is not UTF-8 here");
         return ST_OK;
     }
-    if (!scan_begin(a, sink))
+    if (!st__attempt_begin(a, sink))
         return st__fail_nomem(error, a->size);
-    *outcome = scan_window(&a->scan);
+    *outcome = st__attempt_scan(&a->scan);
     if (*outcome == ST__UNIT_FAULT)
         *outcome = report_fault(a);
     else if (*outcome == ST__UNIT_END)
@@ -519,9 +493,9 @@ static bool fault_report(void *ctx, const st__deviation *deviation)
 static st_status second_look(const st__header_input *input, const st_open_options *options,
                              st_header **out, st_error *error)
 {
-    attempt a = {.input = input, .options = options};
+    st__attempt a = {.input = input, .options = options};
     first_fault first = {.flags = options->flags};
-    first.sink = (st__sink){fault_report, &first, ST__STAGES - 1};
+    first.sink = (st__sink){.report = fault_report, .ctx = &first, .below = ST__STAGES - 1};
     st__unit outcome = ST__UNIT_OK;
     st_status status = look(&a, &first.sink, &outcome, error);
     if (status == ST_OK && first.found) {
@@ -533,7 +507,7 @@ static st_status second_look(const st__header_input *input, const st_open_option
         *out = a.scan.header;
         a.scan.header = NULL;
     }
-    attempt_release(&a);
+    st__attempt_release(&a);
     return status;
 }
 
@@ -551,7 +525,7 @@ st_status st__header_check(const st__header_input *input, const st_open_options 
 {
     const st_open_options *o = options ? options : &default_options;
     ST_TRY(st__options_check(o, error));
-    attempt a = {.input = input, .options = o};
+    st__attempt a = {.input = input, .options = o};
     st__unit outcome = ST__UNIT_OK;
     st_status status = look(&a, sink, &outcome, error);
     if (status == ST_OK) {
@@ -565,7 +539,7 @@ st_status st__header_check(const st__header_input *input, const st_open_options 
             status = st__fail(error, ST_ERR_STOPPED, ST_NO_OFFSET, "%s: the check was stopped",
                               input->name);
     }
-    attempt_release(&a);
+    st__attempt_release(&a);
     return status;
 }
 

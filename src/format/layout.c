@@ -423,3 +423,10 @@ st__unit st__layout_finish(st__scan *scan, uint64_t file_size)
     size_t twice = st__map_insert_all(&header->by_name, header->count, true);
     return twice == ST__MAP_NONE ? ST__UNIT_OK : ST__UNIT_DEVIATES;
 }
+
+st__unit st__layout_salvage(st__scan *scan)
+{
+    TRY_UNIT(st__metadata_unique(scan));
+    TRY_UNIT(order_note(scan));
+    return sort_by_data(scan) ? ST__UNIT_OK : ST__UNIT_NOMEM;
+}

@@ -111,6 +111,10 @@ typedef struct st__sink {
     bool (*report)(void *ctx, const st__deviation *deviation);
     void *ctx;
     int below; /* only rules of lower stages are reported; ST__STAGES for all */
+    /* What can be read is to be kept: all entries of one name, metadata that is no string as its text. */
+    bool salvages;
+    /* Where it salvages: told behind the deviations of an entry that cannot be used, of which entry that was. */
+    bool (*lost)(void *ctx, const char *name, size_t name_len, uint64_t offset);
 } st__sink;
 
 /* Tells what `flags` (ST_OPEN_…) make of a rule: its severity, WARNING where they accept it. */

@@ -66,47 +66,6 @@ bool st__name_suspect(const char *text, size_t len)
 
 /* ------------------------------------------------------------------------------ metadata */
 
-/* `"__metadata__":` and its value, or its opening brace. */
-static bool metadata_member(st__scan *scan, const unsigned char *name_at)
-{
-    st__json *json = &scan->json;
-    const unsigned char *at = json->p;
-    if (scan->metadata_seen) {
-        if (!st__scan_deviates(scan, ST__RULE_METADATA_TWICE, st__scan_offset(scan, name_at), NULL,
-                               0, "__metadata__ appears twice"))
-            return false;
-        return (st__json_skip(json, 1) || st__scan_fault(scan)) && st__scan_member_end(scan);
-    }
-    if (*at == '{') {
-        json->p++;
-        st__json_space(json);
-        if (json->p == json->end)
-            return st__json_fail(json, ST__JSON_SYNTAX, json->p, "expected a key") ||
-                   st__scan_fault(scan);
-        bool empty = *json->p == '}';
-        json->p += empty;
-        scan->phase = ST__PHASE_METADATA;
-        if (empty && !st__scan_member_end(scan))
-            return false;
-        scan->header->has_metadata = scan->metadata_seen = true;
-        return true;
-    }
-    bool null = *at == 'n', array = *at == '[';
-    st__rule rule = null ? ST__RULE_METADATA_NULL : ST__RULE_METADATA_TYPE;
-    const char *text = null ? "__metadata__ is null" : "__metadata__ is not an object of strings";
-    uint64_t offset = st__scan_offset(scan, at);
-    if (array && !st__scan_deviates(scan, rule, offset, NULL, 0, "%s", text))
-        return false;
-    if (!st__json_skip(json, 1))
-        return st__scan_fault(scan);
-    if (!array && !st__scan_deviates(scan, rule, offset, NULL, 0, "%s", text))
-        return false;
-    if (!st__scan_member_end(scan))
-        return false;
-    scan->metadata_seen = true;
-    return true;
-}
-
 /* Doubles the room for metadata. */
 static bool metadata_grow(st__scan *scan)
 {
@@ -159,6 +118,79 @@ static bool metadata_append(st__scan *scan, const st_metadata *entry, const unsi
     return true;
 }
 
+/* `"__metadata__"` with an object: its opening brace, and the closing one where it is empty. */
+static bool metadata_object(st__scan *scan)
+{
+    st__json *json = &scan->json;
+    json->p++;
+    st__json_space(json);
+    if (json->p == json->end)
+        return st__json_fail(json, ST__JSON_SYNTAX, json->p, "expected a key") ||
+               st__scan_fault(scan);
+    bool empty = *json->p == '}';
+    json->p += empty;
+    scan->phase = ST__PHASE_METADATA;
+    if (empty && !st__scan_member_end(scan))
+        return false;
+    scan->header->has_metadata = scan->metadata_seen = true;
+    return true;
+}
+
+/* Takes what stands from `at` to the cursor as the text of an entry. */
+static void metadata_text(st__scan *scan, st_metadata *entry, const unsigned char *at)
+{
+    size_t len = (size_t)(scan->json.p - at);
+    memcpy(scan->text, at, len);
+    scan->text[len] = '\0';
+    entry->value = scan->text;
+    entry->value_len = (uint32_t)len;
+    scan->text += len + 1;
+}
+
+/* The same of a `"__metadata__"` that is none: under that key it is kept. */
+static bool metadata_wrap(st__scan *scan, const unsigned char *name_at, const unsigned char *at)
+{
+    static const char key[] = "__metadata__";
+    st_metadata entry = {.key = scan->text, .key_len = sizeof key - 1};
+    memcpy(scan->text, key, sizeof key);
+    scan->text += sizeof key;
+    scan->header->has_metadata = true;
+    metadata_text(scan, &entry, at);
+    return metadata_append(scan, &entry, name_at);
+}
+
+/* `"__metadata__":` and its value, or its opening brace. */
+static bool metadata_member(st__scan *scan, const unsigned char *name_at)
+{
+    st__json *json = &scan->json;
+    const unsigned char *at = json->p;
+    if (scan->metadata_seen) {
+        if (!st__scan_deviates(scan, ST__RULE_METADATA_TWICE, st__scan_offset(scan, name_at), NULL,
+                               0, "__metadata__ appears twice"))
+            return false;
+        if (!st__scan_salvages(scan))
+            return (st__json_skip(json, 1) || st__scan_fault(scan)) && st__scan_member_end(scan);
+    }
+    if (*at == '{')
+        return metadata_object(scan);
+    bool null = *at == 'n', array = *at == '[';
+    st__rule rule = null ? ST__RULE_METADATA_NULL : ST__RULE_METADATA_TYPE;
+    const char *text = null ? "__metadata__ is null" : "__metadata__ is not an object of strings";
+    uint64_t offset = st__scan_offset(scan, at);
+    if (array && !st__scan_deviates(scan, rule, offset, NULL, 0, "%s", text))
+        return false;
+    if (!st__json_skip(json, 1))
+        return st__scan_fault(scan);
+    if (!array && !st__scan_deviates(scan, rule, offset, NULL, 0, "%s", text))
+        return false;
+    if (!null && st__scan_salvages(scan) && !metadata_wrap(scan, name_at, at))
+        return false;
+    if (!st__scan_member_end(scan))
+        return false;
+    scan->metadata_seen = true;
+    return true;
+}
+
 /* A string at the cursor, decoded into the arena and terminated there. */
 static bool arena_string(st__scan *scan, char **out, size_t *len)
 {
@@ -203,6 +235,9 @@ static bool metadata_entry(st__scan *scan)
                 return false;
         }
     }
+    st_metadata entry = {key, (uint32_t)key_len, (uint32_t)value_len, value};
+    if (!value && st__scan_salvages(scan))
+        metadata_text(scan, &entry, at);
     if (value && scan->sink && key_len && st__name_suspect(key, key_len) &&
         !st__scan_deviates(scan, ST__RULE_METADATA_SUSPECT, st__scan_offset(scan, key_at), NULL, 0,
                            "metadata key %s holds control or invisible characters",
@@ -218,8 +253,7 @@ static bool metadata_entry(st__scan *scan)
     } else if (!st__scan_member_end(scan)) {
         return false;
     }
-    st_metadata entry = {key, (uint32_t)key_len, (uint32_t)value_len, value};
-    if (value && !metadata_append(scan, &entry, key_at)) {
+    if (entry.value && !metadata_append(scan, &entry, key_at)) {
         scan->phase = ST__PHASE_METADATA;
         return false;
     }

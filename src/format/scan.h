@@ -201,6 +201,12 @@ static inline bool st__scan_wants(const st__scan *scan, st__rule rule)
     return !scan->sink || st__rules[rule].stage < scan->sink->below;
 }
 
+/* Tells whether all that can be read is to be kept. */
+static inline bool st__scan_salvages(const st__scan *scan)
+{
+    return scan->sink && scan->sink->salvages;
+}
+
 /* An entry's values, all valid. */
 typedef struct st__entry {
     const unsigned char *name_at; /* its opening quote */
@@ -236,5 +242,8 @@ st_status st__tensor_bytes(st_dtype dtype, const uint64_t *shape, uint32_t ndim,
 
 /* After the last unit: puts the tensors into data order, checks the layout and builds the indices. */
 st__unit st__layout_finish(st__scan *scan, uint64_t file_size);
+
+/* The same where it salvages: the order of data and no more. Equal names stay, there are no indices. */
+st__unit st__layout_salvage(st__scan *scan);
 
 #endif

@@ -82,7 +82,8 @@ static bool dtype_object(st__scan *scan, parsed *e)
     if (!DEVIATES(scan, ST__RULE_DTYPE_OBJECT, at, e, "dtype is an object {%s:null}, not a string",
                   st__quote(code, len).text))
         return false;
-    if (!(scan->flags & ST_OPEN_UPSTREAM) && !st_dtype_find(code, len)) {
+    if (!(scan->flags & ST_OPEN_UPSTREAM) && !st__scan_salvages(scan) &&
+        !st_dtype_find(code, len)) {
         e->entry.dtype = ST_DTYPE_UNKNOWN; /* one fault is enough */
         e->valid |= 1u << ST__FIELD_DTYPE;
         return true;
@@ -405,18 +406,29 @@ static bool dtype_intern(st__scan *scan, parsed *e)
     return true;
 }
 
+/* An entry that cannot be used is left out; what bytes it means is unknown. */
+static bool entry_lost(st__scan *scan, const parsed *e)
+{
+    const st__entry *entry = &e->entry;
+    scan->incomplete = true;
+    if (!st__scan_salvages(scan) || !scan->sink->lost)
+        return true;
+    return scan->sink->lost(scan->sink->ctx, entry->name, entry->name_len,
+                            st__scan_offset(scan, entry->name_at)) ||
+           st__scan_stop(scan, ST__UNIT_STOPPED);
+}
+
 /* A complete entry becomes a tensor, or with a sink is left out. */
 static bool entry_finish(st__scan *scan, parsed *e)
 {
     unsigned all = 1u << ST__FIELD_DTYPE | 1u << ST__FIELD_SHAPE | 1u << ST__FIELD_OFFSETS;
-    if (e->valid != all) {
-        scan->incomplete = true;
-        return true;
-    }
+    if (e->valid != all)
+        return entry_lost(scan, e);
     if (e->unknown_code.text && (scan->flags & ST_OPEN_UNKNOWN_DTYPES) && !dtype_intern(scan, e)) {
         if (scan->outcome == ST__UNIT_DEVIATES && scan->sink)
             return DEVIATES(scan, ST__RULE_ENTRY_TYPE, e->entry.name_at, e,
-                            "more than %d different unknown dtypes", ST__UNKNOWN_DTYPES_MAX);
+                            "more than %d different unknown dtypes", ST__UNKNOWN_DTYPES_MAX) &&
+                   entry_lost(scan, e);
         return false;
     }
     e->entry.shape = st__shape_store(scan, e->entry.shape, e->entry.ndim, e->dims_stored);
@@ -439,9 +451,11 @@ bool st__scan_entry(st__scan *scan, const unsigned char *name_at, char *name, si
         !DEVIATES(scan, ST__RULE_NAME_SUSPECT, name_at, &e,
                   len ? "the name holds control or invisible characters" : "the name is empty"))
         return false;
-    if (!entry_value(scan, &e) || !st__scan_member_end(scan))
+    if (!entry_value(scan, &e))
         return false;
-    if (!entry_finish(scan, &e))
+    /* What follows an entry does not matter to it where it is to be saved. */
+    bool ends = st__scan_member_end(scan);
+    if (!(ends || st__scan_salvages(scan)) || !entry_finish(scan, &e) || !ends)
         return false;
     pattern_learn(scan, &e, name_end);
     return true;

@@ -5,6 +5,7 @@
 
 #include "base/map.h"
 #include <safetensors/inspect.h>
+#include <safetensors/json.h>
 
 #define ST__MANIFEST_FORMAT  "safetensors-manifest"
 #define ST__MANIFEST_VERSION 1u
@@ -36,6 +37,7 @@ typedef struct st__manifest_chunk {
 struct st_manifest {
     st_context *context;
     st_hash hash;
+    bool recorded;               /* it stands for what a file's own metadata say */
     st__manifest_entry *entries; /* `count` of them, in an array of `room` */
     size_t count;
     size_t room;
@@ -64,5 +66,11 @@ const char *st__manifest_refuses(const st_manifest *manifest, const char *name, 
  * them. */
 st_status st__manifest_insert(st_manifest *manifest, const st__manifest_entry *entry,
                               st_error *error);
+
+/* One member of a file's `tensors`. */
+void st__manifest_emit_tensor(st_json_emitter *emitter, const st__manifest_tensor *tensor);
+/* Makes a manifest of one file, of which the text is the `tensors`; as st_manifest_parse. */
+st_status st__manifest_parse_tensors(st_context *context, st_hash hash, const st_metadata *entry,
+                                     const char *name, st_manifest **out, st_error *error);
 
 #endif

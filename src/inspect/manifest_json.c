@@ -30,7 +30,7 @@ static void emit_digest(st_json_emitter *emitter, const char *key, const st_dige
     emit_text(emitter, key, text, st_digest_format(digest, text, sizeof text));
 }
 
-static void emit_tensor(st_json_emitter *emitter, const st__manifest_tensor *tensor)
+void st__manifest_emit_tensor(st_json_emitter *emitter, const st__manifest_tensor *tensor)
 {
     st_json_emit_key(emitter, tensor->name.text, tensor->name.len);
     st_json_emit_object_begin(emitter);
@@ -58,7 +58,7 @@ static void emit_file(st_json_emitter *emitter, const st__manifest_entry *entry)
         st_json_emit_key(emitter, "tensors", 7);
         st_json_emit_object_begin(emitter);
         for (size_t i = 0; i < file->tensor_count; i++)
-            emit_tensor(emitter, &entry->tensors[i]);
+            st__manifest_emit_tensor(emitter, &entry->tensors[i]);
         st_json_emit_object_end(emitter);
     }
     st_json_emit_object_end(emitter);
@@ -409,6 +409,40 @@ st_status st_manifest_parse(st_context *context, const char *text, size_t len, c
     st_status status = st_manifest_new(context, ST_HASH_SHA256, &p.manifest, error);
     if (status == ST_OK)
         status = text_read(&p, text, len);
+    st__free(context, p.shape, p.shape_room * sizeof *p.shape);
+    if (status == ST_OK)
+        *out = p.manifest;
+    else
+        st_manifest_free(p.manifest);
+    return st__error_locate(error, status, p.name, NULL);
+}
+
+/* The text of one file's tensors and nothing else. */
+static st_status tensors_text_read(manifest_parse *p, const st_metadata *text, st_error *error)
+{
+    st__manifest_entry entry = {.file = {.parts = ST_HASH_TENSORS}};
+    ST_TRY(st_json_reader_new(p->manifest->context, text->value, text->value_len, p->name,
+                              &p->reader, error));
+    st_status status = tensors_read(p, &entry);
+    if (status == ST_OK)
+        status = parse_next(p); /* nothing may follow */
+    st_json_reader_free(p->reader);
+    if (status == ST_OK) {
+        entry.name = (st__key){.text = "recorded", .len = strlen("recorded")};
+        status = st__manifest_insert(p->manifest, &entry, error);
+    }
+    if (status != ST_OK)
+        st__free(p->manifest->context, entry.tensors, entry.room * sizeof *entry.tensors);
+    return status;
+}
+
+st_status st__manifest_parse_tensors(st_context *context, st_hash hash, const st_metadata *entry,
+                                     const char *name, st_manifest **out, st_error *error)
+{
+    manifest_parse p = {.name = name, .error = error};
+    st_status status = st_manifest_new(context, hash, &p.manifest, error);
+    if (status == ST_OK)
+        status = tensors_text_read(&p, entry, error);
     st__free(context, p.shape, p.shape_room * sizeof *p.shape);
     if (status == ST_OK)
         *out = p.manifest;

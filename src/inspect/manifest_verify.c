@@ -17,6 +17,7 @@ typedef struct verify_run {
     const st_file *file;
     const st_header *header;
     const st_verify_options *options;
+    bool recorded;  /* of what the file's own metadata say: it has no size */
     uint64_t count; /* differences */
     uint32_t
         *places; /* per tensor of the manifest: 1 + its index in the file; 0: not to be compared */
@@ -55,6 +56,12 @@ static shape_text shape_print(const uint64_t *shape, uint32_t ndim)
     return out;
 }
 
+/* What says otherwise. */
+static const char *says(const verify_run *run)
+{
+    return run->recorded ? "its metadata say" : "the manifest says";
+}
+
 /* One difference of a tensor; its message is the tensor's name and what follows from `format`. */
 static st_status tensor_tell(verify_run *run, int32_t kind, const char *name, uint32_t name_len,
                              const char *what, st_error *error)
@@ -74,7 +81,7 @@ static st_status digest_tell(verify_run *run, st_difference *difference, const c
         return ST_OK;
     (void)st_digest_format(&difference->expected, expected, sizeof expected);
     (void)st_digest_format(&difference->found, found, sizeof found);
-    snprintf(message, sizeof message, "%s: its digest is %s, and the manifest says %s", what, found,
+    snprintf(message, sizeof message, "%s: its digest is %s, and %s %s", what, found, says(run),
              expected);
     difference->message = message;
     return difference_tell(run, difference, error);
@@ -86,7 +93,7 @@ static st_status size_compare(verify_run *run, st_error *error)
 {
     char message[128];
     uint64_t size = st_file_size(run->file), wanted = run->entry->file.size;
-    if (size == wanted)
+    if (size == wanted || run->recorded)
         return ST_OK;
     snprintf(message, sizeof message, "it has %" PRIu64 " bytes, and the manifest says %" PRIu64,
              size, wanted);
@@ -103,15 +110,15 @@ static st_status shape_compare(verify_run *run, const st__manifest_tensor *wante
     *same = true;
     if (code_len != wanted->dtype_len || memcmp(code, wanted->dtype, code_len) != 0) {
         *same = false;
-        snprintf(what, sizeof what, "its dtype is %s, and the manifest says %s",
-                 st__quote(code, code_len).text, st__quote(wanted->dtype, wanted->dtype_len).text);
+        snprintf(what, sizeof what, "its dtype is %s, and %s %s", st__quote(code, code_len).text,
+                 says(run), st__quote(wanted->dtype, wanted->dtype_len).text);
         ST_TRY(tensor_tell(run, ST_DIFFERENCE_DTYPE, tensor->name, tensor->name_len, what, error));
     }
     if (tensor->ndim != wanted->ndim ||
         memcmp(tensor->shape, wanted->shape, wanted->ndim * sizeof *wanted->shape) != 0) {
         *same = false;
-        snprintf(what, sizeof what, "its shape is %s, and the manifest says %s",
-                 shape_print(tensor->shape, tensor->ndim).text,
+        snprintf(what, sizeof what, "its shape is %s, and %s %s",
+                 shape_print(tensor->shape, tensor->ndim).text, says(run),
                  shape_print(wanted->shape, wanted->ndim).text);
         ST_TRY(tensor_tell(run, ST_DIFFERENCE_SHAPE, tensor->name, tensor->name_len, what, error));
     }
@@ -129,7 +136,9 @@ static st_status tensors_compare(verify_run *run, st_error *error)
         bool same;
         if (!tensor) {
             ST_TRY(tensor_tell(run, ST_DIFFERENCE_MISSING, wanted->name.text, wanted->name.len,
-                               "it is in the manifest, but not in the file", error));
+                               run->recorded ? "its metadata name it, but the file has it not"
+                                             : "it is in the manifest, but not in the file",
+                               error));
             continue;
         }
         size_t index = st_header_index(run->header, tensor);
@@ -141,7 +150,9 @@ static st_status tensors_compare(verify_run *run, st_error *error)
         const st_tensor *tensor = st_header_at(run->header, i);
         if (!run->known[i])
             ST_TRY(tensor_tell(run, ST_DIFFERENCE_EXTRA, tensor->name, tensor->name_len,
-                               "it is in the file, but not in the manifest", error));
+                               run->recorded ? "the file has it, but its metadata do not name it"
+                                             : "it is in the file, but not in the manifest",
+                               error));
     }
     return ST_OK;
 }
@@ -207,6 +218,7 @@ st_status st_manifest_verify(const st_manifest *manifest, size_t index, const st
         return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET, "file %zu of a manifest that has %zu",
                         index, manifest->count);
     run.entry = &manifest->entries[index];
+    run.recorded = manifest->recorded;
     /* Before anything is compared: a part of an answer would look like a whole one. */
     if (run.entry->file.parts)
         ST_TRY(st__hash_check(manifest->hash, error));

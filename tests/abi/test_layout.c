@@ -165,6 +165,42 @@ FIELD(st_check_summary, header_size, 48);
 FIELD(st_check_summary, data_size, 56);
 FIELD(st_check_summary, reserved, 64);
 
+SIZE(st_hash_record, 80);
+FIELD(st_hash_record, entry, 0);
+FIELD(st_hash_record, memory, 24);
+FIELD(st_hash_record, memory_size, 32);
+FIELD(st_hash_record, context, 40);
+FIELD(st_hash_record, reserved, 48);
+
+SIZE(st_salvage_item, 104);
+FIELD(st_salvage_item, kind, 0);
+FIELD(st_salvage_item, severity, 4);
+FIELD(st_salvage_item, rule, 8);
+FIELD(st_salvage_item, name, 16);
+FIELD(st_salvage_item, name_len, 24);
+FIELD(st_salvage_item, new_name, 32);
+FIELD(st_salvage_item, new_name_len, 40);
+FIELD(st_salvage_item, offset, 48);
+FIELD(st_salvage_item, size, 56);
+FIELD(st_salvage_item, message, 64);
+FIELD(st_salvage_item, reserved, 72);
+
+SIZE(st_salvage_options, 96);
+FIELD(st_salvage_options, item, 0);
+FIELD(st_salvage_options, ctx, 8);
+FIELD(st_salvage_options, progress, 16);
+FIELD(st_salvage_options, reserved, 32);
+
+SIZE(st_salvage_summary, 120);
+FIELD(st_salvage_summary, saved, 0);
+FIELD(st_salvage_summary, changed, 8);
+FIELD(st_salvage_summary, lost, 16);
+FIELD(st_salvage_summary, errors, 24);
+FIELD(st_salvage_summary, bytes, 32);
+FIELD(st_salvage_summary, metadata, 40);
+FIELD(st_salvage_summary, size, 48);
+FIELD(st_salvage_summary, reserved, 56);
+
 SIZE(st_progress, 16);
 FIELD(st_progress, fn, 0);
 FIELD(st_progress, ctx, 8);

@@ -203,6 +203,9 @@ static const number numbers[] = {
     ROW(ST_APART_OFFSET, 8),
     ROW(ST_APART_ORDER, 16),
 
+    ROW(ST_SALVAGE_SAVED, 1),
+    ROW(ST_SALVAGE_CHANGED, 2),
+    ROW(ST_SALVAGE_LOST, 3),
 };
 
 #undef ROW
