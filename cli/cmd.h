@@ -11,9 +11,15 @@ extern const struct verb verb_check;
 extern const struct verb verb_stats;
 extern const struct verb verb_hash;
 extern const struct verb verb_copy;
+extern const struct verb verb_edit;
+extern const struct verb verb_repair;
 extern const struct verb verb_bench;
 extern const struct verb verb_meta_get;
 extern const struct verb verb_meta_export;
+extern const struct verb verb_meta_set;
+extern const struct verb verb_meta_rm;
+extern const struct verb verb_meta_import;
+extern const struct verb verb_meta_edit;
 extern const struct verb verb_help;
 extern const struct verb verb_generate;
 

@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cmd.h"
 #include "explain.h"
@@ -13,6 +12,7 @@
 #include "memory.h"
 #include "opt.h"
 #include "progress.h"
+#include "target.h"
 #include "text.h"
 
 #define ALIGNMENT_MIN 8
@@ -23,22 +23,12 @@ struct copy_options {
     int order;
     uint64_t alignment; /* 0: not said */
     uint64_t reserve;
-    int durability;
-    int cache; /* ST_CACHE_… */
-    bool no_clobber;
+    struct target target;
     bool no_metadata;
 };
 
 enum { ORDER_CANONICAL, ORDER_FILE, ORDER_NAME };
 static const char *const order_choices[] = {"canonical", "file", "name", NULL};
-/* Indices into durability_choices, and what they mean. */
-enum { DURABILITY_NONE, DURABILITY_FILE, DURABILITY_NAME };
-static const char *const durability_choices[] = {"none", "file", "name", NULL};
-static const uint32_t durabilities[] = {
-    [DURABILITY_NONE] = ST_DURABLE_NONE,
-    [DURABILITY_FILE] = ST_DURABLE_FILE,
-    [DURABILITY_NAME] = ST_DURABLE_NAME,
-};
 
 /* By their numbers, ST_CACHE_…. */
 static const char *const cache_choices[] = {"auto", "keep", "drop", NULL};
@@ -56,14 +46,9 @@ static const struct opt copy_options[] = {
              "place. K, M, and KiB, MiB count by 1024; KB, MB by 1000."},
     {OPT_FLAG, 'M', "no-metadata", offsetof(struct copy_options, no_metadata),
      .help = "Leave __metadata__ out."},
-    {OPT_FLAG, 'n', "no-clobber", offsetof(struct copy_options, no_clobber),
-     .help = "Fail if OUT is there already."},
-    {OPT_CHOICE, 'D', "durability", offsetof(struct copy_options, durability), .arg = "WHAT",
-     .choices = durability_choices,
-     .help = "What survives a power cut once the program has ended: the file under its name (name, "
-             "the default); the old file or the new one, whole (file); or perhaps neither (none: "
-             "nothing is waited for)."},
-    {OPT_CHOICE, 'C', "cache", offsetof(struct copy_options, cache), .arg = "WHAT",
+    TARGET_ROW_CLOBBER(copy_options, target, "Fail if OUT is there already."),
+    TARGET_ROW_DURABILITY(copy_options, target),
+    {OPT_CHOICE, 'C', "cache", offsetof(struct copy_options, target.cache), .arg = "WHAT",
      .choices = cache_choices,
      .help =
          "Whether what was written stays in the page cache: keep, drop (it displaces nothing "
@@ -130,23 +115,12 @@ static st_status writer_fill(struct copy *copy, st_error *error)
     return status;
 }
 
-static st_status sink_open(const struct copy *copy, st_sink **out, st_error *error)
-{
-    st_sink_options options = {.durability = durabilities[copy->options->durability],
-                               .cache = (uint32_t)copy->options->cache};
-    if (copy->options->no_clobber)
-        options.flags |= ST_SINK_NEW;
-    if (strcmp(copy->target, "-") != 0)
-        return st_sink_open(copy->target, &options, out, error);
-    options.flags = 0;
-    options.name = "standard output";
-    return st_sink_open_fd(STDOUT_FILENO, &options, out, error);
-}
-
 static st_status bytes_write(struct copy *copy, st_error *error)
 {
+    struct target target = copy->options->target;
     st_sink *sink;
-    st_status status = sink_open(copy, &sink, error);
+    target.path = copy->target;
+    st_status status = target_open(&target, &sink, error);
     if (status != ST_OK)
         return status;
     status = st_writer_begin(copy->writer, sink, error);
@@ -291,7 +265,7 @@ static int usage_check(const struct verb *verb, const struct copy_options *optio
 
 static int copy_run(const struct verb *verb, int argc, char **argv)
 {
-    struct copy_options options = {.durability = DURABILITY_NAME};
+    struct copy_options options = {.target.durability = TARGET_DURABILITY_DEFAULT};
     struct args args;
     struct filter filter;
     int code = opt_parse(verb, argc, argv, &options, &args);

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "cmd.h"
+#include "expand.h"
 #include "input.h"
 #include "json.h"
 #include "nearest.h"
@@ -39,79 +40,7 @@ static const struct opt export_options[] = {
     {0},
 };
 
-/* -------------------------------------------------------------------- JSON inside strings */
-
-static bool is_container_begin(int32_t kind)
-{
-    return kind == ST_JSON_OBJECT_BEGIN || kind == ST_JSON_ARRAY_BEGIN;
-}
-
-/* Tells whether a value is a JSON object or array, whole and valid. */
-static bool value_is_json(const st_metadata *entry)
-{
-    st_json_reader *reader;
-    st_json_token token = {0};
-    bool first = true, valid = true;
-    if (st_json_reader_new(NULL, entry->value, (size_t)entry->value_len, NULL, &reader, NULL) !=
-        ST_OK)
-        return false;
-    while (valid && (first || token.kind != ST_JSON_END)) {
-        valid = st_json_reader_next(reader, &token, NULL) == ST_OK &&
-                (!first || is_container_begin(token.kind));
-        first = false;
-    }
-    st_json_reader_free(reader);
-    return valid;
-}
-
-/* Emits a number as it was; one that no double and no integer holds, as a string. */
-static void number_emit(st_json_emitter *emitter, const char *text, size_t len)
-{
-    uint64_t whole;
-    double real;
-    if (st_json_parse_u64(text, len, &whole))
-        st_json_emit_u64(emitter, whole);
-    else if (text[0] == '-' && st_json_parse_u64(text + 1, len - 1, &whole) && whole > 0 &&
-             whole <= INT64_MAX)
-        st_json_emit_i64(emitter, -(int64_t)whole);
-    else if (st_json_parse_double(text, len, &real))
-        st_json_emit_double(emitter, real);
-    else
-        st_json_emit_string(emitter, text, len);
-}
-
-static void token_emit(st_json_emitter *emitter, const st_json_token *token)
-{
-    switch (token->kind) {
-    case ST_JSON_OBJECT_BEGIN: st_json_emit_object_begin(emitter); break;
-    case ST_JSON_OBJECT_END: st_json_emit_object_end(emitter); break;
-    case ST_JSON_ARRAY_BEGIN: st_json_emit_array_begin(emitter); break;
-    case ST_JSON_ARRAY_END: st_json_emit_array_end(emitter); break;
-    case ST_JSON_KEY: st_json_emit_key(emitter, token->text, token->len); break;
-    case ST_JSON_STRING: st_json_emit_string(emitter, token->text, token->len); break;
-    case ST_JSON_NUMBER: number_emit(emitter, token->text, token->len); break;
-    case ST_JSON_TRUE: st_json_emit_bool(emitter, true); break;
-    case ST_JSON_FALSE: st_json_emit_bool(emitter, false); break;
-    case ST_JSON_NULL: st_json_emit_null(emitter); break;
-    default: break;
-    }
-}
-
-/* Emits a value; with `expand`, one that is JSON as what it is. */
-static void value_emit(struct json *json, const st_metadata *entry, bool expand)
-{
-    st_json_reader *reader;
-    st_json_token token = {0};
-    if (!expand || !value_is_json(entry) ||
-        st_json_reader_new(NULL, entry->value, (size_t)entry->value_len, NULL, &reader, NULL) !=
-            ST_OK) {
-        st_json_emit_string(json->emitter, entry->value, (size_t)entry->value_len);
-        return;
-    }
-    while (st_json_reader_next(reader, &token, NULL) == ST_OK && token.kind != ST_JSON_END)
-        token_emit(json->emitter, &token);
-    st_json_reader_free(reader);
-}
+/* ------------------------------------------------------------------------------- documents */
 
 /* Emits an object of all entries, or of the one given. */
 static void entries_emit(struct json *json, const st_header *header, const st_metadata *only,
@@ -123,7 +52,7 @@ static void entries_emit(struct json *json, const st_header *header, const st_me
         if (only && entry != only)
             continue;
         st_json_emit_key(json->emitter, entry->key, entry->key_len);
-        value_emit(json, entry, expand);
+        expand_emit(json->emitter, entry, expand);
     }
     st_json_emit_object_end(json->emitter);
 }
@@ -138,14 +67,6 @@ struct meta {
 };
 
 /* ---------------------------------------------------------------------------- meta get */
-
-static void value_expand(struct out *out, const st_metadata *entry)
-{
-    struct json json;
-    json_open(&json, out, 2);
-    value_emit(&json, entry, true);
-    json_close(&json);
-}
 
 /* Prints the first columns of a value that fit the line. */
 static void value_shorten(struct out *out, const st_metadata *entry, size_t column)
@@ -174,13 +95,13 @@ static void value_shorten(struct out *out, const st_metadata *entry, size_t colu
 static void entry_print(const struct meta *meta, const st_metadata *entry)
 {
     struct out *out = meta->out;
-    bool json = meta->options->expand && value_is_json(entry);
+    bool json = meta->options->expand && expand_is_json(entry);
     out_style(out, STYLE_GROUP);
     out_escaped(out, entry->key, entry->key_len);
     out_style(out, STYLE_PLAIN);
     if (json) {
         out_text(out, ":\n");
-        value_expand(out, entry);
+        expand_print(out, entry);
         return;
     }
     out_text(out, out->tty ? ": " : "\t");
@@ -195,8 +116,8 @@ static void entry_print(const struct meta *meta, const st_metadata *entry)
 static void value_print(const struct meta *meta, const st_metadata *entry)
 {
     struct out *out = meta->out;
-    if (meta->options->expand && value_is_json(entry)) {
-        value_expand(out, entry);
+    if (meta->options->expand && expand_is_json(entry)) {
+        expand_print(out, entry);
     } else if (out->tty) {
         out->text_flags |= TEXT_KEEP_LINES | TEXT_KEEP_BACKSLASH;
         out_escaped(out, entry->value, (size_t)entry->value_len);

@@ -31,9 +31,10 @@ static void sentence_write(struct out *out, const char *text, const char *specia
     }
 }
 
+/* NULL: any word, of which nothing can be offered. */
 static void choices_write(struct out *out, const char *const *choices)
 {
-    for (size_t i = 0; choices[i]; i++)
+    for (size_t i = 0; choices && choices[i]; i++)
         out_print(out, "%s%s", i ? " " : "", choices[i]);
 }
 
@@ -266,7 +267,7 @@ static void zsh_value(struct out *out, const struct opt *opt)
 static void zsh_option(struct out *out, const struct opt *opt, bool is_long)
 {
     out_text(out, " \\\n        '");
-    if (opt->kind == OPT_LIST)
+    if (opt->kind == OPT_LIST || opt->kind == OPT_STEP)
         out_text(out, "*");
     else if (opt->letter)
         out_print(out, "(-%c --%s)", opt->letter, opt->name);

@@ -17,11 +17,6 @@
 /* Columns grow with what stands in them up to here. */
 #define COLUMN_MAX 40
 
-/* Room for a number of any kind. */
-struct number {
-    char text[ST_ELEMENT_TEXT_SIZE];
-};
-
 uint64_t figures_infinite(const st_stats *stats)
 {
     return stats->positive_infinity + stats->negative_infinity;
@@ -29,8 +24,7 @@ uint64_t figures_infinite(const st_stats *stats)
 
 /* ------------------------------------------------------------------------------ numbers */
 
-/* Prints a number in the fewest digits that make the same double. */
-static struct number number_exact(double value)
+struct number number_exact(double value)
 {
     struct number number;
     st_value as = {.kind = ST_KIND_FLOAT, .as.f = {value}};
@@ -38,8 +32,7 @@ static struct number number_exact(double value)
     return number;
 }
 
-/* Prints a number in so many significant digits. */
-static struct number number_short(double value, int digits)
+struct number number_short(double value, int digits)
 {
     struct number number;
     snprintf(number.text, sizeof number.text, "%.*g", digits, value);
@@ -71,19 +64,6 @@ static struct number number_value_short(const st_stats *stats, const st_value *v
     if (strlen(number.text) <= NUMBER_WIDTH)
         return number;
     return number_short(value->kind == ST_KIND_INT ? (double)value->as.i : (double)value->as.u, 4);
-}
-
-static struct number percent_of(uint64_t part, uint64_t whole)
-{
-    struct number number = {"0%"};
-    double percent = whole ? 100.0 * (double)part / (double)whole : 0;
-    if (part && percent < 0.1)
-        strcpy(number.text, "<0.1%");
-    else if (part && part < whole && percent > 99.9)
-        strcpy(number.text, ">99.9%");
-    else if (part)
-        snprintf(number.text, sizeof number.text, "%.*f%%", part == whole ? 0 : 1, percent);
-    return number;
 }
 
 /* -------------------------------------------------------------------------------- table */
@@ -183,7 +163,7 @@ static void number_cells(const struct figures *figures, const st_stats *stats, s
     double_cell(out, stats->mean, is_there);
     double_cell(out, stats->std, is_there);
     if (out->tty)
-        cell(out, percent_of(stats->zeros, stats->count).text, PERCENT_WIDTH, STYLE_PLAIN);
+        cell(out, text_percent(stats->zeros, stats->count).text, PERCENT_WIDTH, STYLE_PLAIN);
     else
         count_cell(out, stats->zeros, false);
     count_cell(out, stats->nan, true);
@@ -248,13 +228,30 @@ static void fact_share(struct out *out, const char *name, uint64_t count, const 
         out_style(out, STYLE_ERROR);
     out_print(out, "%" PRIu64, count);
     if (count)
-        out_print(out, ", %s", percent_of(count, stats->count).text);
+        out_print(out, ", %s", text_percent(count, stats->count).text);
     if (count && is_anomaly)
         out_style(out, STYLE_PLAIN);
     out_text(out, "\n");
 }
 
-static void quantiles_print(const struct figures *figures, const st_stats *stats, struct out *out)
+void figures_print_counts(const st_stats *stats, struct out *out)
+{
+    fact_share(out, "zeros", stats->zeros, stats, false);
+    fact_share(out, "negatives", stats->negatives, stats, false);
+    fact_share(out, "NaN", stats->nan, stats, true);
+    fact_share(out, "+Inf", stats->positive_infinity, stats, true);
+    fact_share(out, "-Inf", stats->negative_infinity, stats, true);
+}
+
+void figures_print_moments(const st_stats *stats, struct out *out)
+{
+    fact_text(out, "min", number_value(stats, &stats->min).text);
+    fact_text(out, "max", number_value(stats, &stats->max).text);
+    fact_text(out, "mean", number_short(stats->mean, 7).text);
+    fact_text(out, "std", number_short(stats->std, 7).text);
+}
+
+void figures_print_quantiles(const struct figures *figures, const st_stats *stats, struct out *out)
 {
     char name[32];
     for (size_t i = 0; i < figures->quantile_count; i++) {
@@ -263,27 +260,25 @@ static void quantiles_print(const struct figures *figures, const st_stats *stats
     }
 }
 
+void figures_print_chart(const st_stats *stats, struct out *out)
+{
+    struct chart chart = {stats->bins, stats->bin_count, stats->low,
+                          stats->high, stats->below,     stats->above};
+    chart_print(&chart, out);
+}
+
 void figures_print_card(const struct figures *figures, const struct request *request,
                         const st_stats *stats, struct out *out)
 {
     facts_print(request, figures->file, out);
-    fact_share(out, "zeros", stats->zeros, stats, false);
-    fact_share(out, "negatives", stats->negatives, stats, false);
-    fact_share(out, "NaN", stats->nan, stats, true);
-    fact_share(out, "+Inf", stats->positive_infinity, stats, true);
-    fact_share(out, "-Inf", stats->negative_infinity, stats, true);
+    figures_print_counts(stats, out);
     if (stats->finite == 0)
         return;
-    fact_text(out, "min", number_value(stats, &stats->min).text);
-    fact_text(out, "max", number_value(stats, &stats->max).text);
-    fact_text(out, "mean", number_short(stats->mean, 7).text);
-    fact_text(out, "std", number_short(stats->std, 7).text);
-    quantiles_print(figures, stats, out);
+    figures_print_moments(stats, out);
+    figures_print_quantiles(figures, stats, out);
     if (stats->bin_count) {
-        struct chart chart = {stats->bins, stats->bin_count, stats->low,
-                              stats->high, stats->below,     stats->above};
         out_text(out, "\n");
-        chart_print(&chart, out);
+        figures_print_chart(stats, out);
     }
 }
 

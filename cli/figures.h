@@ -27,9 +27,24 @@ void figures_print_line(const struct figures *figures, const struct request *req
 /* Prints everything, one fact per line, the histogram last. */
 void figures_print_card(const struct figures *figures, const struct request *request,
                         const st_stats *stats, struct out *out);
+/* Parts of it, a line for each fact: the counts; what the finite values are, where there are any; the
+ * histogram. */
+void figures_print_counts(const st_stats *stats, struct out *out);
+void figures_print_moments(const st_stats *stats, struct out *out);
+void figures_print_quantiles(const struct figures *figures, const st_stats *stats, struct out *out);
+void figures_print_chart(const st_stats *stats, struct out *out);
 /* Writes the members of an object. */
 void figures_json(const struct figures *figures, const struct request *request,
                   const st_stats *stats, struct json *json);
+
+/* Room for a number of any kind. */
+struct number {
+    char text[ST_ELEMENT_TEXT_SIZE];
+};
+
+/* Gives a number in the fewest digits that make the same double, or in so many significant ones. */
+struct number number_exact(double value);
+struct number number_short(double value, int digits);
 
 /* Gives how many elements are infinite, of either sign. */
 uint64_t figures_infinite(const st_stats *stats);

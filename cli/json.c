@@ -7,13 +7,20 @@
 
 #include "text.h"
 
-/* Writes the bytes of one character that is not ASCII, or DEL, escaping it if need be. It can only
+/* Tells what may end a script element, or begin one or a comment in it. In JSON it can only stand inside a
+ * string. */
+static bool is_markup(char c)
+{
+    return c == '<' || c == '>' || c == '&';
+}
+
+/* Writes the bytes of one character that is not ASCII, DEL, or markup, escaping it if need be. It can only
  * stand inside a string. */
 static void json_write_char(struct out *out, const char *text, size_t len)
 {
     uint32_t c = 0;
     text_decode(text, len, &c);
-    if (!text_is_suspect(c) && !(out->text_flags & TEXT_ASCII))
+    if (c >= 0x80 && !text_is_suspect(c) && !(out->text_flags & TEXT_ASCII))
         out_write(out, text, len);
     else if (c > 0xffff)
         out_print(out, "\\u%04x\\u%04x", (unsigned)(0xd800 + ((c - 0x10000) >> 10)),
@@ -30,7 +37,7 @@ static st_status json_write(void *ctx, const char *text, size_t len, st_error *e
     size_t start = 0;
     for (size_t i = 0; i < len; i++) {
         unsigned char byte = (unsigned char)text[i];
-        if (byte < 0x7f)
+        if (byte < 0x7f && !(json->markup && is_markup(text[i])))
             continue;
         out_write(json->out, text + start, i - start);
         start = i + 1;

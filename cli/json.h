@@ -13,6 +13,7 @@ struct json {
     struct out *out;
     char part[4]; /* a character whose bytes are not all here yet */
     size_t part_len;
+    bool markup; /* the document stands in an HTML script element: <, > and & are escaped too */
 };
 
 /* Begins a document; `indent` as in st_json_emitter_new. */

@@ -14,8 +14,10 @@
 #include "text.h"
 
 static const struct verb *const verbs[] = {
-    &verb_ls,    &verb_show,     &verb_check,       &verb_stats, &verb_hash,     &verb_copy,
-    &verb_bench, &verb_meta_get, &verb_meta_export, &verb_help,  &verb_generate, NULL,
+    &verb_ls,          &verb_show,     &verb_check,   &verb_stats,       &verb_hash,
+    &verb_copy,        &verb_edit,     &verb_repair,  &verb_bench,       &verb_meta_get,
+    &verb_meta_export, &verb_meta_set, &verb_meta_rm, &verb_meta_import, &verb_meta_edit,
+    &verb_help,        &verb_generate, NULL,
 };
 
 struct main_options {
@@ -33,7 +35,8 @@ const struct verb verb_main = {
     .name = "",
     .brief = "look into safetensors files, check them, and copy them",
     .about =
-        "Lists, shows, measures, checks, and copies the tensors of safetensors files. A FILE named "
+        "Lists, shows, measures, checks, compares, and copies the tensors of safetensors files. A "
+        "FILE named "
         "- is standard input. Text from a file is printed with control, invisible, and reordering "
         "characters "
         "escaped.\n\n"

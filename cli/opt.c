@@ -158,9 +158,12 @@ static int opt_store(const struct verb *verb, const struct opt *opt, void *value
             return OPT_GO;
         return usage_error(verb, "--%s takes a number of bytes, as 4096, 16K or 2MiB, not %s",
                            opt->name, text_quote(value, strlen(value)).text);
-    case OPT_LIST: {
+    case OPT_LIST:
+    case OPT_STEP: {
         struct opt_list *list = field;
-        list->at = memory_grow(list->at, &list->room, list->count + 1, sizeof *list->at);
+        list->at = memory_grow(list->at, &list->room, list->count + 2, sizeof *list->at);
+        if (opt->kind == OPT_STEP)
+            list->at[list->count++] = opt->name;
         list->at[list->count++] = value;
         return OPT_GO;
     }

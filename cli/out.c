@@ -39,6 +39,14 @@ st_status io_error(const char *path, st_error *error)
     return ST_ERR_IO;
 }
 
+/* What drew on the terminal has nowhere else to leave word. */
+static void (*restore)(void);
+
+void complain_after(void (*first)(void))
+{
+    restore = first;
+}
+
 void complain(const char *format, ...)
 {
     char message[1024];
@@ -49,6 +57,8 @@ void complain(const char *format, ...)
     size_t len = printed < 0 ? 0 : strlen(message);
     unsigned flags = TEXT_KEEP_BACKSLASH | (term_has_utf8() ? 0 : TEXT_ASCII);
 
+    if (restore)
+        restore();
     fflush(stdout); /* what came first is to stand first, where both are one terminal */
     fputs("safetensors: ", stderr);
     struct text_piece piece;
@@ -238,13 +248,26 @@ void out_message(struct out *out, const char *message)
     out->text_flags = flags;
 }
 
+static const char *const style_codes[] = {
+    [STYLE_PLAIN] = "\033[0m",    [STYLE_HEAD] = "\033[1m",       [STYLE_GROUP] = "\033[1;34m",
+    [STYLE_DTYPE] = "\033[36m",   [STYLE_SIZE] = "\033[32m",      [STYLE_DIM] = "\033[2m",
+    [STYLE_ERROR] = "\033[1;31m", [STYLE_WARNING] = "\033[1;33m", [STYLE_NOTE] = "\033[1;36m",
+};
+
 void out_style(struct out *out, enum style style)
 {
-    static const char *const codes[] = {
-        [STYLE_PLAIN] = "\033[0m",    [STYLE_HEAD] = "\033[1m",       [STYLE_GROUP] = "\033[1;34m",
-        [STYLE_DTYPE] = "\033[36m",   [STYLE_SIZE] = "\033[32m",      [STYLE_DIM] = "\033[2m",
-        [STYLE_ERROR] = "\033[1;31m", [STYLE_WARNING] = "\033[1;33m", [STYLE_NOTE] = "\033[1;36m",
-    };
     if (out->color)
-        out_text(out, codes[style]);
+        out_text(out, style_codes[style]);
+}
+
+size_t out_style_read(const char *text, size_t len, enum style *style)
+{
+    for (size_t i = 0; i < sizeof style_codes / sizeof style_codes[0]; i++) {
+        size_t code_len = strlen(style_codes[i]);
+        if (len >= code_len && memcmp(text, style_codes[i], code_len) == 0) {
+            *style = (enum style)i;
+            return code_len;
+        }
+    }
+    return 0;
 }

@@ -41,6 +41,8 @@ st_status io_error(const char *path, st_error *error);
 
 /* Prints "safetensors: MESSAGE" to standard error, controls escaped. */
 void complain(const char *format, ...) CLI_PRINTF(1, 2);
+/* Has `first` called before that: whoever draws on the whole terminal puts it back there. NULL: nothing. */
+void complain_after(void (*first)(void));
 
 enum { COLOR_AUTO, COLOR_ALWAYS, COLOR_NEVER };
 
@@ -96,5 +98,7 @@ void out_escaped(struct out *out, const char *text, size_t len);
 void out_message(struct out *out, const char *message);
 /* Switches the colour, where there are colours. */
 void out_style(struct out *out, enum style style);
+/* Reads what out_style wrote, where text begins with it; gives its length, else 0. */
+size_t out_style_read(const char *text, size_t len, enum style *style);
 
 #endif

@@ -255,3 +255,16 @@ struct text_short text_count(uint64_t count)
     static const char *const units[] = {"", "K", "M", "B", "T", "Q", NULL};
     return number_shorten(count, 1000, units);
 }
+
+struct text_short text_percent(uint64_t part, uint64_t whole)
+{
+    struct text_short text = {"0%"};
+    double percent = whole ? 100.0 * (double)part / (double)whole : 0;
+    if (part && percent < 0.1)
+        strcpy(text.text, "<0.1%");
+    else if (part && part < whole && percent > 99.9)
+        strcpy(text.text, ">99.9%");
+    else if (part)
+        snprintf(text.text, sizeof text.text, "%.*f%%", part == whole ? 0 : 1, percent);
+    return text;
+}

@@ -62,5 +62,7 @@ struct text_short text_bytes(uint64_t bytes);
 bool text_read_bytes(const char *text, uint64_t *out);
 /* Gives "22.7M". */
 struct text_short text_count(uint64_t count);
+/* Gives "16.7%"; "<0.1%" and ">99.9%" for what is not quite nothing or all. */
+struct text_short text_percent(uint64_t part, uint64_t whole);
 
 #endif

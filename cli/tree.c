@@ -213,15 +213,28 @@ static uint32_t level_build(struct tree *tree, const st_tensor **tensors, size_t
             tree->nodes[last].next = index;
         last = index;
     }
-    siblings_collapse(tree, first);
+    if (!tree->apart)
+        siblings_collapse(tree, first);
     return first;
+}
+
+static void tree_build(struct tree *tree, const st_tensor **tensors, size_t count)
+{
+    if (count > 1)
+        qsort(tensors, count, sizeof *tensors, tensor_compare);
+    tree->first = level_build(tree, tensors, count, 0, 0);
 }
 
 void tree_init(struct tree *tree, const st_tensor **tensors, size_t count)
 {
     *tree = (struct tree){.first = TREE_END};
-    qsort(tensors, count, sizeof *tensors, tensor_compare);
-    tree->first = level_build(tree, tensors, count, 0, 0);
+    tree_build(tree, tensors, count);
+}
+
+void tree_init_apart(struct tree *tree, const st_tensor **tensors, size_t count)
+{
+    *tree = (struct tree){.first = TREE_END, .apart = true};
+    tree_build(tree, tensors, count);
 }
 
 void tree_release(struct tree *tree)

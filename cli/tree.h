@@ -32,10 +32,13 @@ struct tree {
     size_t count;
     size_t room;
     uint32_t first; /* of the top level, or TREE_END */
+    bool apart;     /* siblings that hold the same stay nodes of their own */
 };
 
 /* Builds the tree of `count` tensors, whose order it changes. */
 void tree_init(struct tree *tree, const st_tensor **tensors, size_t count);
+/* The same, but each node stands for itself alone. */
+void tree_init_apart(struct tree *tree, const st_tensor **tensors, size_t count);
 void tree_release(struct tree *tree);
 
 /* Gives the length of the number with which a label begins, if it is a whole segment and has no

@@ -19,7 +19,8 @@ enum opt_kind {
     OPT_NUMBER, /* uint64_t */
     OPT_SIZE,   /* uint64_t: bytes, with a unit or none */
     OPT_CHOICE, /* int: index into `choices` */
-    OPT_LIST    /* struct opt_list: may be given again */
+    OPT_LIST,   /* struct opt_list: may be given again */
+    OPT_STEP /* the same, the option's name before each value: options that share a list keep their order */
 };
 
 struct opt {
@@ -72,7 +73,7 @@ struct verb {
     const struct arg *args;
     const struct opt *options;
     const struct example *examples;
-    const struct opt *picks; /* filter_rows for a verb that picks tensors, or NULL */
+    const struct opt *picks; /* filter_rows, or a table shared with another verb; or NULL */
     bool reads_files;        /* takes the options that all such verbs have */
     bool reads_data;         /* and tensors' bytes: those of such verbs */
     bool hidden;             /* from help */

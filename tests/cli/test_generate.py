@@ -9,9 +9,9 @@ import pytest
 
 from program import binary, environment
 
-PAGES = ["safetensors.1", "safetensors-ls.1", "safetensors-show.1", "safetensors-check.1",
-         "safetensors-stats.1", "safetensors-hash.1", "safetensors-copy.1", "safetensors-bench.1",
-         "safetensors-meta-get.1", "safetensors-meta-export.1", "safetensors-help.1"]
+VERBS = ["ls", "show", "view", "check", "stats", "hash", "diff", "grep", "report", "copy", "edit", "split", "merge",
+         "cat", "repair", "bench", "meta-get", "meta-export", "meta-set", "meta-rm", "meta-import", "meta-edit", "help"]
+PAGES = ["safetensors.1", *(f"safetensors-{verb}.1" for verb in VERBS)]
 DAY = {"SOURCE_DATE_EPOCH": "1700000000"}
 FILES = {"bash": "safetensors", "zsh": "_safetensors", "fish": "safetensors.fish"}
 
@@ -98,26 +98,33 @@ def test_shells_can_read_them(generated, shell):
 
 
 CASES = [
-    ([""], {"ls", "show", "check", "stats", "hash", "copy", "bench", "meta", "help"}),
-    (["m"], {"meta"}),
-    (["meta", ""], {"get", "export"}),
+    ([""], {*VERBS[:16], "meta", "help"}),
+    (["me"], {"merge", "meta"}),
+    (["meta", ""], {"get", "export", "set", "rm", "import", "edit"}),
     (["ls", "--s"], {"--sort"}),
     (["ls", "--sort", ""], {"offset", "name", "size", "dtype"}),
     (["ls", "-s", "n"], {"name"}),
     (["ls", "--color", "a"], {"auto", "always"}),
-    (["check", "--r"], {"--rules"}),
+    (["check", "--r"], {"--repair", "--rules"}),
+    (["grep", "x", "FILE", "--max"], {"--max-count"}),
     (["show", "FILE", "b"], {"b.weight"}),
     (["show", "FILE", "a", "b"], {"b.weight"}),
     (["meta", "get", "FILE", ""], {"format"}),
-    (["help", "s"], {"show", "stats"}),
+    (["meta", "rm", "FILE", "f"], {"format"}),
+    (["meta", "set", "FILE", "f"], {"format"}),
+    (["help", "s"], {"show", "split", "stats"}),
     (["stats", "FILE", "b"], {"b.weight"}),
     (["hash", "--algorithm", "x"], {"xxh3", "xxh128"}),
-    (["hash", "--ver"], {"--verify"}),
+    (["diff", "--eq"], {"--equal-nan"}),
+    (["hash", "--ver"], {"--verify", "--verify-metadata"}),
     (["copy", "-o", "f"], {"file"}),
     (["copy", "--exc"], {"--exclude"}),
     (["hash", "--io", "d"], {"direct", "dontcache"}),
     (["copy", "-C", "k"], {"keep"}),
     (["bench", "--c"], {"--cold", "--color"}),
+    (["report", "--no"], {"--no-stats"}),
+    (["cat", "--metadata", "f"], {"first"}),
+    (["split", "--du"], {"--durability"}),
     (["generate", ""], {"man", "bash", "zsh", "fish"}),
 ]
 
@@ -127,7 +134,9 @@ CASES = [
     *CASES, (["ls", "--sort", "=", "s"], {"size"}), (["ls", "-g", "x", "--tr"], {"--tree"}),
     (["ls", "--", "--t"], set()), (["meta", "export", "-o", "NEAR"], {"FILE"}),
     (["hash", "-c", "NEAR"], {"FILE"}), (["copy", "FILE", "NEAR"], {"FILE"}),
-    (["bench", "FILE", "NEAR"], {"FILE"})])
+    (["diff", "FILE", "NEAR"], {"FILE"}),
+    (["bench", "FILE", "NEAR"], {"FILE"}),
+    (["grep", "x", "NEAR"], {"FILE"})])
 def test_bash_completes(generated, small, words, expected):
     """Calls the function as the shell does."""
     names = {"FILE": str(small), "NEAR": str(small)[:-3]}

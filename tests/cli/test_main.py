@@ -8,7 +8,13 @@ import pytest
 
 from program import binary, environment
 
-VERBS = ["ls", "show", "check", "stats", "hash", "copy", "bench", "meta get", "meta export"]
+WRITING = ["meta set", "meta rm", "meta import", "meta edit"]
+VERBS = ["ls", "show", "view", "check", "stats", "hash", "diff", "grep", "report", "copy", "edit", "split", "merge",
+         "cat", "repair", "bench", "meta get", "meta export", *WRITING]
+# Where a verb's table of options is, unless in cmd_<verb>.c.
+TABLES = {"meta get": "cmd_meta.c", "meta export": "cmd_meta.c", "meta edit": "rewrite.h",
+          "meta set": "cmd_meta_write.c", "meta rm": "cmd_meta_write.c", "meta import": "cmd_meta_write.c",
+          "cat": "cmd_merge.c"}
 SOURCES = os.path.join(os.path.dirname(__file__), "..", "..", "cli")
 
 
@@ -71,7 +77,10 @@ def test_wrong_usage(cli, words, message):
     ["ls", "--sort", "color", "f"], ["ls", "--regex", "(", "f"], ["show", "f"], ["check"],
     ["check", "--max", "many", "f"], ["stats", "--bins", "0", "f"], ["hash"],
     ["hash", "-m", "m", "-"], ["copy", "f"], ["copy", "--align", "3", "f", "g"],
-    ["copy", "f", "-"], ["bench"], ["bench", "-"], ["bench", "--runs", "0", "f"], ["meta", "get"], ["meta", "export"]])
+    ["copy", "f", "-"], ["diff", "f"], ["diff", "--rtol", "x", "f", "g"], ["view"], ["split", "f"],
+    ["split", "-s", "5Gb", "f", "g"], ["merge", "f"], ["merge", "f", "g", "-o", "h"], ["cat", "-o", "f"],
+    ["cat", "-p", "x", "f", "g", "-o", "h"], ["bench"], ["bench", "-"], ["bench", "--runs", "0", "f"],
+    ["meta", "get"], ["meta", "export"]])
 def test_wrong_usage_has_no_document(cli, words):
     verb, rest = (words[:2], words[2:]) if words[0] == "meta" else (words[:1], words[1:])
     for order in ([*verb, "--json", *rest], [*words, "--json"]):
@@ -89,10 +98,11 @@ def test_escapes_in_wrong_usage(cli):
 
 def table_options(verb):
     """The long options in the source's tables."""
-    name = {"meta get": "meta", "meta export": "meta"}.get(verb, verb)
-    with open(os.path.join(SOURCES, f"cmd_{name}.c"), encoding="utf-8") as source:
+    with open(os.path.join(SOURCES, TABLES.get(verb, f"cmd_{verb}.c")), encoding="utf-8") as source:
         text = source.read()
-    if verb.startswith("meta"):
+    if verb == "merge":
+        text = text[:text.index("cat_options[]")]
+    if verb != "cat" and TABLES.get(verb, "").startswith("cmd_"):
         table = verb.split()[1] + "_options[]"
         text = text[text.index(table):]
         text = text[:text.index("};")] + '"expand", '
@@ -106,10 +116,12 @@ def test_help_lists_every_option(cli, verb):
     assert done.lines[0].startswith(f"usage: safetensors {verb} [OPTION]... ")
     shown = set(re.findall(r"^ {2,6}(?:-\w, )?--([\w-]+)", done.out, re.M))
     common = {"help", "json", "color", "upstream", "unknown-dtypes"}
-    if verb in ("ls", "stats", "copy"):
+    if verb in ("ls", "stats", "diff", "copy", "report"):
         common |= {"glob", "regex", "exclude", "dtype"}
-    if verb in ("show", "stats", "hash", "copy"):
+    if verb in ("show", "view", "stats", "hash", "diff", "copy", "report"):
         common |= {"io", "explain"}
+    if verb in WRITING:
+        common |= {"output", "in-place", "dry-run", "durability", "reserve"}
     assert table_options(verb)
     assert shown >= table_options(verb) | common
     assert all(len(line) <= 80 for line in done.lines)
@@ -154,10 +166,15 @@ def test_exit_code_is_the_highest(cli, make, tmp_path, small):
     assert all(line.startswith("safetensors: ") for line in done.err.splitlines())
 
 
-@pytest.mark.parametrize("verb", VERBS)
+# grep takes a folder, and tells of what is absent in tests of its own.
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "grep"])
 def test_what_cannot_be_read(cli, verb, tmp_path):
-    tail = {"show": ["t"], "copy": [tmp_path / "out"]}.get(verb, [])
-    for path in (tmp_path / "absent", tmp_path):
+    out = tmp_path / "out"
+    tail = {"show": ["t"], "copy": [out], "split": [out], "merge": ["-o", out], "cat": ["-o", out],
+            "diff": [tmp_path / "other"], "edit": ["-x", "*"], "meta set": ["k", "v"], "meta rm": ["k"],
+            "meta import": ["-"]}.get(verb, [])
+    folder = tmp_path if verb not in ("split", "merge", "cat") else tmp_path / "absent" / "folder"
+    for path in (tmp_path / "absent", folder):
         done = cli(*verb.split(), path, *tail)
         assert (done.code, done.out) == (3, "")
         assert done.err.startswith(f"safetensors: {path}: ")
@@ -202,7 +219,7 @@ def test_standard_input_has_nowhere_to_go(cli, small):
     ["show", "--raw", "FILE", "a"], ["meta", "get", "FILE"], ["meta", "export", "FILE"],
     ["stats", "FILE"], ["stats", "FILE", "-H", "a"], ["hash", "-a", "xxh3", "FILE"],
     ["hash", "-a", "xxh3", "-t", "FILE"], ["hash", "-a", "xxh3", "-m", "-", "FILE"],
-    ["hash", "--explain", "FILE"], ["bench", "-n", "1", "--warm", "-i", "pread", "FILE"],
+    ["hash", "--explain", "FILE"], ["diff", "--json", "FILE", "FILE"], ["bench", "-n", "1", "--warm", "-i", "pread", "FILE"],
     ["meta", "export", "FILE", "-o", "/dev/full"], ["--help"], ["--version"],
     ["generate", "bash"], ["check", "--rules"]])
 def test_full_disk(cli, words, small):

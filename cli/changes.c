@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Patterns see the names that the file has; --rename and --rename-regex those that earlier ones gave. What is added
+ * comes last, under the name it was given. */
+#include "changes.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "input.h"
+#include "memory.h"
+#include "nearest.h"
+#include "out.h"
+#include "part.h"
+#include "text.h"
+
+bool changes_any(const struct change_options *options)
+{
+    return options->renames.count || options->drops.count || options->keeps.count ||
+           options->casts.count || options->replacements.count || options->additions.count;
+}
+
+void change_options_release(struct change_options *options)
+{
+    free(options->renames.at);
+    free(options->drops.at);
+    free(options->keeps.at);
+    free(options->casts.at);
+    free(options->replacements.at);
+    free(options->additions.at);
+}
+
+/* -------------------------------------------------------------------------------- messages */
+
+/* Names what is near `name` among the file's tensors, as a hint behind a message. */
+static void names_near(const st_file *file, const char *name, char *hint, size_t size)
+{
+    struct nearest nearest;
+    nearest_init(&nearest, name, strlen(name));
+    for (size_t i = 0; i < st_file_count(file); i++)
+        nearest_offer(&nearest, st_file_at(file, i)->name, st_file_at(file, i)->name_len);
+    nearest_print(&nearest, hint, size);
+}
+
+static st_status unmatched(const struct changes *changes, const char *option, const char *pattern,
+                           st_error *error)
+{
+    char hint[600];
+    names_near(changes->file, pattern, hint, sizeof hint);
+    return error_fill(error, ST_ERR_NOT_FOUND, "%.150s: --%s %s: no tensor matches%s",
+                      changes->path, option, text_quote(pattern, strlen(pattern)).text, hint);
+}
+
+/* Says which option an error of the library is about. */
+static st_status option_fail(const char *option, const char *value, st_status status,
+                             st_error *error)
+{
+    st_error said = *error;
+    if (status == ST_OK)
+        return ST_OK;
+    error_fill(error, status, "--%s %s: %.300s", option, text_quote(value, strlen(value)).text,
+               said.message);
+    error->sys_errno = said.sys_errno;
+    return status;
+}
+
+/* ------------------------------------------------------------------------------- "NAME=VALUE" */
+
+/* Splits at the first "=" that no backslash is before; \= is the character itself. Both are freed with
+ * free(first). False: there is none. */
+static bool pair_split(const char *text, char **first, char **second)
+{
+    char *copy = memory_new(strlen(text) + 1, 1), *to = copy;
+    *first = copy;
+    *second = NULL;
+    for (const char *at = text; *at; at++) {
+        if (*at == '=' && !*second) {
+            *to++ = '\0';
+            *second = to;
+            continue;
+        }
+        if (at[0] == '\\' && at[1] == '=')
+            at++;
+        else if (at[0] == '\\' && at[1])
+            *to++ = *at++;
+        *to++ = *at;
+    }
+    *to = '\0';
+    if (*second)
+        return true;
+    free(copy);
+    return false;
+}
+
+static st_status pair_refuse(const char *option, const char *value, const char *form,
+                             st_error *error)
+{
+    return error_fill(error, ST_ERR_ARGUMENT, "--%s takes %s, not %s", option, form,
+                      text_quote(value, strlen(value)).text);
+}
+
+/* ---------------------------------------------------------------------------- by patterns */
+
+/* Calls `take` for every tensor that matches and is still in. */
+static st_status matching(struct changes *changes, const char *option, const char *pattern,
+                          st_status (*take)(struct changes *changes, size_t index, void *ctx,
+                                            st_error *error),
+                          void *ctx, st_error *error)
+{
+    st_name_rule *rule;
+    st_status status = st_name_rule_new(pattern, NULL, ST_NAME_GLOB, NULL, &rule, error);
+    size_t count = 0;
+    if (status != ST_OK)
+        return option_fail(option, pattern, status, error);
+    for (size_t i = 0; i < st_file_count(changes->file) && status == ST_OK; i++) {
+        const st_tensor *tensor = st_file_at(changes->file, i);
+        bool matches = false;
+        status = st_name_rule_match(rule, tensor->name, tensor->name_len, &matches, error);
+        if (status != ST_OK || !matches)
+            continue;
+        count++;
+        if (!changes->of[i].dropped)
+            status = take(changes, i, ctx, error);
+    }
+    st_name_rule_free(rule);
+    return status == ST_OK && count == 0 ? unmatched(changes, option, pattern, error) : status;
+}
+
+static st_status keep_take(struct changes *changes, size_t index, void *ctx, st_error *error)
+{
+    (void)changes;
+    (void)error;
+    ((bool *)ctx)[index] = true;
+    return ST_OK;
+}
+
+static st_status drop_take(struct changes *changes, size_t index, void *ctx, st_error *error)
+{
+    changes->of[index].dropped = true;
+    return st_edit_drop(ctx, st_file_at(changes->file, index), error);
+}
+
+static st_status keeps_make(struct changes *changes, st_edit *edit, st_error *error)
+{
+    const struct opt_list *keeps = &changes->options->keeps;
+    size_t count = st_file_count(changes->file);
+    st_status status = ST_OK;
+    if (keeps->count == 0)
+        return ST_OK;
+    bool *kept = memory_new(count + 1, sizeof *kept);
+    for (size_t i = 0; i < keeps->count && status == ST_OK; i++)
+        status = matching(changes, "keep", keeps->at[i], keep_take, kept, error);
+    for (size_t i = 0; i < count && status == ST_OK; i++)
+        if (!kept[i])
+            status = drop_take(changes, i, edit, error);
+    free(kept);
+    return status;
+}
+
+static st_status drops_make(struct changes *changes, st_edit *edit, st_error *error)
+{
+    const struct opt_list *drops = &changes->options->drops;
+    st_status status = ST_OK;
+    for (size_t i = 0; i < drops->count && status == ST_OK; i++)
+        status = matching(changes, "drop", drops->at[i], drop_take, edit, error);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------- casts */
+
+struct casting {
+    st_edit *edit;
+    st_dtype to;
+    size_t floats; /* that matched */
+};
+
+static st_status cast_take(struct changes *changes, size_t index, void *ctx, st_error *error)
+{
+    struct casting *casting = ctx;
+    const st_tensor *tensor = st_file_at(changes->file, index);
+    if (st_dtype_kind(tensor->dtype) != ST_KIND_FLOAT)
+        return ST_OK;
+    st_status status = st_edit_cast(casting->edit, tensor, casting->to, error);
+    changes->of[index].cast = tensor->dtype == casting->to ? 0 : casting->to;
+    casting->floats++;
+    return status;
+}
+
+/* Finds a dtype by its code in either case; floats only. */
+static st_status cast_dtype(const char *value, size_t len, st_dtype *out, st_error *error)
+{
+    char hint[600];
+    struct nearest nearest;
+    nearest_init(&nearest, value, len);
+    for (st_dtype dtype = 1; dtype <= ST_DTYPE_COUNT; dtype++) {
+        const char *code = st_dtype_code(dtype);
+        if (st_dtype_kind(dtype) != ST_KIND_FLOAT)
+            continue;
+        nearest_offer(&nearest, code, strlen(code));
+        if (strlen(code) == len && strncasecmp(code, value, len) == 0) {
+            *out = dtype;
+            return ST_OK;
+        }
+    }
+    nearest_print(&nearest, hint, sizeof hint);
+    return error_fill(error, ST_ERR_ARGUMENT, "--cast %s: no such dtype of floats%s",
+                      text_quote(value, len).text, hint);
+}
+
+static st_status cast_make(struct changes *changes, st_edit *edit, const char *value,
+                           st_error *error)
+{
+    const char *colon = strchr(value, ':');
+    struct casting casting = {.edit = edit};
+    size_t len = colon ? (size_t)(colon - value) : strlen(value);
+    st_status status = cast_dtype(value, len, &casting.to, error);
+    if (status == ST_OK)
+        status = matching(changes, "cast", colon ? colon + 1 : "*", cast_take, &casting, error);
+    if (status == ST_OK && casting.floats == 0)
+        status = error_fill(error, ST_ERR_NOT_FOUND, "%.150s: --cast %s: no tensor of floats %s",
+                            changes->path, text_quote(value, strlen(value)).text,
+                            colon ? "matches" : "is there");
+    return status;
+}
+
+/* ------------------------------------------------------------------------ out of other files */
+
+static st_status tensor_find(const st_file *file, const char *name, const st_tensor **out,
+                             st_error *error)
+{
+    char hint[600];
+    *out = st_file_find(file, name, strlen(name));
+    if (*out)
+        return ST_OK;
+    names_near(file, name, hint, sizeof hint);
+    return error_fill(error, ST_ERR_NOT_FOUND, "%.150s: no tensor %s%s", st_file_name(file),
+                      text_quote(name, strlen(name)).text, hint);
+}
+
+static st_status part_get(struct changes *changes, const char *path, bool raw, struct part **out,
+                          st_error *error)
+{
+    for (size_t i = 0; i < changes->part_count; i++) {
+        *out = &changes->parts[i];
+        if ((*out)->raw == raw && strcmp((*out)->path, path) == 0)
+            return ST_OK;
+    }
+    struct part part;
+    st_status status = part_open(&part, path, raw, changes->common, error);
+    if (status != ST_OK)
+        return status;
+    changes->parts = memory_grow(changes->parts, &changes->part_room, changes->part_count + 1,
+                                 sizeof *changes->parts);
+    *out = &changes->parts[changes->part_count++];
+    **out = part;
+    return ST_OK;
+}
+
+/* Parts "OTHER.safetensors:TENSOR" in place; NULL where no tensor is named. */
+static char *tensor_part(char *source)
+{
+    static const char ending[] = ".safetensors:";
+    char *at = strstr(source, ending);
+    if (!at)
+        return NULL;
+    at += sizeof ending - 2;
+    *at = '\0';
+    return at + 1;
+}
+
+static st_status replacement_make(struct changes *changes, st_edit *edit, const char *name,
+                                  char *source, st_error *error)
+{
+    const st_tensor *tensor, *from;
+    struct part *part;
+    st_array array = {0};
+    char *named = tensor_part(source);
+    st_status status = tensor_find(changes->file, name, &tensor, error);
+    if (status == ST_OK)
+        status = part_get(changes, source, !named, &part, error);
+    if (status == ST_OK && named)
+        status = tensor_find(part->file, named, &from, error);
+    if (status == ST_OK)
+        status =
+            named ? part_array(part, from, &array, error) : part_bytes(part, tensor, &array, error);
+    if (status == ST_OK)
+        status = st_edit_replace(edit, tensor, &array, error);
+    if (status == ST_OK) {
+        struct change *change =
+            &changes->of[st_header_index(st_file_header(changes->file), tensor)];
+        change->replaced = true;
+        change->cast = 0;
+    }
+    return status;
+}
+
+static st_status addition_make(struct changes *changes, st_edit *edit, const char *name,
+                               char *source, st_error *error)
+{
+    const st_tensor *tensor;
+    struct part *part;
+    const char *named = tensor_part(source);
+    st_status status = part_get(changes, source, false, &part, error);
+    if (status == ST_OK)
+        status = tensor_find(part->file, named ? named : name, &tensor, error);
+    if (status == ST_OK)
+        status = st_edit_include(edit, part->file, tensor, name, strlen(name), error);
+    return status;
+}
+
+static st_status pairs_make(struct changes *changes, st_edit *edit, const struct opt_list *list,
+                            st_status (*make)(struct changes *changes, st_edit *edit,
+                                              const char *name, char *source, st_error *error),
+                            st_error *error)
+{
+    bool adds = list == &changes->options->additions;
+    st_status status = ST_OK;
+    for (size_t i = 0; i < list->count && status == ST_OK; i++) {
+        char *name, *source;
+        if (!pair_split(list->at[i], &name, &source))
+            return pair_refuse(adds ? "add" : "replace", list->at[i],
+                               adds ? "NAME=FILE.safetensors[:TENSOR]"
+                                    : "NAME=FILE.safetensors:TENSOR or NAME=FILE",
+                               error);
+        status = make(changes, edit, name, source, error);
+        free(name);
+    }
+    return status;
+}
+
+/* ----------------------------------------------------------------------------------- renames */
+
+static st_status rename_make(struct changes *changes, st_edit *edit, const char *option,
+                             const char *value, st_error *error)
+{
+    char *pattern, *replacement;
+    uint64_t matched = 0;
+    bool regex = strcmp(option, "rename") != 0;
+    st_name_rule *rule = NULL;
+    if (!pair_split(value, &pattern, &replacement))
+        return pair_refuse(option, value, regex ? "RE=REPLACEMENT" : "OLD=NEW", error);
+    st_status status = st_name_rule_new(pattern, replacement, regex ? ST_NAME_REGEX : ST_NAME_GLOB,
+                                        NULL, &rule, error);
+    if (status == ST_OK)
+        status = st_edit_rename_all(edit, rule, &matched, error);
+    status = option_fail(option, value, status, error);
+    if (status == ST_OK && matched == 0)
+        status = unmatched(changes, option, pattern, error);
+    st_name_rule_free(rule);
+    free(pattern);
+    return status;
+}
+
+static st_status renames_make(struct changes *changes, st_edit *edit, st_error *error)
+{
+    const struct opt_list *renames = &changes->options->renames;
+    st_status status = ST_OK;
+    for (size_t i = 0; i + 1 < renames->count && status == ST_OK; i += 2)
+        status = rename_make(changes, edit, renames->at[i], renames->at[i + 1], error);
+    return status;
+}
+
+/* --------------------------------------------------------------------------------- all of them */
+
+st_status changes_make(struct changes *changes, st_edit *edit, st_error *error)
+{
+    const struct change_options *options = changes->options;
+    changes->of = memory_new(st_file_count(changes->file) + 1, sizeof *changes->of);
+    st_status status = keeps_make(changes, edit, error);
+    if (status == ST_OK)
+        status = drops_make(changes, edit, error);
+    for (size_t i = 0; i < options->casts.count && status == ST_OK; i++)
+        status = cast_make(changes, edit, options->casts.at[i], error);
+    if (status == ST_OK)
+        status = pairs_make(changes, edit, &options->replacements, replacement_make, error);
+    if (status == ST_OK)
+        status = renames_make(changes, edit, error);
+    if (status == ST_OK)
+        status = pairs_make(changes, edit, &options->additions, addition_make, error);
+    return status;
+}
+
+void changes_release(struct changes *changes)
+{
+    for (size_t i = 0; i < changes->part_count; i++)
+        part_close(&changes->parts[i]);
+    free(changes->parts);
+    free(changes->of);
+}

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an interrupted edit in place has left, put right. The journals are made here, by docs/journal.md."""
+
+import os
+import struct
+
+import pytest
+
+from model_files import floats
+
+
+def fnv(data):
+    total = 0xCBF29CE484222325
+    for byte in data:
+        total = (total ^ byte) * 0x100000001B3 % 2**64
+    return total
+
+
+def summed(data):
+    return data + struct.pack("<Q", fnv(data))
+
+
+def journal_of(path, new, stretches):
+    """`stretches`: (offset, length) of what the file holds now and in which it will hold what `new` does."""
+    old = path.read_bytes()
+    records = []
+    for offset, length in stretches:
+        a, b = old[offset : offset + length], new[offset : offset + length]
+        records.append((summed(struct.pack("<4Q", offset, length, fnv(a), fnv(b))), a + b))
+    body = b"".join(head + data for head, data in records)
+    body += bytes(-len(body) % 32)
+    size = 64 + len(body) + 32
+    info = path.stat()
+    head = summed(
+        b"\x89STJ\r\n\x1a\n" + struct.pack("<2I5Q", 1, 0, size, len(records), len(old), info.st_dev, info.st_ino)
+    )
+    chain = fnv(b"".join(head for head, _ in records))
+    return head + body + summed(b"STJ-DONE" + struct.pack("<2Q", size, chain))
+
+
+@pytest.fixture
+def model(make):
+    return make({"w": ("F32", [4], floats(1, 2, 3, 4)), "v": ("U8", [3], b"abc")}, {"k": "old"})
+
+
+@pytest.fixture
+def journal(model):
+    return model.with_name(model.name + ".st-journal")
+
+
+@pytest.fixture
+def edited(model, journal):
+    """Interrupts an edit in place of the file: gives the old bytes and the new ones, and what is left."""
+    old = model.read_bytes()
+    new = old.replace(b"old", b"new").replace(b"abc", b"xyz")
+    places = [(old.index(b"old"), 3), (old.index(b"abc"), 3)]
+    journal.write_bytes(journal_of(model, new, places))
+    return old, new
+
+
+def write_in_place(path, data):
+    with open(path, "r+b") as file:
+        file.write(data)
+
+
+def test_nothing_to_do(cli, model):
+    before = model.read_bytes()
+    done = cli("repair", model)
+    assert (done.code, done.out, done.err) == (0, f"{model}: no edit in place was interrupted\n", "")
+    assert model.read_bytes() == before
+    done = cli("repair", "--json", model)
+    assert done.json == {"files": [{"file": str(model), "recovery": "none", "stretches": 0, "bytes": 0, "done": False}]}
+
+
+def test_back(cli, model, journal, edited):
+    old, new = edited
+    write_in_place(model, new[: len(new) - 2] + old[len(old) - 2 :])
+    torn, left = model.read_bytes(), journal.read_bytes()
+    assert torn not in (old, new)
+    for word in ("-n", "--dry-run"):
+        done = cli("repair", word, model)
+        assert (done.code, done.err) == (0, "")
+        assert done.out == f"{model}: an edit in place was interrupted; 6 B in 2 places would be put back\n"
+    assert (model.read_bytes(), journal.read_bytes()) == (torn, left)
+    done = cli("repair", model)
+    assert (done.code, done.err) == (0, "")
+    assert done.out == f"{model}: an edit in place was interrupted; 6 B in 2 places are put back\n"
+    assert model.read_bytes() == old
+    assert not journal.exists()
+
+
+def test_json(cli, model, journal, edited):
+    old, new = edited
+    write_in_place(model, new[: len(new) - 2])
+    rest = {"file": str(model), "recovery": "back", "stretches": 2, "bytes": 6}
+    done = cli("repair", "--json", "--dry-run", model)
+    assert (done.code, done.json) == (0, {"files": [{**rest, "done": False}]})
+    done = cli("repair", "--json", model)
+    assert (done.code, done.json) == (0, {"files": [{**rest, "done": True}]})
+    assert model.read_bytes() == old
+
+
+def test_forward(cli, model, journal, edited):
+    old, new = edited
+    write_in_place(model, new)
+    done = cli("repair", model)
+    assert done.out == f"{model}: an edit in place was interrupted when all was written; its journal is removed\n"
+    assert (model.read_bytes(), journal.exists()) == (new, False)
+
+
+def test_unfinished(cli, model, journal, edited):
+    old, _ = edited
+    journal.write_bytes(journal.read_bytes()[:-1])
+    before = f"{model}: an edit in place was interrupted before it changed anything; its journal "
+    assert cli("repair", "-n", model).out == before + "would be removed\n"
+    assert cli("repair", model).out == before + "is removed\n"
+    assert (model.read_bytes(), journal.exists()) == (old, False)
+
+
+def test_foreign(cli, model, journal, edited):
+    old, _ = edited
+    model.write_bytes(old + b"!")
+    done = cli("repair", model)
+    assert (
+        done.out == f"{model}: the edit in place that was interrupted was one of another file; "
+        "its journal is removed\n"
+    )
+    assert (model.read_bytes(), journal.exists()) == (old + b"!", False)
+
+
+@pytest.mark.parametrize("damage", ["journal", "file"])
+def test_refused(cli, model, journal, edited, damage):
+    old, _ = edited
+    path = journal if damage == "journal" else model
+    at = 70 if damage == "journal" else old.index(b"abc")
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0x80
+    write_in_place(path, data)
+    before = model.read_bytes(), journal.read_bytes()
+    for words in ((), ("-n",), ("--json",)):
+        done = cli("repair", *words, model)
+        assert done.code == 1
+        assert done.err.startswith(f"safetensors: {model}.st-journal: ")
+        if words == ("--json",):
+            assert done.json["files"][0]["error"]["status"] == "ST_ERR_JOURNAL"
+    assert (model.read_bytes(), journal.read_bytes()) == before
+
+
+def test_several(cli, model, journal, edited, make, tmp_path):
+    """One that cannot be used does not keep the others from being repaired."""
+    old, _ = edited
+    other = make(b"anything", name="other")
+    done = cli("repair", tmp_path / "none", model, other)
+    assert done.code == 3
+    assert done.err == f"safetensors: {tmp_path}/none: cannot be opened: No such file or directory\n"
+    assert len(done.lines) == 2 and not journal.exists()
+    assert model.read_bytes() == old
+
+
+def test_usage(cli, model):
+    assert cli("repair").code == 2
+    assert cli("repair", "--nothing", model).code == 2
+
+
+def test_names_are_escaped(cli, make):
+    path = make(b"", name="a\x1b[31mb\nc")
+    done = cli("repair", path)
+    assert done.code == 0 and "\x1b" not in done.out and len(done.lines) == 1
+
+
+def test_check_mentions_it(cli, model, journal, edited):
+    old, new = edited
+    write_in_place(model, new[: len(new) - 2])
+    done = cli("check", model)
+    assert done.code == 0
+    assert (
+        done.err == f"safetensors: {model}: an edit in place is under way or was interrupted; "
+        '"safetensors repair" undoes it\n'
+    )
+    assert cli("check", "--quiet", model).err == ""
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + b"!")
+    done = cli("check", model)
+    assert done.code == 0 and done.err.startswith(f"safetensors: {model}.st-journal: ")
+    journal.write_bytes(whole)
+    assert cli("repair", model).code == 0
+    assert cli("check", model).err == ""
+
+
+def test_copy_leaves_no_journal(cli, model, journal, edited):
+    """The new file is not the one that the journal is of."""
+    assert cli("copy", model, model).code == 0
+    before = model.read_bytes()
+    assert not journal.exists()
+    assert cli("repair", model).out == f"{model}: no edit in place was interrupted\n"
+    assert model.read_bytes() == before
+
+
+def test_no_rights(cli, model, journal, edited):
+    if os.geteuid() == 0:
+        pytest.skip("root may do all")
+    model.chmod(0o400)
+    done = cli("repair", model)
+    assert done.code == 3 and "Permission denied" in done.err
+    assert journal.exists()
+
+
+def test_check_repair_mentions_an_interrupted_edit(cli, model, edited, tmp_path):
+    """Saving what is left of such a file would keep what the journal can undo."""
+    done = cli("check", "--repair", tmp_path / "new", model)
+    assert done.code == 0 and '"safetensors repair" undoes it' in done.err
+    done = cli("check", "-q", "--repair", tmp_path / "new", model)
+    assert (done.code, done.err) == (0, "")
