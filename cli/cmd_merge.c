@@ -1,0 +1,504 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* safetensors merge, safetensors cat: one file of the tensors of many. */
+#include <inttypes.h>
+#include <safetensors/checkpoint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd.h"
+#include "input.h"
+#include "json.h"
+#include "memory.h"
+#include "opt.h"
+#include "progress.h"
+#include "target.h"
+#include "text.h"
+
+struct join_options {
+    struct common common;
+    struct target target;
+    int order;
+    uint64_t alignment; /* 0: not said */
+    uint64_t reserve;
+    bool dry_run;
+    /* Of cat alone. */
+    struct opt_list prefixes; /* one per FILE, or none */
+    bool prefix_stem;
+    int metadata; /* METADATA_… */
+};
+
+static const char *const order_choices[] = {"canonical", "file", "name", NULL};
+static const uint32_t orders[] = {ST_EDIT_ORDER_CANONICAL, ST_EDIT_ORDER_FILE, ST_EDIT_ORDER_NAME};
+enum { METADATA_SAME, METADATA_FIRST, METADATA_NONE };
+static const char *const metadata_choices[] = {"same", "first", "none", NULL};
+
+/* Those of merge, which cat has too. */
+static const struct opt merge_options[] = {
+    TARGET_ROW_PATH(join_options, target),
+    {OPT_CHOICE, 'O', "order", offsetof(struct join_options, order), .arg = "ORDER",
+     .choices = order_choices,
+     .help = "Lay the tensors out in canonical order (the default: by dtype, the wide ones first, "
+             "then by name), as they come out of the files, or by name."},
+    {OPT_SIZE, 'a', "align", offsetof(struct join_options, alignment), .arg = "BYTES",
+     .help = "Let the data start at a multiple of this: a power of 2 from 8 (the default) to "
+             "4096."},
+    {OPT_SIZE, 'R', "reserve", offsetof(struct join_options, reserve), .arg = "BYTES",
+     .help = "Leave so much room in the header for later edits in place."},
+    TARGET_ROW_CLOBBER(join_options, target, "Fail if OUT is there already."),
+    TARGET_ROW_DURABILITY(join_options, target),
+    {OPT_FLAG, 0, "dry-run", offsetof(struct join_options, dry_run),
+     .help = "Write nothing; print what would be made: name, bytes, number of tensors."},
+    {0},
+};
+
+static const struct opt cat_options[] = {
+    {OPT_LIST, 'p', "prefix", offsetof(struct join_options, prefixes), .arg = "PREFIX",
+     .help = "Put this before the names of a FILE's tensors; given once for each FILE, in their "
+             "order."},
+    {OPT_FLAG, 'P', "prefix-stem", offsetof(struct join_options, prefix_stem),
+     .help = "Put each FILE's own name and a dot before the names of its tensors: "
+             "vae.safetensors makes vae.weight of weight."},
+    {OPT_CHOICE, 'm', "metadata", offsetof(struct join_options, metadata), .arg = "WHICH",
+     .choices = metadata_choices,
+     .help = "Of a key that several FILEs have, want the same value everywhere (same, the "
+             "default) or take the first one's (first); or leave metadata out (none)."},
+    {0},
+};
+
+/* One FILE. */
+struct input_file {
+    const char *path;
+    st_checkpoint *checkpoint;
+    char *prefix; /* NULL: none */
+    size_t prefix_len;
+};
+
+struct joining {
+    const struct join_options *options;
+    struct input_file *inputs;
+    size_t count;
+    bool cats;
+    struct out *out;
+    struct json *json; /* NULL: text */
+    st_edit *edit;
+    st_edit_summary summary;
+    double seconds;
+};
+
+/* ----------------------------------------------------------------------------- name clashes */
+
+/* A name in the new file, or a key, and who has it. */
+struct owned {
+    const char *text;
+    size_t len;
+    const char *value;
+    size_t value_len;
+    size_t input;
+};
+
+static int owned_compare(const void *a, const void *b)
+{
+    const struct owned *x = a, *y = b;
+    size_t shorter = x->len < y->len ? x->len : y->len;
+    int order = memcmp(x->text, y->text, shorter);
+    if (order == 0)
+        order = (x->len > y->len) - (x->len < y->len);
+    return order ? order : (x->input > y->input) - (x->input < y->input);
+}
+
+/* Gives the first in order that has the text of the one before it; NULL: none has. */
+static const struct owned *twice_find(struct owned *all, size_t count)
+{
+    qsort(all, count, sizeof *all, owned_compare);
+    for (size_t i = 1; i < count; i++)
+        if (all[i].len == all[i - 1].len && memcmp(all[i].text, all[i - 1].text, all[i].len) == 0)
+            return &all[i];
+    return NULL;
+}
+
+/* ------------------------------------------------------------------------------------- cat */
+
+/* Adds a tensor under its new name, which is kept in `names`. */
+static st_status tensor_include(struct joining *j, const struct input_file *input,
+                                const st_checkpoint_tensor *found, struct owned *name,
+                                st_error *error)
+{
+    size_t tensor_len = found->tensor->name_len;
+    char *text = memory_new(input->prefix_len + tensor_len + 1, 1);
+    if (input->prefix_len)
+        memcpy(text, input->prefix, input->prefix_len);
+    memcpy(text + input->prefix_len, found->tensor->name, tensor_len);
+    *name = (struct owned){
+        .text = text, .len = input->prefix_len + tensor_len, .input = (size_t)(input - j->inputs)};
+    return st_edit_include(j->edit, found->file, found->tensor, text, name->len, error);
+}
+
+static st_status clash_fill(const struct joining *j, const struct owned *again, st_error *error)
+{
+    return error_fill(error, ST_ERR_NAME_DUPLICATE,
+                      "%.140s: tensor %s: stands in %.140s too; --prefix or --prefix-stem makes "
+                      "two names of it",
+                      j->inputs[again->input].path, text_quote(again->text, again->len).text,
+                      j->inputs[again[-1].input].path);
+}
+
+static st_status tensors_cat(struct joining *j, st_error *error)
+{
+    size_t count = 0, at = 0;
+    st_status status = ST_OK;
+    for (size_t i = 0; i < j->count; i++)
+        count += st_checkpoint_count(j->inputs[i].checkpoint);
+    struct owned *names = memory_new(count, sizeof *names);
+    for (size_t i = 0; i < j->count && status == ST_OK; i++) {
+        const struct input_file *input = &j->inputs[i];
+        for (size_t t = 0; t < st_checkpoint_count(input->checkpoint) && status == ST_OK; t++) {
+            st_checkpoint_tensor found = st_checkpoint_at(input->checkpoint, t);
+            status = tensor_include(j, input, &found, &names[at++], error);
+        }
+    }
+    const struct owned *again = status == ST_OK ? twice_find(names, count) : NULL;
+    if (again)
+        status = clash_fill(j, again, error);
+    for (size_t i = 0; i < at; i++)
+        free((char *)(uintptr_t)names[i].text);
+    free(names);
+    return status;
+}
+
+static bool values_equal(const struct owned *a, const struct owned *b)
+{
+    return a->value_len == b->value_len && memcmp(a->value, b->value, a->value_len) == 0;
+}
+
+/* Sets each key once, to the value of the first that has it. */
+static st_status pairs_set(struct joining *j, const struct owned *pairs, size_t count,
+                           st_error *error)
+{
+    st_status status = ST_OK;
+    const struct owned *first = NULL;
+    for (size_t i = 0; i < count && status == ST_OK; i++) {
+        const struct owned *pair = &pairs[i];
+        if (first && first->len == pair->len && memcmp(first->text, pair->text, pair->len) == 0) {
+            if (j->options->metadata == METADATA_SAME && !values_equal(first, pair))
+                status =
+                    error_fill(error, ST_ERR_METADATA_DUPLICATE,
+                               "%.140s: the metadata have another %s than those of %.140s; "
+                               "--metadata first takes the first",
+                               j->inputs[pair->input].path, text_quote(pair->text, pair->len).text,
+                               j->inputs[first->input].path);
+            continue;
+        }
+        first = pair;
+        st_metadata entry = {pair->text, (uint32_t)pair->len, (uint32_t)pair->value_len,
+                             pair->value};
+        status = st_edit_set_metadata(j->edit, &entry, error);
+    }
+    return status;
+}
+
+static st_status metadata_cat(struct joining *j, st_error *error)
+{
+    size_t count = 0, at = 0;
+    if (j->options->metadata == METADATA_NONE)
+        return ST_OK;
+    for (size_t i = 0; i < j->count; i++)
+        count += st_checkpoint_metadata_count(j->inputs[i].checkpoint);
+    struct owned *pairs = memory_new(count, sizeof *pairs);
+    for (size_t i = 0; i < j->count; i++) {
+        const st_checkpoint *checkpoint = j->inputs[i].checkpoint;
+        for (size_t m = 0; m < st_checkpoint_metadata_count(checkpoint); m++) {
+            const st_metadata *entry = st_checkpoint_metadata_at(checkpoint, m);
+            pairs[at++] =
+                (struct owned){entry->key, entry->key_len, entry->value, entry->value_len, i};
+        }
+    }
+    qsort(pairs, count, sizeof *pairs, owned_compare);
+    st_status status = pairs_set(j, pairs, count, error);
+    free(pairs);
+    return status;
+}
+
+/* -------------------------------------------------------------------------------- the work */
+
+static st_status inputs_open(struct joining *j, st_error *error)
+{
+    st_open_options options = input_options(&j->options->common);
+    st_status status = ST_OK;
+    for (size_t i = 0; i < j->count && status == ST_OK; i++)
+        status = st_checkpoint_open(j->inputs[i].path, &options, &j->inputs[i].checkpoint, error);
+    return status;
+}
+
+static st_status edit_make(struct joining *j, const st_edit_options *options, st_error *error)
+{
+    if (!j->cats)
+        return st_checkpoint_merge(j->inputs[0].checkpoint, options, &j->edit, error);
+    st_status status = st_edit_new(NULL, options, &j->edit, error);
+    if (status == ST_OK)
+        status = tensors_cat(j, error);
+    if (status == ST_OK)
+        status = metadata_cat(j, error);
+    return status;
+}
+
+static st_status edit_save(struct joining *j, st_error *error)
+{
+    st_sink *sink;
+    if (j->options->dry_run)
+        return ST_OK;
+    st_status status = target_open(&j->options->target, &sink, error);
+    if (status != ST_OK)
+        return status;
+    status = st_edit_write(j->edit, sink, &j->summary, error);
+    st_sink_release(sink);
+    return status;
+}
+
+static st_status files_join(struct joining *j, st_error *error)
+{
+    struct progress progress;
+    uint64_t start = progress_now(), total = 0;
+    st_status status = inputs_open(j, error);
+    if (status != ST_OK)
+        return status;
+    for (size_t i = 0; i < j->count; i++)
+        total += st_checkpoint_data_size(j->inputs[i].checkpoint);
+    progress_start(&progress, total);
+    progress_part(&progress, total);
+    st_edit_options options = {.order = orders[j->options->order],
+                               .alignment = (uint32_t)j->options->alignment,
+                               .reserve = j->options->reserve,
+                               .progress = progress_callback(&progress)};
+    status = edit_make(j, &options, error);
+    if (status == ST_OK)
+        status = st_edit_look(j->edit, &j->summary, error);
+    if (status == ST_OK)
+        status = edit_save(j, error);
+    progress_end(&progress);
+    j->seconds = (double)(progress_now() - start) / 1e9;
+    return status;
+}
+
+/* ------------------------------------------------------------------------------- printing */
+
+static void inputs_json(const struct joining *j)
+{
+    st_json_emitter *emitter = j->json->emitter;
+    json_key(j->json, "inputs");
+    st_json_emit_array_begin(emitter);
+    for (size_t i = 0; i < j->count; i++) {
+        const struct input_file *input = &j->inputs[i];
+        st_json_emit_object_begin(emitter);
+        json_text(j->json, "file", input->path);
+        json_string(j->json, "prefix", input->prefix ? input->prefix : "", input->prefix_len);
+        json_u64(j->json, "tensors", st_checkpoint_count(input->checkpoint));
+        st_json_emit_object_end(emitter);
+    }
+    st_json_emit_array_end(emitter);
+}
+
+static void joined_json(const struct joining *j)
+{
+    if (j->cats)
+        inputs_json(j);
+    else
+        json_text(j->json, "output", j->options->target.path);
+    json_u64(j->json, "tensors", j->summary.count);
+    json_u64(j->json, "size", j->summary.size);
+    if (j->options->dry_run)
+        return;
+    json_key(j->json, "seconds");
+    json_double(j->json, j->seconds);
+}
+
+static void joined_text(const struct joining *j)
+{
+    const char *path = j->options->target.path;
+    uint64_t size = j->summary.size, count = j->summary.count;
+    double rate = (double)size / (j->seconds > 1e-6 ? j->seconds : 1e-6);
+    if (!j->options->dry_run && !j->out->tty)
+        return;
+    out_escaped(j->out, path, strlen(path));
+    if (!j->out->tty)
+        out_print(j->out, "\t%" PRIu64 "\t%" PRIu64 "\n", size, count);
+    else if (j->options->dry_run)
+        out_print(j->out, ": %" PRIu64 " tensor%s, %s\n", count, count == 1 ? "" : "s",
+                  text_bytes(size).text);
+    else
+        out_print(j->out, ": %" PRIu64 " tensor%s, %s in %.2f s, %s/s\n", count,
+                  count == 1 ? "" : "s", text_bytes(size).text, j->seconds,
+                  text_bytes((uint64_t)rate).text);
+}
+
+/* -------------------------------------------------------------------------------- the verbs */
+
+static void joining_end(struct joining *j)
+{
+    st_edit_free(j->edit);
+    for (size_t i = 0; i < j->count; i++) {
+        st_checkpoint_close(j->inputs[i].checkpoint);
+        free(j->inputs[i].prefix);
+    }
+    free(j->inputs);
+}
+
+static int join_main(const struct verb *verb, struct joining *j)
+{
+    st_error error = {.status = ST_OK};
+    struct out out;
+    struct json json;
+    bool piped = strcmp(j->options->target.path, "-") == 0 && !j->options->dry_run;
+    out_open(&out, j->options->common.color);
+    j->out = &out;
+    if (piped && j->options->common.json)
+        return usage_error(verb, "--json would stand in the middle of the file: name an OUT");
+    if (piped && out.tty)
+        return usage_error(verb, "a terminal does not take a file's bytes; send them through a "
+                                 "pipe or into a file");
+    if (j->options->common.json) {
+        j->json = &json;
+        json_open_files(&json, &out);
+        json_open_file(&json, j->cats ? j->options->target.path : j->inputs[0].path);
+    }
+    st_status status = files_join(j, &error);
+    if (status != ST_OK)
+        file_fail(&out, j->json, &error);
+    else if (j->json)
+        joined_json(j);
+    else if (!piped)
+        joined_text(j);
+    if (j->json) {
+        st_json_emit_object_end(json.emitter);
+        json_close_files(&json);
+    }
+    return out_close(&out);
+}
+
+/* Gives what stands between the last slash of a path and its first ending, and a dot behind it. */
+static char *stem_make(const char *path, size_t *len)
+{
+    size_t end = strlen(path), start;
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    for (start = end; start > 0 && path[start - 1] != '/'; start--)
+        ;
+    const char *ending = strstr(path + start, ".safetensors");
+    if (ending && (size_t)(ending - path) < end)
+        end = (size_t)(ending - path);
+    char *stem = memory_new(end - start + 2, 1);
+    memcpy(stem, path + start, end - start);
+    stem[end - start] = '.';
+    *len = end - start + 1;
+    return stem;
+}
+
+static void inputs_name(struct joining *j, const struct args *args)
+{
+    j->count = args->count;
+    j->inputs = memory_new(j->count, sizeof *j->inputs);
+    for (size_t i = 0; i < j->count; i++) {
+        struct input_file *input = &j->inputs[i];
+        input->path = args->at[i];
+        if (j->options->prefix_stem) {
+            input->prefix = stem_make(input->path, &input->prefix_len);
+        } else if (j->options->prefixes.count) {
+            const char *prefix = j->options->prefixes.at[i];
+            input->prefix_len = strlen(prefix);
+            input->prefix = memory_new(input->prefix_len + 1, 1);
+            memcpy(input->prefix, prefix, input->prefix_len);
+        }
+    }
+}
+
+/* Gives OPT_GO, or the exit code. */
+static int join_check(const struct verb *verb, const struct join_options *options,
+                      const struct args *args)
+{
+    uint64_t alignment = options->alignment;
+    if (!options->target.path)
+        return usage_error(verb, "where to? --output OUT is missing");
+    if (alignment && (alignment < 8 || alignment > 4096 || (alignment & (alignment - 1)) != 0))
+        return usage_error(verb, "--align takes a power of 2 from 8 to 4096, not %" PRIu64,
+                           alignment);
+    for (size_t i = 0; i < args->count; i++)
+        if (strcmp(args->at[i], "-") == 0)
+            return usage_error(verb, "%s cannot read standard input: name a file or a folder",
+                               verb->name);
+    if (options->prefix_stem && options->prefixes.count)
+        return usage_error(verb, "--prefix and --prefix-stem exclude each other");
+    if (options->prefixes.count && options->prefixes.count != args->count)
+        return usage_error(verb, "--prefix is given once for each FILE: %zu for %zu",
+                           options->prefixes.count, args->count);
+    return OPT_GO;
+}
+
+static int join_run(const struct verb *verb, int argc, char **argv, bool cats)
+{
+    struct join_options options = {.target.durability = TARGET_DURABILITY_DEFAULT};
+    struct joining joining = {.options = &options, .cats = cats};
+    struct args args;
+    int code = opt_parse(verb, argc, argv, &options, &args);
+    if (code == OPT_GO)
+        code = join_check(verb, &options, &args);
+    if (code == OPT_GO) {
+        inputs_name(&joining, &args);
+        code = join_main(verb, &joining);
+        joining_end(&joining);
+    }
+    free(options.prefixes.at);
+    free(args.at);
+    return code;
+}
+
+static int merge_run(const struct verb *verb, int argc, char **argv)
+{
+    return join_run(verb, argc, argv, false);
+}
+
+static int cat_run(const struct verb *verb, int argc, char **argv)
+{
+    return join_run(verb, argc, argv, true);
+}
+
+const struct verb verb_merge = {
+    .name = "merge",
+    .brief = "Write the shards of a checkpoint as one file",
+    .about =
+        "Writes all tensors and metadata of IN, a folder or an index, into the file OUT. Of a "
+        "folder without an index all files count; with one, those that it names and no others. "
+        "What the index says of the whole and what all files say alike becomes the metadata. OUT "
+        "is written whole or not at all.",
+    .args = (const struct arg[]){{ARG_FILE, "IN", 0, NULL}, {0}},
+    .options = merge_options,
+    .examples =
+        (const struct example[]){
+            {"safetensors merge checkpoint/ -o model.safetensors", "All shards of a folder."},
+            {"safetensors merge -O file model.safetensors.index.json -o model.safetensors",
+             "Those of an index, in their own order."},
+            {0},
+        },
+    .reads_files = true,
+    .run = merge_run,
+};
+
+const struct verb verb_cat = {
+    .name = "cat",
+    .brief = "Write the tensors of several files into one",
+    .about =
+        "Writes the tensors of each FILE, which may also be a folder or an index, into the file "
+        "OUT. A name that two of them have is an error, unless prefixes keep them apart. OUT is "
+        "written whole or not at all.",
+    .args = (const struct arg[]){{ARG_FILE, "FILE", ARG_MANY, NULL}, {0}},
+    .options = cat_options,
+    .examples =
+        (const struct example[]){
+            {"safetensors cat unet.safetensors vae.safetensors -o model.safetensors",
+             "Two files whose names differ."},
+            {"safetensors cat -p a. -p b. 1.safetensors 2.safetensors -o both.safetensors",
+             "Two files with the same names."},
+            {0},
+        },
+    .picks = merge_options,
+    .reads_files = true,
+    .run = cat_run,
+};
