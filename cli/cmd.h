@@ -10,6 +10,8 @@ extern const struct verb verb_show;
 extern const struct verb verb_check;
 extern const struct verb verb_stats;
 extern const struct verb verb_hash;
+extern const struct verb verb_diff;
+extern const struct verb verb_grep;
 extern const struct verb verb_copy;
 extern const struct verb verb_edit;
 extern const struct verb verb_split;

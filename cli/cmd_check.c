@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* safetensors check: every rule that files break. */
 #include <inttypes.h>
+#include <safetensors/edit.h>
 #include <safetensors/inspect.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,8 @@
 #include "input.h"
 #include "json.h"
 #include "opt.h"
+#include "salvage.h"
+#include "severity.h"
 #include "text.h"
 
 struct check_options {
@@ -16,6 +19,8 @@ struct check_options {
     bool quiet;
     bool strict;
     bool rules;
+    bool dry;
+    const char *repair;
     uint64_t max; /* findings printed per file */
 };
 
@@ -26,6 +31,11 @@ static const struct opt check_options[] = {
      .help = "Exit with 1 for warnings too."},
     {OPT_NUMBER, 'm', "max", offsetof(struct check_options, max), .arg = "COUNT",
      .help = "Print at most so many findings per file (default 1000); all are counted."},
+    {OPT_FILE, 'r', "repair", offsetof(struct check_options, repair), .arg = "OUT",
+     .help = "Save what can be saved of FILE, which stays as it is, in a new file that is valid, "
+             "and print what was saved, changed, and lost."},
+    {OPT_FLAG, 'n', "dry-run", offsetof(struct check_options, dry),
+     .help = "With --repair: print the same, and write nothing."},
     {OPT_FLAG, 0, "rules", offsetof(struct check_options, rules),
      .help = "Print all rules instead: identifier, severity, text."},
     {0},
@@ -40,30 +50,9 @@ struct check {
     uint64_t printed;  /* findings of this file */
 };
 
-static const char *severity_name(int32_t severity)
-{
-    return severity == ST_SEVERITY_ERROR     ? "error"
-           : severity == ST_SEVERITY_WARNING ? "warning"
-                                             : "note";
-}
-
-static enum style severity_style(int32_t severity)
-{
-    return severity == ST_SEVERITY_ERROR     ? STYLE_ERROR
-           : severity == ST_SEVERITY_WARNING ? STYLE_WARNING
-                                             : STYLE_NOTE;
-}
-
 static const char *plural(uint64_t count)
 {
     return count == 1 ? "" : "s";
-}
-
-static void severity_print(struct out *out, int32_t severity)
-{
-    out_style(out, severity_style(severity));
-    out_text(out, severity_name(severity));
-    out_style(out, STYLE_PLAIN);
 }
 
 /* ------------------------------------------------------------------------------ findings */
@@ -223,6 +212,22 @@ static st_status source_check(struct check *check, st_source *source, st_error *
     return status;
 }
 
+/* A file that looks wrong, or right, may be in the middle of an edit. */
+static void journal_mention(const struct check *check)
+{
+    st_recovery found;
+    st_error error;
+    if (strcmp(check->path, "-") == 0)
+        return;
+    st_status status = st_recovery_look(check->path, NULL, &found, &error);
+    if (status == ST_ERR_JOURNAL)
+        complain("%s", error.message);
+    else if (status == ST_OK && found.action == ST_RECOVERY_BACK)
+        complain("%s: an edit in place is under way or was interrupted; \"safetensors repair\" "
+                 "undoes it",
+                 check->path);
+}
+
 static void file_check(struct check *check)
 {
     st_error error;
@@ -235,6 +240,8 @@ static void file_check(struct check *check)
         status = source_check(check, source, &error);
     if (status != ST_OK)
         file_fail(check->out, check->json, &error);
+    if (source && !check->options->quiet)
+        journal_mention(check);
     if (check->json)
         st_json_emit_object_end(check->json->emitter);
     st_source_release(source);
@@ -250,6 +257,17 @@ static int check_main(const struct verb *verb, const struct check_options *optio
         return rules_list(options);
     if (args->count == 0)
         return usage_error(verb, "FILE is missing");
+    check.path = args->at[0];
+    if (options->repair && !options->quiet)
+        journal_mention(&check);
+    if (options->repair)
+        return salvage_file(&(struct salvage_options){.common = &options->common,
+                                                      .target = options->repair,
+                                                      .dry = options->dry,
+                                                      .quiet = options->quiet,
+                                                      .strict = options->strict,
+                                                      .max = options->max},
+                            args->at[0]);
     out_open(&out, options->common.color);
     if (options->common.json && !options->quiet) {
         check.json = &json;
@@ -264,11 +282,28 @@ static int check_main(const struct verb *verb, const struct check_options *optio
     return out_close(&out);
 }
 
+/* Gives OPT_GO, or the exit code. */
+static int usage_check(const struct verb *verb, const struct check_options *options,
+                       const struct args *args)
+{
+    if (options->dry && !options->repair)
+        return usage_error(verb, "--dry-run goes with --repair: a check writes nothing");
+    if (!options->repair || options->rules)
+        return OPT_GO;
+    if (strcmp(options->repair, "-") == 0)
+        return usage_error(verb, "--repair needs a file: standard output takes the list");
+    if (args->count > 1)
+        return usage_error(verb, "--repair takes one FILE at a time");
+    return OPT_GO;
+}
+
 static int check_run(const struct verb *verb, int argc, char **argv)
 {
     struct check_options options = {.max = 1000};
     struct args args;
     int code = opt_parse(verb, argc, argv, &options, &args);
+    if (code == OPT_GO)
+        code = usage_check(verb, &options, &args);
     if (code == OPT_GO)
         code = check_main(verb, &options, &args);
     free(args.at);
@@ -286,7 +321,16 @@ const struct verb verb_check = {
         "means that it is valid, but other readers may refuse it or read it differently. A note "
         "is worth knowing. With --upstream the file is judged as the upstream reader would: what "
         "only this program refuses becomes a warning.\n\n"
-        "The exit code is 1 if there is an error in any file.",
+        "Where an edit in place of the file was interrupted, or is under way, that is said on "
+        "standard error, and changes nothing else.\n\n"
+        "With --repair OUT a new file is made of what can be saved of FILE: tensors of which all "
+        "bytes are there. Bytes that belong to no tensor are left out; tensors that share bytes "
+        "each get a copy; of several of one name the last keeps it, and the others are renamed; an "
+        "end of the header that is missing costs the entries in it. Nothing is made up, and what "
+        "is in OUT passes the check. A line for each thing: FILE:OFFSET: WHAT: MESSAGE [RULE], "
+        "where WHAT is saved (on a terminal only counted), changed, or lost.\n\n"
+        "The exit code is 1 if there is an error in any file, repaired or not; 3 if nothing can be "
+        "saved.",
     .args = (const struct arg[]){{ARG_FILE, "FILE", ARG_OPTIONAL | ARG_MANY, NULL}, {0}},
     .options = check_options,
     .examples =
@@ -294,6 +338,8 @@ const struct verb verb_check = {
             {"safetensors check *.safetensors", "Everything that is to be said of these files."},
             {"safetensors check -q download.safetensors && mv download.safetensors models/",
              "In a script."},
+            {"safetensors check --repair saved.safetensors damaged.safetensors",
+             "What a download that broke off still holds."},
             {"safetensors check --rules", "The rules."},
             {0},
         },

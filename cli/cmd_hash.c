@@ -11,6 +11,7 @@
 #include "opt.h"
 #include "place.h"
 #include "progress.h"
+#include "record.h"
 #include "verify.h"
 
 #define ALGORITHM_NOT_SAID (-1)
@@ -20,6 +21,10 @@ struct hash_options {
     int algorithm;
     bool data;
     bool tensors;
+    bool record;
+    bool dry_run;
+    bool in_place;
+    bool verify_metadata;
     const char *manifest;
     const char *verify;
 };
@@ -43,6 +48,18 @@ static const struct opt hash_options[] = {
      .help = "Compare the files named in a manifest, or each FILE with what is there of its name, "
              "and print what differs. Without FILE, names that lead out of the manifest's "
              "folder are refused."},
+    {OPT_FLAG, 'r', "record", offsetof(struct hash_options, record),
+     .help =
+         "Put the digests of the tensors into the metadata of each FILE, which is written anew, "
+         "in place of those recorded there before."},
+    {OPT_FLAG, 'I', "in-place", offsetof(struct hash_options, in_place),
+     .help = "With --record: write into the room that the header has, for files too big to be "
+             "copied; not atomic for those who read the file meanwhile."},
+    {OPT_FLAG, 'n', "dry-run", offsetof(struct hash_options, dry_run),
+     .help = "With --record: compute, and write nothing."},
+    {OPT_FLAG, 'M', "verify-metadata", offsetof(struct hash_options, verify_metadata),
+     .help =
+         "Compare each FILE with the digests recorded in its metadata, and print what differs."},
     {0},
 };
 
@@ -269,15 +286,19 @@ static uint32_t parts_choose(const struct hash_options *options)
     return parts ? parts : ST_HASH_FILE;
 }
 
+static st_hash algorithm_choose(const struct hash_options *options)
+{
+    int index = options->algorithm == ALGORITHM_NOT_SAID ? 0 : options->algorithm;
+    return st_hash_find(algorithm_choices[index], strlen(algorithm_choices[index]));
+}
+
 static int hash_main(const struct hash_options *options, const struct args *args)
 {
     st_error error;
     struct out out;
     struct json json;
-    int index = options->algorithm == ALGORITHM_NOT_SAID ? 0 : options->algorithm;
-    const char *name = algorithm_choices[index];
     struct hash hash = {.options = options, .out = &out};
-    hash.algorithm = st_hash_find(name, strlen(name));
+    hash.algorithm = algorithm_choose(options);
     hash.parts = parts_choose(options);
     hash.several = args->count > 1;
     out_open(&out, options->common.color);
@@ -299,6 +320,27 @@ static int hash_main(const struct hash_options *options, const struct args *args
     return out_close(&out);
 }
 
+/* What goes with --record and --verify-metadata. Gives OPT_GO, or the exit code. */
+static int record_check(const struct verb *verb, const struct hash_options *options,
+                        const struct args *args)
+{
+    bool records = options->record || options->verify_metadata;
+    if ((options->dry_run || options->in_place) && !options->record)
+        return usage_error(verb, "--%s goes with --record: nothing else writes to a FILE",
+                           options->dry_run ? "dry-run" : "in-place");
+    if (records && (options->manifest || options->verify || options->data || options->tensors ||
+                    options->record == options->verify_metadata))
+        return usage_error(verb, "--record and --verify-metadata go with no other job: leave "
+                                 "--data, --tensors, --manifest and --verify out");
+    if (options->verify_metadata && options->algorithm != ALGORITHM_NOT_SAID)
+        return usage_error(verb, "--verify-metadata computes what is recorded: leave --algorithm "
+                                 "out");
+    for (size_t i = 0; i < args->count && options->record; i++)
+        if (strcmp(args->at[i], "-") == 0)
+            return usage_error(verb, "standard input has no metadata to record in");
+    return OPT_GO;
+}
+
 /* Gives OPT_GO, or the exit code. */
 static int usage_check(const struct verb *verb, const struct hash_options *options,
                        const struct args *args)
@@ -308,6 +350,9 @@ static int usage_check(const struct verb *verb, const struct hash_options *optio
                             options->algorithm != ALGORITHM_NOT_SAID))
         return usage_error(verb, "--verify computes what is in the manifest: leave --algorithm, "
                                  "--data, --tensors and --manifest out");
+    int code = record_check(verb, options, args);
+    if (code != OPT_GO)
+        return code;
     if (piped && options->common.json)
         return usage_error(verb, "--manifest - and --json would both write to standard output");
     if (!options->verify && args->count == 0)
@@ -327,6 +372,14 @@ static int hash_run(const struct verb *verb, int argc, char **argv)
         code = usage_check(verb, &options, &args);
     if (code == OPT_GO && options.verify)
         code = verify_files(&options.common, options.verify, &args);
+    else if (code == OPT_GO && options.verify_metadata)
+        code = record_verify(&options.common, &args);
+    else if (code == OPT_GO && options.record)
+        code = record_files(&(struct record_options){.common = &options.common,
+                                                     .algorithm = algorithm_choose(&options),
+                                                     .dry = options.dry_run,
+                                                     .in_place = options.in_place},
+                            &args);
     else if (code == OPT_GO)
         code = hash_main(&options, &args);
     free(args.at);
@@ -344,7 +397,11 @@ const struct verb verb_hash = {
         "and the ends of lines.\n\n"
         "A manifest keeps the digests of files and of their tensors, so that --verify can tell "
         "later which tensors of which files have changed: FILE: OK, or a line per difference. "
-        "The exit code is 1 if anything differs.",
+        "--record keeps the digests of the tensors in the file itself, in its metadata under "
+        "st.hash.ALGORITHM, and --verify-metadata compares by them: they stay true when other "
+        "metadata are edited or the file is laid out anew. Who can change the tensors can change "
+        "them as well.\n\n"
+        "The exit code is 1 if anything differs, 2 if nothing is recorded to compare with.",
     .args = (const struct arg[]){{ARG_FILE, "FILE", ARG_OPTIONAL | ARG_MANY, NULL}, {0}},
     .options = hash_options,
     .examples =
@@ -353,6 +410,8 @@ const struct verb verb_hash = {
             {"safetensors hash --manifest manifest.json *.safetensors",
              "Keep what these files are."},
             {"safetensors hash --verify manifest.json", "Are they still the same?"},
+            {"safetensors hash --record model.safetensors", "Let the file carry its digests."},
+            {"safetensors hash --verify-metadata *.safetensors", "Are the tensors still the same?"},
             {"safetensors hash -t -a xxh3 model.safetensors | sort | uniq -w 16 -D",
              "Tensors that hold the same bytes."},
             {0},

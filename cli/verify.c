@@ -101,18 +101,24 @@ static void difference_json(struct json *json, const st_difference *difference)
     st_json_emit_object_end(json->emitter);
 }
 
+void verify_difference(struct out *out, struct json *json, const char *path,
+                       const st_difference *difference)
+{
+    out_worst(out, EXIT_BAD);
+    if (json) {
+        difference_json(json, difference);
+        return;
+    }
+    out_escaped(out, path, strlen(path));
+    out_text(out, ": ");
+    out_message(out, difference->message);
+    out_text(out, "\n");
+}
+
 static bool difference_take(void *ctx, const st_difference *difference)
 {
     struct verify *verify = ctx;
-    out_worst(verify->out, EXIT_BAD);
-    if (verify->json) {
-        difference_json(verify->json, difference);
-        return true;
-    }
-    out_escaped(verify->out, verify->file, strlen(verify->file));
-    out_text(verify->out, ": ");
-    out_message(verify->out, difference->message);
-    out_text(verify->out, "\n");
+    verify_difference(verify->out, verify->json, verify->file, difference);
     return true;
 }
 
@@ -130,10 +136,9 @@ static st_status file_compare(struct verify *verify, const st_file *file, size_t
     return status;
 }
 
-static void ok_print(const struct verify *verify)
+void verify_good(struct out *out, const char *path)
 {
-    struct out *out = verify->out;
-    out_escaped(out, verify->file, strlen(verify->file));
+    out_escaped(out, path, strlen(path));
     out_text(out, ": ");
     out_style(out, STYLE_SIZE);
     out_text(out, "OK");
@@ -160,7 +165,7 @@ static void file_verify(struct verify *verify, const st_file *file, size_t index
     else if (json)
         json_bool(json, "good", verify->differences == 0);
     else if (verify->differences == 0)
-        ok_print(verify);
+        verify_good(verify->out, verify->file);
 }
 
 static void file_tell(struct verify *verify, const st_file *file, st_status status, st_error *error)
