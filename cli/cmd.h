@@ -7,6 +7,7 @@
 
 extern const struct verb verb_ls;
 extern const struct verb verb_show;
+extern const struct verb verb_view;
 extern const struct verb verb_check;
 extern const struct verb verb_stats;
 extern const struct verb verb_hash;

@@ -1,13 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 # The safetensors program: public headers only, linked statically. All but main.c is a library of its
-# own, for the tests in C.
+# own, for the tests in C. The verb `view` draws with ncurses, wide characters included, where there is one.
+
+set(cli_view 0)
+if(ST_VIEW)
+  find_path(NCURSESW_INCLUDE_DIR curses.h PATH_SUFFIXES ncursesw)
+  find_library(NCURSESW_LIBRARY ncursesw)
+  if(NCURSESW_INCLUDE_DIR AND NCURSESW_LIBRARY)
+    set(cli_view 1)
+  else()
+    message(STATUS "no view: it needs ncurses (Debian: libncurses-dev)")
+  endif()
+endif()
 
 file(GLOB cli_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/cli/*.c)
 list(REMOVE_ITEM cli_sources ${PROJECT_SOURCE_DIR}/cli/main.c)
+if(NOT cli_view)
+  list(REMOVE_ITEM cli_sources ${PROJECT_SOURCE_DIR}/cli/view_screen.c)
+endif()
 if(cli_sources)
   add_library(st_cli STATIC ${cli_sources})
   target_include_directories(st_cli PUBLIC ${PROJECT_SOURCE_DIR}/cli)
+  target_compile_definitions(st_cli PRIVATE ST_VIEW=${cli_view})
   target_link_libraries(st_cli PRIVATE st_warnings st_system PUBLIC m)
+  if(cli_view)
+    target_include_directories(st_cli SYSTEM PRIVATE ${NCURSESW_INCLUDE_DIR})
+    target_link_libraries(st_cli PUBLIC ${NCURSESW_LIBRARY})
+  endif()
   foreach(component IN LISTS ST_COMPONENTS)
     target_link_libraries(st_cli PUBLIC ${component}_static)
   endforeach()

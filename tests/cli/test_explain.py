@@ -158,7 +158,7 @@ def test_manifests(cli, small):
 
 
 @pytest.mark.parametrize("words", [["hash", "FILE"], ["stats", "FILE"], ["show", "FILE", "a"],
-                                   ["copy", "FILE", "out"]])
+                                   ["copy", "FILE", "out"], ["diff", "FILE", "FILE"]])
 def test_files_that_are_bad(cli, make, words, tmp_path):
     bad = make(b"short", name="bad")
     for path, code, status in ((bad, 1, "ST_ERR_HEADER_TOO_SMALL"),

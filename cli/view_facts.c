@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the browser shows as text: the metadata of files, what their headers say of them, and its own keys. */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "expand.h"
+#include "facts.h"
+#include "listing.h"
+#include "memory.h"
+#include "view.h"
+
+/* -------------------------------------------------------------------------------- metadata */
+
+/* Prints a value of several lines below its key, indented. */
+static void lines_print(struct out *out, const char *text, size_t len)
+{
+    for (size_t i = 0; i <= len;) {
+        const char *end = memchr(text + i, '\n', len - i);
+        size_t line = end ? (size_t)(end - text) - i : len - i;
+        out_text(out, "\n  ");
+        out_escaped(out, text + i, line);
+        i += line + 1;
+    }
+    out_text(out, "\n");
+}
+
+static void entry_show(struct out *out, const st_metadata *entry)
+{
+    out_style(out, STYLE_GROUP);
+    out_escaped(out, entry->key, entry->key_len);
+    out_style(out, STYLE_PLAIN);
+    out_text(out, ": ");
+    if (expand_is_json(entry)) {
+        expand_print(out, entry);
+    } else if (memchr(entry->value, '\n', entry->value_len)) {
+        lines_print(out, entry->value, entry->value_len);
+    } else {
+        out_escaped(out, entry->value, entry->value_len);
+        out_text(out, "\n");
+    }
+}
+
+static void name_print(const struct view *view, const struct view_file *file, struct out *out)
+{
+    if (view->file_count == 1)
+        return;
+    out_style(out, STYLE_HEAD);
+    out_escaped(out, file->path, strlen(file->path));
+    out_style(out, STYLE_PLAIN);
+    out_text(out, "\n");
+}
+
+void view_metadata_print(struct view *view)
+{
+    struct out out;
+    bool any = false;
+    view_text_begin(&view->text, &view->screen, &out);
+    for (size_t i = 0; i < view->file_count; i++) {
+        const st_header *header = st_file_header(view->files[i].file);
+        size_t count = st_header_metadata_count(header);
+        if (count == 0)
+            continue;
+        name_print(view, &view->files[i], &out);
+        for (size_t k = 0; k < count; k++)
+            entry_show(&out, st_header_metadata_at(header, k));
+        any = true;
+    }
+    if (!any)
+        out_text(&out, "no metadata\n");
+    view_text_end(&view->text, &out, false);
+}
+
+/* ----------------------------------------------------------------------------------- facts */
+
+static void totals_print(const st_header *header, struct out *out)
+{
+    size_t count = st_header_count(header);
+    struct listing listing = {.header = header, .count = count};
+    listing.tensors = memory_new(count, sizeof *listing.tensors);
+    for (size_t i = 0; i < count; i++)
+        listing.tensors[i] = st_header_at(header, i);
+    listing_print_totals(&listing, out);
+    free(listing.tensors);
+}
+
+static void file_print(const struct view_file *file, struct out *out)
+{
+    const st_header *header = st_file_header(file->file);
+    uint64_t offset = st_header_data_offset(header);
+    fact_begin(out, "path");
+    out_escaped(out, file->path, strlen(file->path));
+    out_text(out, "\n");
+    fact_number(out, "bytes", st_file_size(file->file));
+    fact_number(out, "header", st_header_size(header));
+    fact_begin(out, "data");
+    out_print(out, "%" PRIu64 " bytes from offset %" PRIu64 " on, a multiple of %" PRIu64 "\n",
+              st_header_data_size(header), offset, offset & (0 - offset));
+    fact_number(out, "tensors", st_header_count(header));
+    fact_number(out, "metadata", st_header_metadata_count(header));
+    out_text(out, "\n");
+    totals_print(header, out);
+}
+
+void view_facts_print(struct view *view)
+{
+    struct out out;
+    view_text_begin(&view->text, &view->screen, &out);
+    for (size_t i = 0; i < view->file_count; i++) {
+        if (i)
+            out_text(&out, "\n");
+        file_print(&view->files[i], &out);
+    }
+    view_text_end(&view->text, &out, false);
+}
+
+/* ------------------------------------------------------------------------------------ help */
+
+static const char *const help[][2] = {
+    {NULL, "Moving, here and everywhere"},
+    {"j k, arrows", "a row down, up"},
+    {"d u, ^D ^U", "half a screen"},
+    {"Space b, ^F ^B", "a screen"},
+    {"g G", "the beginning, the end; with a number before it, that row"},
+    {"q, Esc", "back; in the tree q quits, as Q does everywhere"},
+    {NULL, "In the tree"},
+    {"Enter", "open or close a group; show a tensor's values"},
+    {"l h, arrows", "open a group or go into it, close it or leave it"},
+    {"+ -", "open all groups, close them"},
+    {"/", "filter by words that a name has to hold; Esc ends it"},
+    {"n N", "the next tensor that passes the filter, the last one"},
+    {"o", "order by name, by size, by offset"},
+    {"t", "a list of tensors instead of the tree, and back"},
+    {"v s", "values, statistics of the tensor at hand"},
+    {"m i", "metadata, what the file is made of"},
+    {NULL, "In values and statistics"},
+    {"h l, arrows", "a column to the left, to the right"},
+    {"< >", "as many columns as there are on the screen"},
+    {"0 $", "the first column, the last one"},
+    {"[ ]", "the last matrix, the next one, of more than two dimensions"},
+    {"n N", "the next tensor, the last one"},
+    {"^L", "draw everything again"},
+};
+
+void view_help_print(struct view *view)
+{
+    struct out out;
+    view_text_begin(&view->help, &view->screen, &out);
+    for (size_t i = 0; i < sizeof help / sizeof help[0]; i++) {
+        if (!help[i][0]) {
+            out_style(&out, STYLE_HEAD);
+            out_print(&out, "%s%s\n", i ? "\n" : "", help[i][1]);
+            out_style(&out, STYLE_PLAIN);
+        } else {
+            out_print(&out, "  %-15s %s\n", help[i][0], help[i][1]);
+        }
+    }
+    view_text_end(&view->help, &out, false);
+}

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the browser shows of a tensor, of the metadata, and of the file."""
+
+import json
+import math
+import os
+import re
+import struct
+import sys
+
+import pytest
+
+from view_sessions import KEYS, browse, ended, model, ready  # noqa: F401
+from model_files import BITS, floats, frame
+from program import binary
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "..", "scripts"))
+import screens  # noqa: E402
+
+# ----------------------------------------------------------------------------------------- values
+
+
+def test_values(browse, make):
+    count = 300 * 50
+    terminal = browse(make({"w": ("F32", [300, 50], struct.pack(f"<{count}f", *(i / 2 for i in range(count))))}))
+    terminal.wait(KEYS)
+    terminal.type("v")
+    shown = terminal.wait("rows 0-20 of 300, columns 0-")
+    assert re.match(r"w +values$", shown.split("\n")[0].rstrip())
+    assert [row.split() for row in shown.split("\n")[1:4]] == [
+        [*map(str, range(10))],
+        ["[0]", *[f"{i / 2:g}" for i in range(10)]],
+        ["[1]", *[f"{(50 + i) / 2:g}" for i in range(10)]],
+    ]
+    terminal.type("G")
+    shown = terminal.wait("rows 279-299 of 300")
+    assert f" {299 * 25} " in shown
+    terminal.type("$")
+    shown = terminal.wait("-49 of 50")
+    assert shown.split("\n")[22].split()[-1] == f"{(count - 1) / 2:g}"
+    terminal.type("0", "1", "2", "3", "G", "l", "l", "h")
+    terminal.wait(["rows 123-143 of 300, columns 1-", "[123]  3075.5"])
+    terminal.type("q", "q")
+    ended(terminal)
+
+
+def test_values_of_one_row_are_broken(browse, make):
+    terminal = browse(make({"w": ("U16", [1, 5000], struct.pack("<5000H", *range(5000))), "x": ("I8", [], b"\xf9")}))
+    terminal.wait(KEYS)
+    terminal.type("Enter")
+    shown = terminal.wait("elements 0-209 of 5000")
+    assert [row.split() for row in shown.split("\n")[2:4]] == [
+        ["[0]", *map(str, range(10))],
+        ["[10]", *map(str, range(10, 20))],
+    ]
+    terminal.type("G")
+    assert terminal.wait("elements 4790-4999 of 5000").split("\n")[22].split()[-1] == "4999"
+    terminal.type("n")
+    assert terminal.wait("elements 0-0 of 1").split("\n")[2].split() == ["[0]", "-7"]
+    terminal.type("N")
+    terminal.wait("elements 0-209 of 5000")
+
+
+def test_values_of_many_dimensions(browse, make):
+    data = struct.pack("<120h", *range(120))
+    terminal = browse(make({"w": ("I16", [2, 3, 10, 2], data)}), rows=12)
+    terminal.wait(KEYS)
+    terminal.type("v")
+    shown = terminal.wait("rows 0-8 of 60, columns 0-1 of 2")
+    assert "[0,0,8]  16  17" in shown
+    terminal.type("]")
+    assert "[0,1,0]  20  21" in terminal.wait("rows 10-18 of 60")
+    terminal.type("]", "]", "]", "]", "]")
+    assert "[1,2,9]  118  119" in terminal.wait("rows 51-59 of 60")
+    terminal.type("[", "[")
+    assert "[1,1,0]   80   81" in terminal.wait("rows 40-48 of 60")
+
+
+@pytest.mark.parametrize("dtype", BITS)
+def test_values_are_those_of_show(browse, cli, make, dtype):
+    """Also where rows are no whole bytes."""
+    size = 8 * 5 * BITS[dtype] // 8
+    path = make({"w": (dtype, [8, 5], bytes((37 * i + 11) % 256 for i in range(size)))})
+    terminal = browse(path, columns=200)
+    terminal.wait(KEYS)
+    terminal.type("v")
+    shown = terminal.wait("rows 0-7 of 8, columns 0-4 of 5")
+    values = [value for row in shown.split("\n")[2:10] for value in row.split()[1:]]
+    assert values == cli("show", "--values", path, "w").lines
+
+
+def test_values_that_are_none(browse, make):
+    text = (
+        b'{"e":{"dtype":"F32","shape":[0,5],"data_offsets":[0,0]},'
+        b'"g.a":{"dtype":"Q7","shape":[3],"data_offsets":[0,2]},'
+        b'"g.b":{"dtype":"Q7","shape":[3],"data_offsets":[2,4]}}'
+    )
+    terminal = browse("--unknown-dtypes", make(frame(text, b"\1\2\3\4")))
+    terminal.wait("Q7")
+    terminal.type("v")
+    terminal.wait("no elements")
+    terminal.type("]", "G", "$", "q", "j", "v")
+    terminal.wait("a group has no values")
+    terminal.type("s")
+    terminal.wait("a group has no values")
+    terminal.type("j", "s")
+    terminal.wait("its dtype is unknown")
+    terminal.type("q")
+    ended(terminal)
+
+
+@pytest.fixture
+def huge(tmp_path):
+    """A file of a tensor of 1 TiB, none of which is on the disk."""
+    size = 1 << 40
+    path = tmp_path / "huge.safetensors"
+    path.write_bytes(frame(json.dumps({"w": {"dtype": "F64", "shape": [1 << 20, 1 << 17], "data_offsets": [0, size]}})))
+    try:
+        os.truncate(path, path.stat().st_size + size)
+    except OSError:
+        pytest.skip("no sparse file of 1 TiB here")
+    return path
+
+
+def test_only_what_is_seen_is_read(browse, huge):
+    """To read the whole would take hours."""
+    terminal = browse(huge)
+    terminal.wait(["1 tensor", "1.0 TiB"])
+    terminal.type("v")
+    terminal.wait("rows 0-20 of 1048576")
+    terminal.type("G", "$")
+    terminal.wait(["rows 1048555-1048575 of 1048576", "-131071 of 131072"])
+    terminal.type("q", "q")
+    ended(terminal)
+
+
+def test_measuring_ends_by_keys(browse, huge):
+    terminal = browse(huge)
+    for key in ("q", "Escape"):
+        terminal.wait("1.0 TiB")
+        terminal.type("s")
+        terminal.wait("measuring: 0%")
+        terminal.type(key)
+        terminal.wait("stopped")
+    terminal.type("s")
+    terminal.wait("measuring: 0%")
+    terminal.resize(60, 20)
+    terminal.type("C-c")
+    ended(terminal, 130)
+
+
+# ------------------------------------------------------------------------------------- statistics
+
+
+def test_statistics(browse, cli, make):
+    values = [i - 100 for i in range(300)] + [math.nan, math.inf]
+    path = make(
+        {
+            "w": ("F32", [302], struct.pack("<302f", *values)),
+            "x": ("BOOL", [2], b"\1\0"),
+            "y": ("F32", [1], floats(math.nan)),
+        }
+    )
+    terminal = browse(path)
+    terminal.wait(KEYS)
+    terminal.type("s")
+    shown = terminal.wait("lines 1-")
+    assert re.match(r"w +statistics$", shown.split("\n")[0].rstrip())
+    said = {words[0]: words[1:] for words in map(str.split, shown.split("\n")[1:10])}
+    assert said["NaN"] == ["1,", "0.3%"] and said["min"] == ["-100"] and said["max"] == ["199"]
+    assert said["mean"] == ["49.5"] and said["negatives"] == ["100,", "33.1%"]
+    bars = [line for line in shown.split("\n") if "█" in line]
+    assert len(bars) >= 8 and all(len(line) <= 80 for line in bars)
+    # All of it: the lines of stats, in another order.
+    lines = set(map(str.strip, shown.split("\n")[1:23]))
+    terminal.type("G")
+    shown = terminal.wait(lambda shown: re.search(r"lines \d+-(\d+) of \1\b", shown))
+    lines |= set(map(str.strip, shown.split("\n")[1:23]))
+    wanted = cli("stats", path, "w").lines
+    assert set(map(str.strip, wanted)) <= lines
+    terminal.type("n")
+    shown = terminal.wait(lambda shown: shown.startswith("x "))
+    assert "min       0" in shown and "max       1" in shown
+    terminal.type("n")
+    shown = terminal.wait(lambda shown: shown.startswith("y "))
+    assert "NaN       1, 100%" in shown and "min" not in shown
+    terminal.type("v")
+    terminal.wait("elements 0-0 of 1")
+    terminal.type("q", "q")
+    ended(terminal)
+
+
+def test_statistics_follow_the_width(browse, make):
+    terminal = browse(make({"w": ("U8", [256], bytes(range(256)))}))
+    terminal.wait(KEYS)
+    terminal.type("s")
+    terminal.wait("█" * 40)
+    terminal.resize(40, 24)
+    terminal.wait("█" * 10, absent=["█" * 40])
+    terminal.resize(100, 24)
+    terminal.wait("█" * 60)
+
+
+# --------------------------------------------------------------------------- metadata, file, help
+
+
+def test_metadata(browse, make):
+    config = {"layers": [{"size": i} for i in range(30)], "name": "net"}
+    terminal = browse(
+        make(
+            {"w": ("U8", [1], b"\0")},
+            {
+                "format": "pt",
+                "config": json.dumps(config),
+                "text": "one\n\ntwo",
+                "long": "0123456789" * 20,
+                "number": "7",
+            },
+        )
+    )
+    terminal.wait(KEYS)
+    terminal.type("m")
+    shown = terminal.wait("metadata")
+    assert shown.split("\n")[1:6] == ["format: pt", "config: {", '  "layers": [', "    {", '      "size": 0']
+    terminal.type("G")
+    shown = terminal.wait("number: 7")
+    end = [line.rstrip() for line in shown.split("\n")[1:23]]
+    assert end[end.index('  "name": "net"') :] == [
+        '  "name": "net"',
+        "}",
+        "text:",
+        "  one",
+        "",
+        "  two",
+        ("long: " + "0123456789" * 20)[:80],
+        ("long: " + "0123456789" * 20)[80:160],
+        ("long: " + "0123456789" * 20)[160:],
+        "number: 7",
+    ]
+    # What is at the top stays there when the lines are broken anew.
+    top = end[0]
+    terminal.resize(120, 10)
+    terminal.wait(lambda shown: shown.split("\n")[1].rstrip() == top and "lines " in shown.split("\n")[9])
+    terminal.type("g")
+    terminal.wait("format: pt")
+    terminal.type("q", "q")
+    ended(terminal)
+
+
+def test_no_metadata(browse, make):
+    terminal = browse(make({"w": ("U8", [1], b"\0")}))
+    terminal.wait(KEYS)
+    terminal.type("m")
+    terminal.wait("no metadata")
+
+
+def test_facts_and_help(browse, model):
+    terminal = browse(model)
+    terminal.wait(KEYS)
+    terminal.type("i")
+    shown = terminal.wait(["tensors   40", "metadata  1", " bytes from offset "])
+    assert re.search(r"^BF16   24 tensors, 15\.4K elements, 30\.0 KiB *$", shown, re.M)
+    terminal.type("?")
+    shown = terminal.wait("filter by words")
+    terminal.type("G")
+    terminal.wait("draw everything again")
+    terminal.type("?")
+    terminal.wait(" bytes from offset ")
+    terminal.type("q")
+    terminal.wait("40 tensors")
+    terminal.type("?", "q", "q")
+    ended(terminal)
+
+
+with open(screens.PAGE, encoding="utf-8") as page:
+    SCREENS = screens.screens(page.read())
+
+
+@pytest.mark.parametrize("keys, text", SCREENS, ids=[keys for keys, _ in SCREENS])
+def test_documented_screens(ready, tmp_path, keys, text):
+    """Where this fails because the browser looks otherwise now, scripts/screens.py makes them anew."""
+    with screens.browser(str(tmp_path), binary(), keys) as terminal:
+        terminal.wait(lambda _: screens.shown(terminal) == text)
+
+
+def test_documented_keys():
+    """The page's keys are those of the help."""
+    folder = os.path.dirname(screens.PAGE)
+    with open(os.path.join(folder, "..", "cli", "view_facts.c"), encoding="utf-8") as source:
+        helped = re.findall(r'^    \{"([^"]+)", "', source.read(), re.M)
+    with open(screens.PAGE, encoding="utf-8") as page:
+        told = " ".join(re.findall(r"^\| (.*?) \|", page.read(), re.M))
+    letters = {letter for keys in helped for letter in keys.replace(",", "").split() if len(letter) == 1}
+    assert len(letters) > 25
+    assert [letter for letter in sorted(letters) if f"`{letter}`" not in told] == []
