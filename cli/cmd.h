@@ -13,6 +13,7 @@ extern const struct verb verb_stats;
 extern const struct verb verb_hash;
 extern const struct verb verb_diff;
 extern const struct verb verb_grep;
+extern const struct verb verb_report;
 extern const struct verb verb_copy;
 extern const struct verb verb_edit;
 extern const struct verb verb_split;

@@ -14,11 +14,11 @@
 #include "text.h"
 
 static const struct verb *const verbs[] = {
-    &verb_ls,        &verb_show,        &verb_view,     &verb_check,   &verb_stats,
-    &verb_hash,      &verb_diff,        &verb_grep,     &verb_copy,    &verb_edit,
-    &verb_split,     &verb_merge,       &verb_cat,      &verb_repair,  &verb_bench,
-    &verb_meta_get,  &verb_meta_export, &verb_meta_set, &verb_meta_rm, &verb_meta_import,
-    &verb_meta_edit, &verb_help,        &verb_generate, NULL,
+    &verb_ls,          &verb_show,      &verb_view,        &verb_check,    &verb_stats,
+    &verb_hash,        &verb_diff,      &verb_grep,        &verb_report,   &verb_copy,
+    &verb_edit,        &verb_split,     &verb_merge,       &verb_cat,      &verb_repair,
+    &verb_bench,       &verb_meta_get,  &verb_meta_export, &verb_meta_set, &verb_meta_rm,
+    &verb_meta_import, &verb_meta_edit, &verb_help,        &verb_generate, NULL,
 };
 
 struct main_options {

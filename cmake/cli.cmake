@@ -18,8 +18,17 @@ list(REMOVE_ITEM cli_sources ${PROJECT_SOURCE_DIR}/cli/main.c)
 if(NOT cli_view)
   list(REMOVE_ITEM cli_sources ${PROJECT_SOURCE_DIR}/cli/view_screen.c)
 endif()
+
+# The page of the verb report: its sources are HTML, CSS and JavaScript.
+set(report_page ${PROJECT_SOURCE_DIR}/cli/report)
+set(report_assets ${PROJECT_BINARY_DIR}/report_assets.c)
+add_custom_command(OUTPUT ${report_assets}
+  COMMAND ${CMAKE_COMMAND} -D SOURCE=${report_page} -D OUTPUT=${report_assets}
+          -P ${PROJECT_SOURCE_DIR}/cmake/report.cmake
+  DEPENDS ${report_page}/report.html ${report_page}/report.css ${report_page}/report.js
+          ${PROJECT_SOURCE_DIR}/cmake/report.cmake VERBATIM)
 if(cli_sources)
-  add_library(st_cli STATIC ${cli_sources})
+  add_library(st_cli STATIC ${cli_sources} ${report_assets})
   target_include_directories(st_cli PUBLIC ${PROJECT_SOURCE_DIR}/cli)
   target_compile_definitions(st_cli PRIVATE ST_VIEW=${cli_view})
   target_link_libraries(st_cli PRIVATE st_warnings st_system PUBLIC m)

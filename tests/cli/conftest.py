@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Running the binary named by ST_BINARY, through pipes or in a terminal, on files made here."""
 import fcntl
+import json
 import os
 import pty
 import select
@@ -13,6 +14,7 @@ import pytest
 
 from model_files import build, floats
 from program import Result, binary, environment
+from report_pages import ALL, METADATA, model
 
 
 @pytest.fixture
@@ -83,6 +85,35 @@ def terminal():
 
 
 @pytest.fixture
+def typed():
+    """Runs the binary with a terminal for all of its streams, where each answer is typed when it asks ("? [Y/n] ");
+    gives all that is shown."""
+
+    def run(answers, *args, env=None):
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen([binary(), *map(os.fspath, args)], stdin=theirs, stdout=theirs, stderr=theirs,
+                                   env=environment(env))
+        os.close(theirs)
+        out, answers = b"", list(answers)
+        while select.select([ours], [], [], 60)[0]:
+            try:
+                block = os.read(ours, 65536)
+            except OSError:  # EIO: the other side is closed
+                break
+            out += block
+            if block and out.endswith(b"[Y/n] ") and answers:
+                os.write(ours, answers.pop(0).encode())
+        else:
+            process.kill()
+            pytest.fail("the terminal stayed silent")
+        os.close(ours)
+        assert not answers
+        return Result(process.wait(), out.replace(b"\r\n", b"\n"), "")
+
+    return run
+
+
+@pytest.fixture
 def make(tmp_path):
     """Writes a file of the given tensors, or of bytes, and gives its path."""
 
@@ -101,3 +132,15 @@ def small(make):
     """Two tensors and a metadata entry."""
     return make({"b.weight": ("F32", [2, 3], floats(0, 1, 2, 3, 4, 5)),
                  "a": ("I16", [3], struct.pack("<3h", -7, 0, 300))}, {"format": "pt"})
+
+
+@pytest.fixture
+def llm(make):
+    return make(model(), METADATA)
+
+
+@pytest.fixture
+def hostile(make):
+    """Every name is a tensor's, a metadata key, a value, and within JSON in a value."""
+    metadata = {**ALL, "json": json.dumps(ALL), "raw json": json.dumps(ALL, ensure_ascii=False)}
+    return make({name: ("F32", [2], floats(i, i + 1)) for i, name in enumerate(ALL)}, metadata)

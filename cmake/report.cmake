@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+# cmake -D SOURCE=<cli/report> -D OUTPUT=<file.c> -P report.cmake: writes the page of the verb report as arrays
+# of C, with the hashes of what is style and script in it.
+
+# Gives the base64 of hexadecimal digits; CMake counts, but has none of its own.
+function(hex_to_base64 hex output)
+  set(alphabet ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/)
+  string(LENGTH "${hex}" length)
+  set(text "")
+  set(at 0)
+  while(at LESS length)
+    string(SUBSTRING "${hex}" ${at} 6 group)
+    string(LENGTH "${group}" digits)
+    string(SUBSTRING "${group}000000" 0 6 group)
+    math(EXPR number "0x${group}")
+    # 6, 4 or 2 digits are 3, 2 or 1 bytes: 4, 3 or 2 characters, then padding.
+    math(EXPR characters "${digits} / 2 + 1")
+    foreach(place RANGE 1 4)
+      if(place GREATER characters)
+        string(APPEND text "=")
+      else()
+        math(EXPR index "(${number} >> (24 - 6 * ${place})) & 63")
+        string(SUBSTRING ${alphabet} ${index} 1 character)
+        string(APPEND text ${character})
+      endif()
+    endforeach()
+    math(EXPR at "${at} + 6")
+  endwhile()
+  set(${output} "${text}" PARENT_SCOPE)
+endfunction()
+
+set(code "/* Made by cmake/report.cmake from cli/report/. */\n#include \"report_assets.h\"\n")
+foreach(kind html css js)
+  file(READ ${SOURCE}/report.${kind} bytes HEX)
+  string(LENGTH "${bytes}" size)
+  math(EXPR size "${size} / 2")
+  string(REGEX REPLACE "(................................)" "\\1\n" bytes "${bytes}")
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${bytes}")
+  string(APPEND code "\nconst unsigned char report_${kind}[] = {\n${bytes}};\n"
+         "const size_t report_${kind}_size = ${size};\n")
+endforeach()
+foreach(kind css js)
+  file(SHA256 ${SOURCE}/report.${kind} digest)
+  hex_to_base64(${digest} hash)
+  string(APPEND code "const char report_${kind}_hash[] = \"sha256-${hash}\";\n")
+endforeach()
+file(WRITE ${OUTPUT} "${code}")
