@@ -21,6 +21,16 @@ _LAZY = {
     "check": "_check",
     "CheckReport": "_check",
     "Finding": "_check",
+    "Deviation": "_compare",
+    "Diff": "_compare",
+    "DiffSummary": "_compare",
+    "MetadataChange": "_compare",
+    "Salvage": "_compare",
+    "SalvageItem": "_compare",
+    "SideTensor": "_compare",
+    "TensorChange": "_compare",
+    "diff": "_compare",
+    "salvage": "_compare",
 }
 
 

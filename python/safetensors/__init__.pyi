@@ -2,6 +2,16 @@
 from ._check import CheckReport as CheckReport
 from ._check import Finding as Finding
 from ._check import check as check
+from ._compare import Deviation as Deviation
+from ._compare import Diff as Diff
+from ._compare import DiffSummary as DiffSummary
+from ._compare import MetadataChange as MetadataChange
+from ._compare import Salvage as Salvage
+from ._compare import SalvageItem as SalvageItem
+from ._compare import SideTensor as SideTensor
+from ._compare import TensorChange as TensorChange
+from ._compare import diff as diff
+from ._compare import salvage as salvage
 from ._safetensors_rust import PrefetchLoader as PrefetchLoader
 from ._safetensors_rust import PySafeSlice as PySafeSlice
 from ._safetensors_rust import SafetensorError as SafetensorError

@@ -513,3 +513,27 @@ def _use_exchange(use: bool) -> None:
 
 def _refuse_dtypes(codes: Iterable[str]) -> None:
     """The dtypes that torch is taken to refuse through DLPack; for tests."""
+
+def _edit(path: Any, out: Any, steps: List[Any], making: Tuple[Any, ...], in_place: bool, strict: bool) -> Any:
+    """Changes a file by a list of steps: what it came to, and what each cast lost."""
+
+def _recover(path: Any) -> bool:
+    """Undoes an edit in place that was interrupted."""
+
+def _split(path: Any, folder: Any, max_size: int, count: int, pattern: str, making: Tuple[Any, ...]) -> Any:
+    """Writes shards and their index: the index's name, and of each shard name, size and tensors."""
+
+def _merge(path: Any, out: Any, making: Tuple[Any, ...]) -> Any:
+    """Writes a checkpoint as one file."""
+
+def _cat(inputs: List[Tuple[Any, str]], out: Any, metadata: str, making: Tuple[Any, ...]) -> Any:
+    """Writes several files as one: `inputs` are tuples of a path and a prefix."""
+
+def _size_parse(text: str) -> int:
+    """A size in bytes out of a text such as 5GB."""
+
+def _compare(a: Any, b: Any, parts: int, flags: int, rtol: float, atol: float) -> Any:
+    """How two files differ: metadata, tensors, and a summary."""
+
+def _salvage(path: Any, out: Any) -> Any:
+    """Saves what can be saved of a damaged file: what became of each thing, and a summary."""

@@ -25,6 +25,9 @@
  *     save.c        serialize, serialize_file and _save;  file_sink.c: writing to Python's file objects
  *     writer.c      the type _Writer: a file written tensor by tensor
  *     check.c       _check: what is wrong with a file
+ *     edit.h, edit.c, edit_steps.c: _edit, a file changed by a list of steps
+ *     checkpoint.c  _split, _merge and _cat: many files as one
+ *     compare.c     _compare: how two files differ;  _salvage: what can be saved of one
  *
  * Conventions. stpy_* is shared between files, the rest is static. A function that returns PyObject *
  * gives a new reference, or NULL with an exception set; one that returns int gives 0, or -1 with an
@@ -482,6 +485,17 @@ PyObject *stpy_read_many(PyObject *module, PyObject *args);
 PyObject *stpy_read_many_into(PyObject *module, PyObject *args);
 PyObject *stpy_part_of(PyObject *module, PyObject *args);
 PyObject *stpy_check(PyObject *module, PyObject *args);
+/* edit.c */
+PyObject *stpy_edit_file(PyObject *module, PyObject *args);
+PyObject *stpy_edit_recover(PyObject *module, PyObject *path);
+/* checkpoint.c */
+PyObject *stpy_split(PyObject *module, PyObject *args);
+PyObject *stpy_merge(PyObject *module, PyObject *args);
+PyObject *stpy_cat(PyObject *module, PyObject *args);
+PyObject *stpy_size_parse(PyObject *module, PyObject *object);
+/* compare.c */
+PyObject *stpy_compare(PyObject *module, PyObject *args);
+PyObject *stpy_salvage(PyObject *module, PyObject *args);
 
 extern PyType_Spec stpy_file_spec, stpy_safe_open_spec, stpy_handle_spec, stpy_slice_spec,
     stpy_meta_spec, stpy_tensor_spec_spec, stpy_memory_spec, stpy_writer_spec;

@@ -104,6 +104,28 @@ static PyMethodDef module_methods[] = {
     {"_check", stpy_check, METH_VARARGS,
      "_check(source, upstream)\n--\n\nA file's deviations from the format, and what was seen of "
      "it.\n"},
+    {"_edit", stpy_edit_file, METH_VARARGS,
+     "_edit(path, out, steps, making, in_place, strict)\n--\n\nChanges a file by a list of steps: "
+     "what it came to, and what each cast lost.\n"},
+    {"_recover", stpy_edit_recover, METH_O,
+     "_recover(path)\n--\n\nUndoes an edit in place that was interrupted.\n"},
+    {"_split", stpy_split, METH_VARARGS,
+     "_split(path, folder, max_size, count, pattern, making)\n--\n\nWrites shards and their index: "
+     "the index's name, and of each shard name, size and tensors.\n"},
+    {"_merge", stpy_merge, METH_VARARGS,
+     "_merge(path, out, making)\n--\n\nWrites a checkpoint as one file.\n"},
+    {"_cat", stpy_cat, METH_VARARGS,
+     "_cat(inputs, out, metadata, making)\n--\n\nWrites several files as one: `inputs` are tuples "
+     "of a path and a prefix.\n"},
+    {"_size_parse", stpy_size_parse, METH_O,
+     "_size_parse(text)\n--\n\nA size in bytes out of a text such as 5GB.\n"},
+    {"_compare", stpy_compare, METH_VARARGS,
+     "_compare(a, b, parts, flags, rtol, atol)\n--\n\nHow two files differ: metadata, tensors, and "
+     "a "
+     "summary.\n"},
+    {"_salvage", stpy_salvage, METH_VARARGS,
+     "_salvage(path, out)\n--\n\nSaves what can be saved of a damaged file: what became of each "
+     "thing, and a summary.\n"},
     {"_read_many", stpy_read_many, METH_VARARGS,
      "_read_many(file, names, indices)\n--\n\nReads tensors, or parts of them, into memory of "
      "their own: a list of tensors and exceptions.\n"},

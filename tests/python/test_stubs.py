@@ -27,6 +27,8 @@ import numpy as np
 import torch
 
 import safetensors
+import safetensors.checkpoint
+import safetensors.edit
 import safetensors.numpy
 import safetensors.torch
 from safetensors import PrefetchLoader, PySafeSlice, SafetensorError, TensorMeta, TensorSpec, TensorStream
@@ -85,12 +87,25 @@ def raw(spec: TensorSpec) -> List[Tuple[str, Dict[str, Any]]]:
     return deserialize(serialize({"a": spec})) if report.ok else []
 
 
+def change(path: pathlib.Path) -> Optional[float]:
+    summary = safetensors.edit.edit(path, "d.safetensors", rename={"a": "b"}, drop="c", cast="bf16", add={"d": path})
+    lost: int = summary.overflowed + sum(loss.underflowed for loss in summary.casts)
+    safetensors.edit.set_metadata(path, {"k": str(lost)}, in_place=safetensors.edit.recover(path))
+    safetensors.edit.remove_metadata(path, ["k"])
+    shards = safetensors.checkpoint.split(path, "e", max_shard_size="5GB")
+    names: List[Tuple[str, ...]] = [shard.tensors for shard in shards]
+    safetensors.checkpoint.cat([path, "d.safetensors"], "f.safetensors", prefixes=[".".join(name) for name in names])
+    saved: bool = bool(safetensors.salvage(path, "g.safetensors"))
+    found = safetensors.diff(path, "d.safetensors", atol=0.5 if saved else None)
+    return found.tensors[0].values.max_absolute if found and found.tensors[0].values else None
+
+
 version: str = safetensors.__version__
 """
 
 # Each line is a mistake.
 MISTAKES = """
-from safetensors import PySafeSlice, TensorSpec, safe_open, serialize
+from safetensors import PySafeSlice, TensorSpec, diff, safe_open, serialize; from safetensors.checkpoint import split; from safetensors.edit import edit
 safe_open("a")
 safe_open("a", "pt", backend=1)
 safe_open("a", "pt").get_tensor(1)
@@ -100,6 +115,11 @@ TensorSpec(dtype="float32", shape=[1], data_ptr=1, data_len=4).dtype = "F32"
 serialize({"a": b""})
 serialize({}, {"a": 1})
 class Mine(safe_open): ...
+edit("a", "b", ["c"])
+edit("a", drop=1)
+edit(open("a"))
+split("a", "b", max_shard_size=1.5)
+diff("a")
 """
 
 

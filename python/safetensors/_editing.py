@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `safetensors.edit` and `safetensors.checkpoint` have in common: the options of a file to be made."""
+
+import os
+import sys
+from operator import index
+from typing import Any, List, Tuple, Union
+
+Path = Union[str, "os.PathLike[str]"]
+
+_ORDERS = {"file": 0, "canonical": 1, "name": 2}
+_DURABILITIES = {"name": 0, "file": 1, "none": 2}
+_NEW = 1  # a file of that name may not be there
+_ALIGNMENTS = [1 << bits for bits in range(3, 13)]
+_LARGEST = (1 << 63) - 1
+
+
+def _chosen(argument: str, value: Any, choices: Any) -> Any:
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{argument} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+    return choices[value]
+
+
+def size(argument: str, value: Any, least: int = 0) -> int:
+    """Checks a number of bytes, or of things."""
+    number = index(value)
+    if not least <= number <= _LARGEST:
+        raise ValueError(f"{argument} must be from {least} to {_LARGEST}, not {number}")
+    return number
+
+
+def making(
+    order: str, align: Any, reserve: Any, durability: str, overwrite: bool, dry_run: bool
+) -> Tuple[int, int, int, int, int, bool]:
+    """The options as the extension takes them."""
+    alignment = 0 if align is None else index(align)
+    if align is not None and alignment not in _ALIGNMENTS:
+        raise ValueError(f"align must be a power of 2 from 8 to 4096, not {alignment}")
+    return (
+        _chosen("order", order, _ORDERS),
+        alignment,
+        size("reserve", reserve),
+        _chosen("durability", durability, _DURABILITIES),
+        0 if overwrite else _NEW,
+        bool(dry_run),
+    )
+
+
+def texts(argument: str, value: Any) -> List[str]:
+    """One text or several as a list."""
+    if value is None:
+        return []
+    found = [value] if isinstance(value, str) else list(value)
+    for text in found:
+        if not isinstance(text, str):
+            raise TypeError(f"{argument} must be a str or several, not {text!r}")
+    return found
+
+
+def plain(name: str, value: Any, alive: List[Any]) -> Any:
+    """An array or a tensor as the extension takes it; `alive` is given what keeps its memory there."""
+    torch, numpy = sys.modules.get("torch"), sys.modules.get("numpy")
+    if torch is not None and isinstance(value, torch.Tensor):
+        from .torch import _check_tensor, _plain
+
+        _check_tensor(name, value, contiguous=True)
+        value, kept = _plain(name, value)
+        alive.append(kept)
+    elif numpy is not None and isinstance(value, (numpy.ndarray, numpy.generic)):
+        from .numpy import _plain as _plain_array
+
+        value, kept = _plain_array(name, value)
+        alive.append(kept)
+    return value

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* _split, _merge and _cat: many files as one, for safetensors/checkpoint.py. */
+#include "edit.h"
+
+#include <safetensors/checkpoint.h>
+
+/* ---------------------------------------------------------------------------------- opening */
+
+/* A shard that is missing is named by the library's message, and not by the path. */
+static st_checkpoint *checkpoint_open(stpy_state *state, PyObject *path)
+{
+    const st_open_options options = {.context = state->context};
+    stpy_place place;
+    st_checkpoint *checkpoint;
+    st_error error;
+    st_status status;
+    if (stpy_path_read(state, path, &place))
+        return NULL;
+    const char *name = PyBytes_AsString(place.path);
+    Py_BEGIN_ALLOW_THREADS
+    status = st_checkpoint_open(name, &options, &checkpoint, &error);
+    Py_END_ALLOW_THREADS
+    stpy_place_release(&place);
+    return status == ST_OK ? checkpoint : stpy_raise(state, &error, STPY_READ, NULL);
+}
+
+static PyObject *name_object(const st_tensor *tensor)
+{
+    return PyUnicode_FromStringAndSize(tensor->name, tensor->name_len);
+}
+
+/* ---------------------------------------------------------------------------------- _split */
+
+/* (name, size, [tensor, ...]) */
+static PyObject *shard_object(const st_split *split, size_t index)
+{
+    const st_shard shard = st_split_at(split, index);
+    PyObject *names = PyList_New(0);
+    for (size_t i = 0; i < shard.count && names; i++) {
+        PyObject *name = name_object(st_split_tensor(split, shard.first + i).tensor);
+        if (!name || PyList_Append(names, name))
+            Py_CLEAR(names);
+        Py_XDECREF(name);
+    }
+    return names ? Py_BuildValue("sKN", shard.name, (unsigned long long)shard.size, names) : NULL;
+}
+
+/* (index or None, [shard, ...]) */
+static PyObject *split_object(const st_split *split)
+{
+    PyObject *shards = PyList_New(0);
+    for (size_t i = 0; i < st_split_count(split) && shards; i++) {
+        PyObject *shard = shard_object(split, i);
+        if (!shard || PyList_Append(shards, shard))
+            Py_CLEAR(shards);
+        Py_XDECREF(shard);
+    }
+    return shards ? Py_BuildValue("zN", st_split_index_name(split), shards) : NULL;
+}
+
+/* What _split was asked for. */
+typedef struct splitting {
+    stpy_state *state;
+    stpy_making making;
+    unsigned long long max_size;
+    unsigned long long count;
+    const char *pattern;
+    const char *folder;
+} splitting;
+
+static PyObject *checkpoint_split(const splitting *self, const st_checkpoint *checkpoint)
+{
+    stpy_watch watch = {0};
+    const st_split_options options = {.max_shard_size = self->max_size,
+                                      .shard_count = self->count,
+                                      .pattern = self->pattern,
+                                      .durability = self->making.durability,
+                                      .flags = self->making.flags,
+                                      .alignment = self->making.alignment,
+                                      .context = self->state->context,
+                                      .progress = {stpy_watch_progress, &watch}};
+    st_split *split;
+    st_error error;
+    if (st_split_new(checkpoint, &options, &split, &error))
+        return stpy_edit_raise(self->state, &error);
+    PyObject *out = split_object(split);
+    if (out && !self->making.dry_run) {
+        stpy_watch_begin(&watch);
+        st_status status = st_split_write(split, self->folder, &error);
+        stpy_watch_end(&watch);
+        if (status != ST_OK) {
+            Py_CLEAR(out);
+            stpy_edit_raise(self->state, &error);
+        }
+    }
+    st_split_free(split);
+    return out;
+}
+
+PyObject *stpy_split(PyObject *module, PyObject *args)
+{
+    splitting self = {.state = stpy_state_of_module(module)};
+    PyObject *path, *folder, *made, *out = NULL;
+    stpy_place to;
+    if (!PyArg_ParseTuple(args, "OOKKsO!:_split", &path, &folder, &self.max_size, &self.count,
+                          &self.pattern, &PyTuple_Type, &made) ||
+        stpy_making_read(made, &self.making) || stpy_path_read(self.state, folder, &to))
+        return NULL;
+    self.folder = PyBytes_AsString(to.path);
+    st_checkpoint *checkpoint = checkpoint_open(self.state, path);
+    if (checkpoint)
+        out = checkpoint_split(&self, checkpoint);
+    st_checkpoint_close(checkpoint);
+    stpy_place_release(&to);
+    return out;
+}
+
+PyObject *stpy_size_parse(PyObject *module, PyObject *object)
+{
+    stpy_state *state = stpy_state_of_module(module);
+    Py_ssize_t len;
+    uint64_t size;
+    st_error error;
+    const char *text = PyUnicode_AsUTF8AndSize(object, &len);
+    if (!text)
+        return NULL;
+    if (st_size_parse(text, (size_t)len, 0, &size, &error) == ST_OK)
+        return PyLong_FromUnsignedLongLong(size);
+    if (error.status == ST_ERR_NOMEM)
+        return stpy_edit_raise(state, &error);
+    return PyErr_Format(PyExc_ValueError, "%s", error.message);
+}
+
+/* ---------------------------------------------------------------------------------- _merge */
+
+/* Writes an edit of files that are open. */
+static PyObject *joined_save(stpy_edit *self, const stpy_making *making, const stpy_place *out)
+{
+    PyObject *summary = NULL;
+    if (!stpy_edit_save(self, making, out))
+        summary = stpy_summary_object(&self->summary);
+    return summary;
+}
+
+PyObject *stpy_merge(PyObject *module, PyObject *args)
+{
+    stpy_edit self = {.state = stpy_state_of_module(module)};
+    stpy_making making;
+    PyObject *path, *target, *made, *out = NULL;
+    stpy_place to;
+    st_error error;
+    if (!PyArg_ParseTuple(args, "OOO!:_merge", &path, &target, &PyTuple_Type, &made) ||
+        stpy_making_read(made, &making) || stpy_path_read(self.state, target, &to))
+        return NULL;
+    self.shown = to.shown;
+    const st_edit_options options = stpy_making_options(&making, &self);
+    st_checkpoint *checkpoint = checkpoint_open(self.state, path);
+    if (checkpoint) {
+        if (st_checkpoint_merge(checkpoint, &options, &self.edit, &error))
+            stpy_edit_raise(self.state, &error);
+        else
+            out = joined_save(&self, &making, &to);
+    }
+    stpy_edit_release(&self);
+    st_checkpoint_close(checkpoint);
+    stpy_place_release(&to);
+    return out;
+}
+
+/* ------------------------------------------------------------------------------------ _cat */
+
+typedef struct joining {
+    stpy_edit edit;
+    PyObject *inputs; /* a list of (path, prefix) */
+    st_checkpoint **checkpoints;
+    size_t count;
+    PyObject *names;    /* a dict: the path that each came out of */
+    PyObject *metadata; /* a dict: (value, path) */
+    int first;          /* of a key that several have the first one's value counts */
+} joining;
+
+static PyObject *input_path(const joining *self, size_t input)
+{
+    return PyTuple_GetItem(PyList_GetItem(self->inputs, (Py_ssize_t)input), 0);
+}
+
+static int tensor_include(joining *self, size_t input, const st_checkpoint_tensor *found)
+{
+    PyObject *prefix = PyTuple_GetItem(PyList_GetItem(self->inputs, (Py_ssize_t)input), 1);
+    PyObject *old = name_object(found->tensor);
+    PyObject *name = old ? PyUnicode_Concat(prefix, old) : NULL;
+    Py_ssize_t len;
+    const char *text = name ? PyUnicode_AsUTF8AndSize(name, &len) : NULL;
+    PyObject *owner = text ? PyDict_GetItemWithError(self->names, name) : NULL; /* borrowed */
+    st_error error;
+    int failed = -1;
+    if (owner)
+        stpy_raise_text(self->edit.state,
+                        "%S: tensor %R: stands in %S too; prefixes make two names of it",
+                        input_path(self, input), name, owner);
+    else if (text && !PyErr_Occurred()) {
+        failed = PyDict_SetItem(self->names, name, input_path(self, input));
+        if (!failed && st_edit_include(self->edit.edit, found->file, found->tensor, text,
+                                       (size_t)len, &error)) {
+            stpy_edit_raise(self->edit.state, &error);
+            failed = -1;
+        }
+    }
+    Py_XDECREF(name);
+    Py_XDECREF(old);
+    return failed;
+}
+
+/* Keeps an entry's value, or that of the first that has the key. */
+static int entry_take(joining *self, size_t input, const st_metadata *entry)
+{
+    PyObject *key = PyUnicode_FromStringAndSize(entry->key, entry->key_len);
+    PyObject *value = key ? PyUnicode_FromStringAndSize(entry->value, entry->value_len) : NULL;
+    PyObject *before = value ? PyDict_GetItemWithError(self->metadata, key) : NULL; /* borrowed */
+    int failed = -1;
+    if (before && !self->first && PyUnicode_Compare(PyTuple_GetItem(before, 0), value) != 0) {
+        stpy_raise_text(self->edit.state,
+                        "%S: the metadata have another %R than those of %S; metadata=\"first\" "
+                        "takes the first",
+                        input_path(self, input), key, PyTuple_GetItem(before, 1));
+    } else if (before) {
+        failed = 0;
+    } else if (value && !PyErr_Occurred()) {
+        PyObject *kept = PyTuple_Pack(2, value, input_path(self, input));
+        failed = kept ? PyDict_SetItem(self->metadata, key, kept) : -1;
+        Py_XDECREF(kept);
+    }
+    Py_XDECREF(value);
+    Py_XDECREF(key);
+    return failed;
+}
+
+static int input_take(joining *self, size_t input)
+{
+    const st_checkpoint *checkpoint = self->checkpoints[input];
+    int failed = 0;
+    for (size_t i = 0; i < st_checkpoint_count(checkpoint) && !failed; i++) {
+        const st_checkpoint_tensor found = st_checkpoint_at(checkpoint, i);
+        failed = tensor_include(self, input, &found);
+    }
+    size_t entries = self->metadata ? st_checkpoint_metadata_count(checkpoint) : 0;
+    for (size_t i = 0; i < entries && !failed; i++)
+        failed = entry_take(self, input, st_checkpoint_metadata_at(checkpoint, i));
+    return failed;
+}
+
+static int entry_set(joining *self, PyObject *key)
+{
+    Py_ssize_t key_len, value_len;
+    PyObject *value = PyTuple_GetItem(PyDict_GetItem(self->metadata, key), 0);
+    st_metadata entry = {.key = PyUnicode_AsUTF8AndSize(key, &key_len),
+                         .value = PyUnicode_AsUTF8AndSize(value, &value_len)};
+    st_error error;
+    if (!entry.key || !entry.value)
+        return -1;
+    entry.key_len = (uint32_t)key_len;
+    entry.value_len = (uint32_t)value_len;
+    if (st_edit_set_metadata(self->edit.edit, &entry, &error)) {
+        stpy_edit_raise(self->edit.state, &error);
+        return -1;
+    }
+    return 0;
+}
+
+/* Sorted by the code points, which is by the bytes. */
+static int metadata_set(joining *self)
+{
+    if (!self->metadata)
+        return 0;
+    PyObject *keys = PyDict_Keys(self->metadata);
+    int failed = keys ? PyList_Sort(keys) : -1;
+    for (Py_ssize_t i = 0; !failed && i < PyList_Size(keys); i++)
+        failed = entry_set(self, PyList_GetItem(keys, i));
+    Py_XDECREF(keys);
+    return failed;
+}
+
+static int joining_fill(joining *self, const stpy_making *making, const char *metadata)
+{
+    const st_edit_options options = stpy_making_options(making, &self->edit);
+    st_error error;
+    self->count = (size_t)PyList_Size(self->inputs);
+    self->first = strcmp(metadata, "first") == 0;
+    self->checkpoints = PyMem_Calloc(self->count + 1, sizeof(st_checkpoint *));
+    self->names = self->checkpoints ? PyDict_New() : PyErr_NoMemory();
+    if (!self->names)
+        return -1;
+    if (strcmp(metadata, "none") != 0 && !(self->metadata = PyDict_New()))
+        return -1;
+    if (st_edit_new(NULL, &options, &self->edit.edit, &error)) {
+        stpy_edit_raise(self->edit.state, &error);
+        return -1;
+    }
+    for (size_t i = 0; i < self->count; i++)
+        if (!(self->checkpoints[i] = checkpoint_open(self->edit.state, input_path(self, i))))
+            return -1;
+    for (size_t i = 0; i < self->count; i++)
+        if (input_take(self, i))
+            return -1;
+    return metadata_set(self);
+}
+
+PyObject *stpy_cat(PyObject *module, PyObject *args)
+{
+    joining self = {.edit.state = stpy_state_of_module(module)};
+    stpy_making making;
+    const char *metadata;
+    PyObject *target, *made, *out = NULL;
+    stpy_place to;
+    if (!PyArg_ParseTuple(args, "O!OsO!:_cat", &PyList_Type, &self.inputs, &target, &metadata,
+                          &PyTuple_Type, &made) ||
+        stpy_making_read(made, &making) || stpy_path_read(self.edit.state, target, &to))
+        return NULL;
+    self.edit.shown = to.shown;
+    if (!joining_fill(&self, &making, metadata))
+        out = joined_save(&self.edit, &making, &to);
+    stpy_edit_release(&self.edit);
+    for (size_t i = 0; self.checkpoints && i < self.count; i++)
+        st_checkpoint_close(self.checkpoints[i]);
+    PyMem_Free(self.checkpoints);
+    Py_XDECREF(self.names);
+    Py_XDECREF(self.metadata);
+    stpy_place_release(&to);
+    return out;
+}

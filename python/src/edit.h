@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* edit.h: edits of files, as edit.c and edit_steps.c make them of lists of steps, and checkpoint.c of many files. */
+#ifndef STPY_EDIT_H
+#define STPY_EDIT_H
+
+#include "gather.h"
+
+#include <safetensors/edit.h>
+
+/* How a file is to be made: a tuple that safetensors/_editing.py has checked. */
+typedef struct stpy_making {
+    uint32_t order; /* ST_EDIT_ORDER_... */
+    uint32_t alignment;
+    unsigned long long reserve;
+    uint32_t durability; /* ST_DURABLE_... */
+    uint32_t flags;      /* ST_SINK_... */
+    int dry_run;
+} stpy_making;
+
+/* What a cast lost of one tensor. */
+typedef struct stpy_loss {
+    const st_tensor *tensor;
+    uint64_t overflowed;
+    uint64_t underflowed;
+} stpy_loss;
+
+/* What memory of a step lies in: a file that was opened for it, what it maps, or somebody's buffer. */
+typedef struct stpy_held {
+    st_file *file;
+    st_buffer *buffer;
+} stpy_held;
+
+/* A long call that has released the GIL, and looks for signals now and then. */
+typedef struct stpy_watch {
+    PyThreadState *thread; /* of the call; NULL: it holds the GIL */
+    uint64_t told;         /* bytes that the last look came after */
+} stpy_watch;
+
+/* An edit, and all that has to stay as long as it. */
+typedef struct stpy_edit {
+    stpy_state *state;
+    stpy_watch watch;
+    PyObject *shown; /* the file's name in messages; borrowed */
+    st_file *file;   /* NULL: the edit began with nothing */
+    st_edit *edit;
+    bool *dropped;   /* by a tensor's index in the file */
+    st_dtype *casts; /* the same; 0: none */
+    bool changed;    /* the file is another one than before */
+    stpy_held *held; /* one for each step at most */
+    size_t held_count;
+    stpy_entries entries; /* the arrays of the steps */
+    stpy_loss *losses;
+    size_t loss_count;
+    st_edit_summary summary;
+    bool strict;  /* no file where a number overflows */
+    bool lossy;   /* one did */
+    bool refused; /* and so nothing was written */
+} stpy_edit;
+
+/* Reads a path, and nothing else. */
+int stpy_path_read(stpy_state *state, PyObject *object, stpy_place *out);
+/* Opens a file at a path; NULL with what opening it in another way raises. */
+st_file *stpy_path_open(stpy_state *state, PyObject *path);
+int stpy_making_read(PyObject *tuple, stpy_making *out);
+/* The library's options: `self` takes the progress. */
+st_edit_options stpy_making_options(const stpy_making *making, stpy_edit *self);
+/* Raises what an edit, or the writing of files, came to. Always NULL. */
+void *stpy_edit_raise(stpy_state *state, const st_error *error);
+/* A progress callback over a stpy_watch: ends the work where a signal's handler raises. */
+bool stpy_watch_progress(void *ctx, uint64_t done, uint64_t total);
+/* Release the GIL for a watched call, and take it back. */
+void stpy_watch_begin(stpy_watch *watch);
+void stpy_watch_end(stpy_watch *watch);
+/* Looks, and writes to `out` unless it is to be dry: -1 with an exception. */
+int stpy_edit_save(stpy_edit *self, const stpy_making *making, const stpy_place *out);
+/* What was done, as a dict. */
+PyObject *stpy_summary_object(const st_edit_summary *summary);
+/* Runs steps, a list of tuples, each a word and what it needs. */
+int stpy_steps_run(stpy_edit *self, PyObject *steps);
+void stpy_edit_release(stpy_edit *self);
+
+#endif

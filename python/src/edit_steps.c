@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The steps of an edit. Patterns see the names that the file has; renames those that the last step left. */
+#include "edit.h"
+
+/* ----------------------------------------------------------------------------------- errors */
+
+static int raise_error(const stpy_edit *self, const st_error *error)
+{
+    stpy_edit_raise(self->state, error);
+    return -1;
+}
+
+/* Says which argument an error of the library is about. */
+static int raise_about(const stpy_edit *self, const char *argument, const char *value,
+                       const st_error *error)
+{
+    if (error->status == ST_ERR_NOMEM)
+        return raise_error(self, error);
+    PyObject *shown = PyUnicode_FromString(value);
+    if (shown)
+        stpy_raise_text(self->state, "%s %R: %s", argument, shown, error->message);
+    Py_XDECREF(shown);
+    return -1;
+}
+
+/* `what` is not there. */
+static int raise_missing(const stpy_edit *self, const char *argument, const char *value,
+                         const char *what)
+{
+    PyObject *shown = PyUnicode_FromString(value);
+    if (shown)
+        stpy_raise_text(self->state, "%U: %s %R: %s", self->shown, argument, shown, what);
+    Py_XDECREF(shown);
+    return -1;
+}
+
+/* --------------------------------------------------------------------------------- patterns */
+
+/* What a step does with a tensor that matches. */
+typedef struct matching {
+    stpy_edit *edit;
+    const char *argument;
+    const char *pattern;
+    int (*take)(struct matching *self, size_t index);
+    bool *kept;    /* of keep */
+    st_dtype to;   /* of cast */
+    size_t floats; /* that matched */
+} matching;
+
+static int rule_run(matching *self, const st_name_rule *rule)
+{
+    const st_file *file = self->edit->file;
+    size_t count = 0;
+    for (size_t i = 0; i < st_file_count(file); i++) {
+        const st_tensor *tensor = st_file_at(file, i);
+        bool matches;
+        st_error error;
+        if (st_name_rule_match(rule, tensor->name, tensor->name_len, &matches, &error))
+            return raise_error(self->edit, &error);
+        if (!matches)
+            continue;
+        count++;
+        if (!self->edit->dropped[i] && self->take(self, i))
+            return -1;
+    }
+    return count ? 0
+                 : raise_missing(self->edit, self->argument, self->pattern, "no tensor matches");
+}
+
+/* Takes every tensor that matches and is still in; at least one has to match. */
+static int matching_run(matching *self)
+{
+    st_name_rule *rule;
+    st_error error;
+    if (st_name_rule_new(self->pattern, NULL, ST_NAME_GLOB, self->edit->state->context, &rule,
+                         &error))
+        return raise_about(self->edit, self->argument, self->pattern, &error);
+    int failed = rule_run(self, rule);
+    st_name_rule_free(rule);
+    return failed;
+}
+
+static int drop_take(matching *self, size_t index)
+{
+    stpy_edit *edit = self->edit;
+    st_error error;
+    edit->dropped[index] = true;
+    if (st_edit_drop(edit->edit, st_file_at(edit->file, index), &error))
+        return raise_error(edit, &error);
+    return 0;
+}
+
+static int keep_take(matching *self, size_t index)
+{
+    self->kept[index] = true;
+    return 0;
+}
+
+static int cast_take(matching *self, size_t index)
+{
+    stpy_edit *edit = self->edit;
+    const st_tensor *tensor = st_file_at(edit->file, index);
+    st_error error;
+    if (st_dtype_kind(tensor->dtype) != ST_KIND_FLOAT)
+        return 0;
+    if (st_edit_cast(edit->edit, tensor, self->to, &error))
+        return raise_error(edit, &error);
+    edit->casts[index] = self->to;
+    self->floats++;
+    return 0;
+}
+
+/* ("drop", pattern) */
+static int drop_run(stpy_edit *self, PyObject *step)
+{
+    const char *kind;
+    matching drop = {.edit = self, .argument = "drop", .take = drop_take};
+    return PyArg_ParseTuple(step, "ss", &kind, &drop.pattern) ? matching_run(&drop) : -1;
+}
+
+static int kept_mark(stpy_edit *self, PyObject *patterns, bool *kept)
+{
+    matching keep = {.edit = self, .argument = "keep", .take = keep_take, .kept = kept};
+    for (Py_ssize_t i = 0; i < PyList_Size(patterns); i++) {
+        /* A tuple of its own, so that it is read as all others are. */
+        PyObject *one = PyTuple_Pack(1, PyList_GetItem(patterns, i));
+        int failed = one && PyArg_ParseTuple(one, "s", &keep.pattern) ? matching_run(&keep) : -1;
+        Py_XDECREF(one);
+        if (failed)
+            return -1;
+    }
+    return 0;
+}
+
+/* ("keep", [pattern, ...]) */
+static int keep_run(stpy_edit *self, PyObject *step)
+{
+    const char *kind;
+    PyObject *patterns;
+    size_t count = st_file_count(self->file);
+    if (!PyArg_ParseTuple(step, "sO!", &kind, &PyList_Type, &patterns))
+        return -1;
+    bool *kept = PyMem_Calloc(count + 1, sizeof *kept);
+    if (!kept) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    matching drop = {.edit = self};
+    int failed = kept_mark(self, patterns, kept);
+    for (size_t i = 0; i < count && !failed; i++)
+        if (!kept[i])
+            failed = drop_take(&drop, i);
+    PyMem_Free(kept);
+    return failed;
+}
+
+/* A dtype of floats by its code, in either case, or by the name it has elsewhere. */
+static st_dtype dtype_find(const char *text)
+{
+    for (st_dtype dtype = 1; dtype <= ST_DTYPE_COUNT; dtype++)
+        if (PyOS_stricmp(st_dtype_code(dtype), text) == 0)
+            return dtype;
+    return stpy_dtype_find(text, strlen(text));
+}
+
+/* ("cast", dtype, pattern) */
+static int cast_run(stpy_edit *self, PyObject *step)
+{
+    const char *kind, *dtype;
+    matching cast = {.edit = self, .argument = "cast", .take = cast_take};
+    if (!PyArg_ParseTuple(step, "sss", &kind, &dtype, &cast.pattern))
+        return -1;
+    cast.to = dtype_find(dtype);
+    if (!cast.to || st_dtype_kind(cast.to) != ST_KIND_FLOAT) {
+        stpy_raise_text(self->state, "cast: '%s' is no dtype of floats", dtype);
+        return -1;
+    }
+    if (matching_run(&cast))
+        return -1;
+    return cast.floats ? 0
+                       : raise_missing(self, "cast", cast.pattern, "no tensor of floats matches");
+}
+
+/* ---------------------------------------------------------------------------------- renames */
+
+/* ("glob" or "regex", pattern, replacement) */
+static int rename_run(stpy_edit *self, PyObject *step)
+{
+    const char *kind, *pattern, *replacement;
+    if (!PyArg_ParseTuple(step, "sss", &kind, &pattern, &replacement))
+        return -1;
+    bool regex = strcmp(kind, "regex") == 0;
+    const char *argument = regex ? "rename_regex" : "rename";
+    st_name_rule *rule = NULL;
+    st_error error;
+    uint64_t matched = 0;
+    st_status status = st_name_rule_new(pattern, replacement, regex ? ST_NAME_REGEX : ST_NAME_GLOB,
+                                        self->state->context, &rule, &error);
+    if (status == ST_OK)
+        status = st_edit_rename_all(self->edit, rule, &matched, &error);
+    st_name_rule_free(rule);
+    if (status != ST_OK)
+        return raise_about(self, argument, pattern, &error);
+    return matched ? 0 : raise_missing(self, argument, pattern, "no tensor matches");
+}
+
+/* ------------------------------------------------------------------------ what is put in */
+
+static const st_tensor *tensor_find(const stpy_edit *self, const st_file *file, const char *name,
+                                    Py_ssize_t len)
+{
+    const st_tensor *tensor = st_file_find(file, name, (size_t)len);
+    if (tensor)
+        return tensor;
+    PyObject *shown = PyUnicode_FromStringAndSize(name, len);
+    if (shown)
+        stpy_raise_text(self->state, "%s: no tensor %R", st_file_name(file), shown);
+    Py_XDECREF(shown);
+    return NULL;
+}
+
+/* The memory of an array, a tensor, or whatever else can be saved, which the entries keep. */
+static int array_gather(stpy_edit *self, PyObject *name, PyObject *value, st_array *out)
+{
+    stpy_entry *entry = &self->entries.at[self->entries.count];
+    int plain = stpy_gather_value(self->state, value, STPY_TAKE_ALL, &self->entries, entry);
+    if (plain == STPY_ODD)
+        PyErr_Format(PyExc_TypeError,
+                     "tensor %R: %R is no array or tensor that lies in the host's memory", name,
+                     Py_TYPE(value));
+    if (plain != STPY_PLAIN)
+        return -1;
+    self->entries.count++;
+    *out = entry->array;
+    return 0;
+}
+
+/* Bytes as the file has them, as many as the tensor's. */
+static int bytes_take(stpy_edit *self, const st_tensor *tensor, PyObject *name, PyObject *value,
+                      st_array *out)
+{
+    static unsigned char none;
+    bool readonly;
+    st_buffer *buffer = stpy_buffer_of_object(self->state, value, &readonly);
+    if (!buffer)
+        return -1;
+    self->held[self->held_count++].buffer = buffer;
+    if (st_buffer_size(buffer) != st_tensor_size(tensor)) {
+        stpy_raise_text(self->state, "%U: tensor %R has %llu bytes, and is to have %llu others",
+                        self->shown, name, (unsigned long long)st_tensor_size(tensor),
+                        (unsigned long long)st_buffer_size(buffer));
+        return -1;
+    }
+    *out = (st_array){.data = st_buffer_data(buffer) ? st_buffer_data(buffer) : &none,
+                      .shape = tensor->shape,
+                      .ndim = tensor->ndim,
+                      .dtype = tensor->dtype};
+    return 0;
+}
+
+/* A tensor of another file, (path, name), mapped if `out` is given. */
+static const st_tensor *other_find(stpy_edit *self, PyObject *value, st_array *out)
+{
+    PyObject *path;
+    const char *name;
+    Py_ssize_t len;
+    st_error error;
+    stpy_held *held = &self->held[self->held_count];
+    if (!PyArg_ParseTuple(value, "Os#", &path, &name, &len))
+        return NULL;
+    held->file = stpy_path_open(self->state, path);
+    self->held_count += held->file != NULL;
+    const st_tensor *tensor = held->file ? tensor_find(self, held->file, name, len) : NULL;
+    if (!tensor || !out)
+        return tensor;
+    if (st_file_map(held->file, ST_MAP_SHARED, &held->buffer, &error)) {
+        raise_error(self, &error);
+        return NULL;
+    }
+    unsigned char *bytes = st_buffer_data(held->buffer);
+    *out = (st_array){.data = bytes + (size_t)st_file_offset(held->file, tensor),
+                      .shape = tensor->shape,
+                      .ndim = tensor->ndim,
+                      .dtype = tensor->dtype};
+    return tensor;
+}
+
+/* ("replace", name, value): an array, bytes, or a tuple of a path and a name. */
+static int replace_run(stpy_edit *self, PyObject *step)
+{
+    const char *kind, *text;
+    PyObject *name, *value;
+    Py_ssize_t len;
+    st_array array = {0};
+    st_error error;
+    if (!PyArg_ParseTuple(step, "sUO", &kind, &name, &value) ||
+        !(text = PyUnicode_AsUTF8AndSize(name, &len)))
+        return -1;
+    const st_tensor *tensor = tensor_find(self, self->file, text, len);
+    int failed = -1;
+    if (tensor && PyTuple_Check(value))
+        failed = other_find(self, value, &array) ? 0 : -1;
+    else if (tensor &&
+             (PyBytes_Check(value) || PyByteArray_Check(value) || PyMemoryView_Check(value)))
+        failed = bytes_take(self, tensor, name, value, &array);
+    else if (tensor)
+        failed = array_gather(self, name, value, &array);
+    if (failed)
+        return -1;
+    if (st_edit_replace(self->edit, tensor, &array, &error))
+        return raise_error(self, &error);
+    self->casts[st_header_index(st_file_header(self->file), tensor)] = 0;
+    return 0;
+}
+
+/* ("add", name, value): an array, or a tuple of a path and a name. */
+static int add_run(stpy_edit *self, PyObject *step)
+{
+    const char *kind, *text;
+    PyObject *name, *value;
+    Py_ssize_t len;
+    st_array array = {0};
+    st_error error;
+    st_status status;
+    if (!PyArg_ParseTuple(step, "sUO", &kind, &name, &value) ||
+        !(text = PyUnicode_AsUTF8AndSize(name, &len)))
+        return -1;
+    if (PyTuple_Check(value)) {
+        const st_tensor *tensor = other_find(self, value, NULL);
+        if (!tensor)
+            return -1;
+        status = st_edit_include(self->edit, self->held[self->held_count - 1].file, tensor, text,
+                                 (size_t)len, &error);
+    } else {
+        if (array_gather(self, name, value, &array))
+            return -1;
+        status = st_edit_add(self->edit, text, (size_t)len, &array, &error);
+    }
+    return status == ST_OK ? 0 : raise_error(self, &error);
+}
+
+/* --------------------------------------------------------------------------------- metadata */
+
+/* ("set", key, value) */
+static int set_run(stpy_edit *self, PyObject *step)
+{
+    const char *kind;
+    st_metadata entry;
+    Py_ssize_t key_len, value_len;
+    st_error error;
+    if (!PyArg_ParseTuple(step, "ss#s#", &kind, &entry.key, &key_len, &entry.value, &value_len))
+        return -1;
+    if ((size_t)key_len > UINT32_MAX || (size_t)value_len > UINT32_MAX) {
+        PyErr_SetString(PyExc_ValueError, "metadata: a text is longer than 2^32-1 bytes");
+        return -1;
+    }
+    entry.key_len = (uint32_t)key_len;
+    entry.value_len = (uint32_t)value_len;
+    const st_metadata *old =
+        st_header_metadata_find(st_file_header(self->file), entry.key, entry.key_len);
+    if (!old || old->value_len != entry.value_len ||
+        memcmp(old->value, entry.value, entry.value_len) != 0)
+        self->changed = true;
+    return st_edit_set_metadata(self->edit, &entry, &error) ? raise_error(self, &error) : 0;
+}
+
+/* ("unset", key) */
+static int unset_run(stpy_edit *self, PyObject *step)
+{
+    const char *kind, *key;
+    Py_ssize_t len;
+    st_error error;
+    if (!PyArg_ParseTuple(step, "ss#", &kind, &key, &len))
+        return -1;
+    st_status status = st_edit_remove_metadata(self->edit, key, (size_t)len, &error);
+    self->changed = true;
+    if (status == ST_ERR_NOT_FOUND)
+        return raise_missing(self, "remove_metadata", key, "no such key");
+    return status == ST_OK ? 0 : raise_error(self, &error);
+}
+
+/* ("clear",) */
+static int clear_run(stpy_edit *self, PyObject *step)
+{
+    (void)step;
+    self->changed = self->changed || st_header_has_metadata(st_file_header(self->file));
+    st_edit_clear_metadata(self->edit);
+    return 0;
+}
+
+/* -------------------------------------------------------------------------------- the list */
+
+static int step_run(stpy_edit *self, PyObject *step)
+{
+    static const struct {
+        const char *kind;
+        int (*run)(stpy_edit *self, PyObject *step);
+    } kinds[] = {{"keep", keep_run},       {"drop", drop_run},   {"cast", cast_run},
+                 {"replace", replace_run}, {"glob", rename_run}, {"regex", rename_run},
+                 {"add", add_run},         {"unset", unset_run}, {"clear", clear_run},
+                 {"set", set_run}};
+    PyObject *kind = PyTuple_Check(step) && PyTuple_Size(step) ? PyTuple_GetItem(step, 0) : NULL;
+    for (size_t i = 0; kind && PyUnicode_Check(kind) && i < sizeof kinds / sizeof kinds[0]; i++)
+        if (PyUnicode_CompareWithASCIIString(kind, kinds[i].kind) == 0)
+            return kinds[i].run(self, step);
+    PyErr_Format(PyExc_TypeError, "%R is no step of an edit", step);
+    return -1;
+}
+
+int stpy_steps_run(stpy_edit *self, PyObject *steps)
+{
+    /* What a step runs might change the list, and what it takes is borrowed of it. */
+    PyObject *kept = PyList_AsTuple(steps);
+    if (!kept)
+        return -1;
+    size_t count = (size_t)PyTuple_Size(kept);
+    self->held = PyMem_Calloc(count + 1, sizeof *self->held);
+    self->entries.at = PyMem_Calloc(count + 1, sizeof *self->entries.at);
+    self->entries.capacity = count + 1;
+    int failed = self->held && self->entries.at ? 0 : -1;
+    if (failed)
+        PyErr_NoMemory();
+    for (size_t i = 0; i < count && !failed; i++)
+        failed = step_run(self, PyTuple_GetItem(kept, (Py_ssize_t)i));
+    Py_DECREF(kept);
+    return failed;
+}

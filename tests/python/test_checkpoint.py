@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""safetensors.checkpoint: split, merge and cat, byte for byte as the program's verbs, and what they refuse."""
+
+import gc
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+from command import run
+
+from safetensors import SafetensorError, _editing, safe_open
+from safetensors._safetensors_rust import _cat, _merge, _split
+from safetensors.checkpoint import Shard, Shards, cat, merge, split
+from safetensors.numpy import load_file
+
+TENSORS = {f"layer.{i}": np.full(10 + i, i, np.float32) for i in range(8)}
+METADATA = {"format": "np", "title": "ß"}
+
+
+@pytest.fixture
+def path(model):
+    return model(TENSORS, METADATA)
+
+
+def contents(folder):
+    return {name: (folder / name).read_bytes() for name in sorted(os.listdir(folder))}
+
+
+SPLITS = [
+    (dict(), []),
+    (dict(max_shard_size=100), ["--max-size", "100"]),
+    (dict(max_shard_size="0.1KiB"), ["--max-size", "0.1KiB"]),
+    (dict(shard_count=3), ["--count", "3"]),
+    (
+        dict(shard_count=2, pattern="m{suffix}.safetensors", align=64),
+        ["-c", "2", "-p", "m{suffix}.safetensors", "-a", "64"],
+    ),
+]
+
+
+@pytest.mark.parametrize("options, words", SPLITS)
+def test_shards_are_those_of_the_program(path, tmp_path, options, words):
+    shards = split(path, tmp_path / "python", **options)
+    run("split", *words, path, tmp_path / "program")
+    assert contents(tmp_path / "python") == contents(tmp_path / "program")
+    told = json.loads(run("split", "--dry-run", "--json", *words, path, tmp_path / "program"))["files"][0]
+    assert shards.index == told["index"]
+    assert [(s.name, s.size, list(s.tensors)) for s in shards] == [
+        (s["name"], s["size"], s["tensors"]) for s in told["shards"]
+    ]
+
+
+def test_a_dry_run_makes_nothing(path, tmp_path):
+    shards = split(path, tmp_path / "out", shard_count=2, dry_run=True)
+    assert isinstance(shards, Shards) and len(shards) == 2 and not (tmp_path / "out").exists()
+    assert shards == split(path, tmp_path / "out", shard_count=2)
+    assert isinstance(shards.shards[0], Shard)
+    assert merge(tmp_path / "out", tmp_path / "whole", dry_run=True).count == 8
+    assert cat([path], tmp_path / "whole", dry_run=True).count == 8
+    assert not (tmp_path / "whole").exists()
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (dict(), []),
+        (dict(order="file"), ["-O", "file"]),
+        (dict(order="name", align=512, reserve=99), ["-O", "name", "-a", "512", "-R", "99"]),
+    ],
+)
+def test_merged_files_are_those_of_the_program(path, tmp_path, options, words):
+    split(path, tmp_path / "shards", max_shard_size=100)
+    for source in (tmp_path / "shards", tmp_path / "shards" / "model.safetensors.index.json"):
+        summary = merge(source, tmp_path / "python", **options)
+        run("merge", *words, source, "-o", tmp_path / "program")
+        assert (tmp_path / "python").read_bytes() == (tmp_path / "program").read_bytes()
+        assert (summary.count, summary.size) == (8, (tmp_path / "python").stat().st_size)
+    found = load_file(tmp_path / "python")
+    assert {name: array.tobytes() for name, array in found.items()} == {n: a.tobytes() for n, a in TENSORS.items()}
+
+
+@pytest.fixture
+def pair(model):
+    a = model({"w": np.ones(3), "b": np.zeros(2)}, {"format": "np", "z": "1", "who": "a"}, name="a.safetensors")
+    b = model({"w": np.arange(4)}, {"format": "np", "a": "2", "who": "b"}, name="b.v2.safetensors")
+    return a, b
+
+
+CATS = [
+    (dict(prefixes=["x.", ""], metadata="first"), ["-p", "x.", "-p", "", "-m", "first"]),
+    (dict(prefix_stem=True, metadata="none"), ["-P", "-m", "none"]),
+    (dict(prefix_stem=True, metadata="first", order="file"), ["-P", "-m", "first", "-O", "file"]),
+]
+
+
+@pytest.mark.parametrize("options, words", CATS)
+def test_files_in_one_are_those_of_the_program(pair, tmp_path, options, words):
+    summary = cat(pair, tmp_path / "python", **options)
+    run("cat", *words, *pair, "-o", tmp_path / "program")
+    assert (tmp_path / "python").read_bytes() == (tmp_path / "program").read_bytes()
+    assert summary.count == 3
+    if options["metadata"] == "first":
+        with safe_open(tmp_path / "python", "np") as file:
+            assert file.metadata() == {"format": "np", "z": "1", "who": "a", "a": "2"}
+
+
+def test_clashes_are_told(pair, tmp_path):
+    with pytest.raises(SafetensorError, match=r"b.v2.safetensors: tensor 'w': stands in .*a.safetensors too; prefixes"):
+        cat(pair, tmp_path / "out", metadata="none")
+    with pytest.raises(
+        SafetensorError, match=r"b.v2.safetensors: the metadata have another 'who' than those of .*a.safe"
+    ):
+        cat(pair, tmp_path / "out", prefix_stem=True)
+    assert not (tmp_path / "out").exists()
+
+
+REFUSED = [
+    (split, dict(max_shard_size=1, shard_count=1), ValueError, "exclude each other"),
+    (split, dict(max_shard_size=0), ValueError, "max_shard_size must be from 1"),
+    (split, dict(max_shard_size="0"), ValueError, "max_shard_size must be from 1"),
+    (split, dict(max_shard_size="5Gb"), ValueError, "5Gb"),
+    (split, dict(max_shard_size=1.5), TypeError, "integer"),
+    (split, dict(shard_count=-1), ValueError, "shard_count must be from 1"),
+    (split, dict(pattern="x.safetensors"), SafetensorError, "suffix"),
+    (split, dict(align=9), ValueError, "align must be"),
+    (merge, dict(order="x"), ValueError, "order must be one of"),
+    (merge, dict(reserve=-1), ValueError, "reserve must be from 0"),
+]
+
+
+@pytest.mark.parametrize("function, options, error, text", REFUSED)
+def test_refusals(path, tmp_path, function, options, error, text):
+    with pytest.raises(error, match=text):
+        function(path, tmp_path / "out", **options)
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_refusals_of_cat(path, tmp_path):
+    for paths, options, error, text in [
+        (path, {}, TypeError, "paths must be several"),
+        ([], {}, ValueError, "at least one path"),
+        ([path], dict(prefixes=[]), ValueError, "prefixes must be as many as paths: 0 for 1"),
+        ([path], dict(prefixes=[1]), TypeError, "prefixes must be a str or several"),
+        ([path], dict(prefixes=["a"], prefix_stem=True), ValueError, "exclude each other"),
+        ([path], dict(metadata="last"), ValueError, "metadata must be one of 'same', 'first', 'none', not 'last'"),
+        ([path, tmp_path / "none"], {}, FileNotFoundError, "none"),
+    ]:
+        with pytest.raises(error, match=text):
+            cat(paths, tmp_path / "out", **options)
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_what_is_missing_is_named(path, tmp_path):
+    split(path, tmp_path / "shards", shard_count=2)
+    (tmp_path / "shards" / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="model-00002-of-00002.safetensors"):
+        merge(tmp_path / "shards", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SafetensorError, match="empty"):
+        split(tmp_path / "empty", tmp_path / "out")
+    (tmp_path / "odd.index.json").write_text("{")
+    with pytest.raises(SafetensorError, match="odd.index.json"):
+        merge(tmp_path / "odd.index.json", tmp_path / "out")
+
+
+def test_files_that_are_there_may_be_kept(path, tmp_path):
+    split(path, tmp_path / "shards", shard_count=2)
+    before = contents(tmp_path / "shards")
+    with pytest.raises(FileExistsError):
+        split(path, tmp_path / "shards", shard_count=2, align=512, overwrite=False)
+    assert contents(tmp_path / "shards") == before
+    for function in (merge, lambda source, out, **options: cat([source], out, **options)):
+        with pytest.raises(FileExistsError):
+            function(tmp_path / "shards", path, overwrite=False)
+
+
+def test_nothing_is_kept(path, pair, tmp_path):
+    name = os.fspath(path)
+
+    def all_of_it():
+        split(name, tmp_path / "shards", shard_count=3, durability="none")
+        merge(tmp_path / "shards", tmp_path / "out", durability="none")
+        cat([name, *pair], tmp_path / "out", prefix_stem=True, metadata="first", durability="none")
+        with pytest.raises(SafetensorError):
+            cat(pair, tmp_path / "out")
+        with pytest.raises(FileNotFoundError):
+            cat([name, tmp_path / "none"], tmp_path / "out")
+
+    all_of_it()
+    gc.collect()
+    count, descriptors, objects = sys.getrefcount(name), len(os.listdir("/proc/self/fd")), len(gc.get_objects())
+    for _ in range(20):
+        all_of_it()
+    gc.collect()
+    assert sys.getrefcount(name) == count and len(os.listdir("/proc/self/fd")) <= descriptors + 4
+    assert len(gc.get_objects()) < objects + 100
+
+
+def test_every_allocation_of_pythons_may_fail(path, pair, tmp_path):
+    """It is told, or what comes out is right all the same."""
+    hooks = pytest.importorskip("_testcapi")
+    making = _editing.making("file", None, 0, "none", True, False)
+    shards, out, whole = os.fspath(tmp_path / "shards"), os.fspath(tmp_path / "out"), os.fspath(path)
+    inputs = [(whole, "a."), (os.fspath(pair[0]), ""), (os.fspath(pair[1]), "b.")]
+    for call in (
+        lambda: _split(whole, shards, 100, 0, "model{suffix}.safetensors", making),
+        lambda: _merge(shards, out, making),
+        lambda: _cat(inputs, out, "first", making),
+    ):
+        expected, failed = call(), 0
+        for n in range(150):
+            hooks.set_nomemory(n, n + 1)
+            try:
+                found = call()
+            except MemoryError:
+                found, failed = expected, failed + 1
+            finally:
+                hooks.remove_mem_hooks()
+            assert found == expected
+        assert failed > 5

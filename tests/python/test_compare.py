@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""safetensors.diff and safetensors.salvage: what they tell is what the program's verbs tell."""
+
+import dataclasses
+import gc
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+from command import run
+
+import safetensors
+from safetensors import SafetensorError, diff, salvage
+from safetensors._safetensors_rust import _compare, _salvage
+from safetensors.numpy import load_file
+
+ONE = {
+    "same": np.arange(4),
+    "near": np.array([1.0, 2.0, np.nan, np.inf, 5.0]),
+    "kind": np.array([1, 2, 3], dtype=np.float32),
+    "shape": np.ones((2, 3)),
+    "gone": np.ones(2, np.int8),
+    "called": np.arange(7, dtype=np.uint16),
+    "int": np.array([0, 2**62], dtype=np.int64),
+}
+OTHER = {
+    "same": np.arange(4),
+    "near": np.array([1.0, 2.0000001, np.nan, -np.inf, np.nan]),
+    "kind": np.array([1, 2, 3], dtype=np.float16),
+    "shape": np.ones((3, 2)),
+    "new": np.ones(5, np.int8),
+    "named": np.arange(7, dtype=np.uint16),
+    "int": np.array([0, -(2**62)], dtype=np.int64),
+}
+
+
+@pytest.fixture
+def pair(model):
+    a = model(ONE, {"format": "np", "a": "1", "c": "x"}, name="a.safetensors")
+    b = model(OTHER, {"format": "np", "b": "2", "c": "y"}, name="b.safetensors")
+    return a, b
+
+
+def program(*arguments):
+    return json.loads(run(*arguments, codes=(0, 1)))
+
+
+def as_json(value):
+    """What the program prints: no members of a deviation of bytes, and NaN and infinity as texts."""
+    if dataclasses.is_dataclass(value):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {name: as_json(member) for name, member in value.items()}
+    if isinstance(value, tuple):
+        return [as_json(member) for member in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return {"nan": "nan", "inf": "inf", "-inf": "-inf"}[str(value)]
+    return value
+
+
+CASES = [
+    (dict(), []),
+    (dict(rtol=1e-5), ["--rtol", "1e-5"]),
+    (dict(atol=0.5, rtol=0), ["--atol", "0.5", "--rtol", "0"]),
+    (dict(equal_nan=True, cast=True), ["--equal-nan", "--cast"]),
+    (dict(renames=True, places=True), ["--renames", "--places"]),
+    (dict(values=False), ["--structure"]),
+    (dict(metadata=False), ["--no-metadata"]),
+    (dict(tensors=False), ["--metadata"]),
+]
+
+
+@pytest.mark.parametrize("options, words", CASES)
+def test_differences_are_those_of_the_program(pair, options, words):
+    found = diff(*pair, **options)
+    expected = program("diff", "--json", *words, *pair)["diff"]
+    assert as_json(found) == expected
+    assert found and not found.same
+
+
+def test_a_diff_of_the_same_is_false(pair):
+    found = diff(pair[0], os.fspath(pair[0]))
+    assert not found and found.same and found.metadata == found.tensors == ()
+    assert found.summary.same == len(ONE) and found.summary.elements == sum(array.size for array in ONE.values())
+
+
+def test_near_enough_is_the_same(model):
+    a = model({"w": np.array([1.0, 2.0])}, name="a.safetensors")
+    b = model({"w": np.array([1.0, 2.25])}, name="b.safetensors")
+    assert diff(a, b) and diff(a, b, atol=0.125) and not diff(a, b, atol=0.25) and not diff(a, b, rtol=0.125)
+    (change,) = diff(a, b, atol=0.25).tensors
+    assert not change.differs and change.parts == ("values",)
+    assert (change.values.max_absolute, change.values.max_absolute_at, change.values.different) == (0.25, 1, 1)
+    assert change.a == safetensors.SideTensor("w", "F64", (2,), 2, 16, change.a.offset)
+
+
+def test_brief_stops_at_the_first(pair):
+    assert diff(*pair, brief=True).summary.differences == 1
+
+
+def test_refusals_of_diff(pair, tmp_path):
+    for options, text in [
+        (dict(rtol=-1), "rtol must be a number that is not below 0"),
+        (dict(atol=float("nan")), "atol must be a number"),
+        (dict(atol=float("inf")), "atol must be a number"),
+        (dict(metadata=False, tensors=False), "nothing is to be compared"),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            diff(*pair, **options)
+    with pytest.raises(FileNotFoundError, match="none"):
+        diff(pair[0], tmp_path / "none")
+    (tmp_path / "bad").write_bytes(b"\xff" * 20)
+    with pytest.raises(SafetensorError, match="Error while deserializing header"):
+        diff(tmp_path / "bad", pair[0])
+    with pytest.raises(TypeError):
+        diff(pair[0], 3)
+
+
+# ------------------------------------------------------------------------------------------- salvage
+
+
+@pytest.fixture
+def damaged(model, tmp_path):
+    path = model(ONE, {"format": "np"}, name="damaged.safetensors")
+    with open(path, "r+b") as file:
+        file.truncate(path.stat().st_size - 20)
+    return path
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_what_is_saved_is_what_the_program_saves(damaged, tmp_path, dry):
+    found = salvage(damaged, tmp_path / "python", dry_run=dry)
+    words = ["--dry-run"] if dry else []
+    told = program("check", "--json", *words, "--repair", tmp_path / "program", damaged)["files"][0]
+    assert as_json(found)["items"] == told["items"]
+    for name in ("saved", "changed", "lost", "bytes", "metadata", "size"):
+        assert getattr(found, name) == told[name], name
+    assert not found and found.lost >= 1 and found.saved == len(ONE) - 2
+    assert [item.kind for item in found].count("saved") == found.saved
+    if dry:
+        assert not (tmp_path / "python").exists()
+    else:
+        assert (tmp_path / "python").read_bytes() == (tmp_path / "program").read_bytes()
+        assert set(load_file(tmp_path / "python")) < set(ONE)
+
+
+def test_of_a_good_file_all_is_saved(pair, tmp_path):
+    found = salvage(pair[0], tmp_path / "out")
+    assert found and (found.saved, found.lost, found.changed, found.errors) == (len(ONE), 0, 0, 0)
+    assert set(load_file(tmp_path / "out")) == set(ONE)
+
+
+def test_refusals_of_salvage(damaged, tmp_path):
+    before = damaged.read_bytes()
+    with pytest.raises(ValueError, match="the damaged file itself"):
+        salvage(damaged, damaged)
+    with pytest.raises(FileNotFoundError):
+        salvage(tmp_path / "none", tmp_path / "out")
+    with pytest.raises(OSError):
+        salvage(damaged, tmp_path / "none" / "out")
+    (tmp_path / "noise").write_bytes(b"\xff" * 50)
+    found = salvage(tmp_path / "noise", tmp_path / "out")
+    assert not found and found.size == 0 and not (tmp_path / "out").exists()
+    assert damaged.read_bytes() == before
+
+
+def test_nothing_is_kept(pair, damaged, tmp_path):
+    def all_of_it():
+        diff(*pair, cast=True, renames=True)
+        salvage(damaged, tmp_path / "out")
+        with pytest.raises(FileNotFoundError):
+            diff(pair[0], tmp_path / "none")
+
+    all_of_it()
+    gc.collect()
+    none, descriptors, objects = sys.getrefcount(None), len(os.listdir("/proc/self/fd")), len(gc.get_objects())
+    for _ in range(50):
+        all_of_it()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= descriptors + 4
+    assert len(gc.get_objects()) < objects + 100
+    # Immortal from Python 3.12 on.
+    assert abs(sys.getrefcount(None) - none) < 50
+
+
+def test_every_allocation_of_pythons_may_fail(pair, damaged, tmp_path):
+    """It is told, or what comes out is right all the same."""
+    hooks = pytest.importorskip("_testcapi")
+    a, b, path, out = *map(os.fspath, pair), os.fspath(damaged), os.fspath(tmp_path / "out")
+    for call in (lambda: _compare(a, b, 7, 16, 0.0, 0.0), lambda: _salvage(path, out)):
+        expected, failed = repr(call()), 0
+        for n in range(200):
+            hooks.set_nomemory(n, n + 1)
+            try:
+                found = call()
+            except MemoryError:
+                found, failed = None, failed + 1
+            finally:
+                hooks.remove_mem_hooks()
+            assert found is None or repr(found) == expected
+        assert failed > 5
