@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Runs the README's examples as they stand: the C programs are built and run, and each command of the
-console session must print what the README shows.
+console session must print what the README shows: scripts/session.py records it.
 
     readme.py SOURCE_DIR BUILD_DIR
 """
-import json
 import os
 import re
 import struct
@@ -13,21 +12,12 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "scripts"))
+import session  # noqa: E402
+
 # What the C programs print, and the file that the second one writes.
 EXPECTED_FROM_C = [["steps I64", "w F32", "0", "1", "3", "4"], []]
 WRITTEN_HEADER = b'{"__metadata__":{"format":"pt"},"w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}'
-
-
-def model():
-    """The file that the README's examples look at."""
-    header = {
-        "__metadata__": {"format": "pt"},
-        "steps": {"dtype": "I64", "shape": [2], "data_offsets": [0, 16]},
-        "w": {"dtype": "F32", "shape": [2, 3], "data_offsets": [16, 40]},
-    }
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + struct.pack("<2q6f", 10, 20, *range(6))
 
 
 def blocks(readme, language, count):
@@ -36,24 +26,13 @@ def blocks(readme, language, count):
     return found
 
 
-def session(text):
-    """The commands of a console block, each with the output shown for it."""
-    steps = []
-    for line in text.splitlines():
-        if line.startswith("$ "):
-            steps.append((line[2:], []))
-        else:
-            steps[-1][1].append(line)
-    return steps
-
-
 def main(source, build):
     with open(os.path.join(source, "README.md"), encoding="utf-8") as file:
         readme = file.read()
     failures = []
     with tempfile.TemporaryDirectory() as place:
         with open(os.path.join(place, "model.safetensors"), "wb") as file:
-            file.write(model())
+            file.write(session.model())
         program = os.path.join(place, "example.c")
         compiler = os.environ.get("CC", "cc").split()
         for text, expected in zip(blocks(readme, "c", len(EXPECTED_FROM_C)), EXPECTED_FROM_C):
@@ -71,9 +50,8 @@ def main(source, build):
             written = file.read()
         if written[8:].rstrip() != WRITTEN_HEADER + written[-24:] or written[-24:] != struct.pack("<6f", *range(6)):
             failures.append(f"the C example wrote {written!r}")
-        environment = dict(os.environ, PATH=build + os.pathsep + os.environ["PATH"])
-        for command, expected in session(blocks(readme, "console", 1)[0]):
-            ran = subprocess.run(["bash", "-c", command], cwd=place, env=environment, capture_output=True, text=True)
+        for command, expected in session.steps(blocks(readme, "console", 1)[0]):
+            ran = session.run(command, place, os.path.join(build, "safetensors"))
             if ran.returncode != 0 or ran.stdout.splitlines() != expected:
                 failures.append(f"{command}\n  printed  {ran.stdout!r} {ran.stderr!r}\n  expected {expected!r}")
     for failure in failures:
