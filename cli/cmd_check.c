@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check_index.h"
 #include "cmd.h"
 #include "input.h"
 #include "json.h"
@@ -117,7 +118,8 @@ static uint64_t findings_of(const st_check_summary *summary)
     return summary->errors + summary->warnings + summary->notes;
 }
 
-static void summary_print(const struct check *check, const st_check_summary *summary)
+/* What was found, in a line that is not yet at its end. */
+static void counts_print(const struct check *check, const st_check_summary *summary)
 {
     struct out *out = check->out;
     uint64_t omitted = findings_of(summary) - check->printed;
@@ -132,6 +134,12 @@ static void summary_print(const struct check *check, const st_check_summary *sum
     if (omitted)
         out_print(out, ", of which %" PRIu64 " more %s not printed", omitted,
                   omitted == 1 ? "is" : "are");
+}
+
+static void summary_print(const struct check *check, const st_check_summary *summary)
+{
+    struct out *out = check->out;
+    counts_print(check, summary);
     out_print(out, "; %" PRIu64 " tensor%s in ", summary->tensors, plural(summary->tensors));
     if (out->tty)
         out_print(out, "%s\n", text_bytes(summary->file_size).text);
@@ -139,7 +147,7 @@ static void summary_print(const struct check *check, const st_check_summary *sum
         out_print(out, "%" PRIu64 " bytes\n", summary->file_size);
 }
 
-static void summary_json(const struct check *check, const st_check_summary *summary)
+static void counts_json(const struct check *check, const st_check_summary *summary)
 {
     struct json *json = check->json;
     json_bool(json, "good", summary->errors == 0 && !(check->options->strict && summary->warnings));
@@ -147,6 +155,12 @@ static void summary_json(const struct check *check, const st_check_summary *summ
     json_u64(json, "warnings", summary->warnings);
     json_u64(json, "notes", summary->notes);
     json_u64(json, "omitted", findings_of(summary) - check->printed);
+}
+
+static void summary_json(const struct check *check, const st_check_summary *summary)
+{
+    struct json *json = check->json;
+    counts_json(check, summary);
     json_u64(json, "size", summary->file_size);
     json_u64(json, "header_size", summary->header_size);
     json_u64(json, "data_size", summary->data_size);
@@ -165,22 +179,31 @@ static void rule_print(struct out *out, const st_rule *rule)
     out_print(out, "%s\n", rule->text);
 }
 
+/* Gives a rule of files, or behind these one of checkpoints; NULL behind the last. */
+static const st_rule *rule_at(size_t index)
+{
+    size_t count = st_rule_count();
+    if (index < count)
+        return st_rule_at(index);
+    return index - count < index_rule_count() ? index_rule_at(index - count) : NULL;
+}
+
 static int rules_list(const struct check_options *options)
 {
     struct out out;
     struct json json;
     out_open(&out, options->common.color);
     if (!options->common.json) {
-        for (size_t i = 0; i < st_rule_count(); i++)
-            rule_print(&out, st_rule_at(i));
+        for (size_t i = 0; rule_at(i); i++)
+            rule_print(&out, rule_at(i));
         return out_close(&out);
     }
     json_open(&json, &out, out.tty ? 2 : 0);
     st_json_emit_object_begin(json.emitter);
     json_key(&json, "rules");
     st_json_emit_array_begin(json.emitter);
-    for (size_t i = 0; i < st_rule_count(); i++) {
-        const st_rule *rule = st_rule_at(i);
+    for (size_t i = 0; rule_at(i); i++) {
+        const st_rule *rule = rule_at(i);
         st_json_emit_object_begin(json.emitter);
         json_text(&json, "rule", rule->id);
         json_text(&json, "severity", severity_name(rule->severity));
@@ -247,6 +270,67 @@ static void file_check(struct check *check)
     st_source_release(source);
 }
 
+/* ---------------------------------------------------------------------------- checkpoints */
+
+static void shard_check(void *ctx, const char *path)
+{
+    struct check *check = ctx;
+    check->path = path;
+    file_check(check);
+}
+
+/* Tells what was found of the index, or of a folder without one, as of a file: last, for it takes all of them. */
+static void index_tell(struct check *check, const struct index_check *index)
+{
+    struct json *json = check->json;
+    st_check_summary summary = {.tensors = index->tensors};
+    check->printed = 0;
+    for (size_t i = 0; i < index->count; i++) {
+        const struct index_finding *found = &index->findings[i];
+        summary.errors += found->rule->severity == ST_SEVERITY_ERROR;
+        summary.warnings += found->rule->severity == ST_SEVERITY_WARNING;
+        finding_take(check, &(st_finding){.rule = found->rule,
+                                          .severity = found->rule->severity,
+                                          .status = found->rule->status,
+                                          .offset = found->offset,
+                                          .message = found->message});
+    }
+    if (json) {
+        st_json_emit_array_end(json->emitter);
+        counts_json(check, &summary);
+        json_u64(json, "size", index->size);
+        json_u64(json, "shards", index->files);
+        json_u64(json, "tensors", index->tensors);
+    } else if (!check->options->quiet) {
+        counts_print(check, &summary);
+        out_print(check->out, "; %" PRIu64 " tensor%s in %" PRIu64 " file%s\n", index->tensors,
+                  plural(index->tensors), index->files, plural(index->files));
+    }
+}
+
+static void checkpoint_check(struct check *check, const char *path)
+{
+    st_error error;
+    struct index_check index = {
+        .path = path, .common = &check->options->common, .file = shard_check, .ctx = check};
+    st_status status = index_check_run(&index, &error);
+    check->path = index.index ? index.index : path;
+    if (check->json) {
+        json_open_file(check->json, check->path);
+        json_key(check->json, "findings");
+        st_json_emit_array_begin(check->json->emitter);
+    }
+    if (status == ST_OK)
+        index_tell(check, &index);
+    else if (check->json)
+        st_json_emit_array_end(check->json->emitter);
+    if (status != ST_OK)
+        file_fail(check->out, check->json, &error);
+    if (check->json)
+        st_json_emit_object_end(check->json->emitter);
+    index_check_release(&index);
+}
+
 static int check_main(const struct verb *verb, const struct check_options *options,
                       const struct args *args)
 {
@@ -274,8 +358,10 @@ static int check_main(const struct verb *verb, const struct check_options *optio
         json_open_files(&json, &out);
     }
     for (size_t i = 0; i < args->count; i++) {
-        check.path = args->at[i];
-        file_check(&check);
+        if (input_is_checkpoint(args->at[i]))
+            checkpoint_check(&check, args->at[i]);
+        else
+            shard_check(&check, args->at[i]);
     }
     if (check.json)
         json_close_files(&json);
@@ -316,7 +402,8 @@ const struct verb verb_check = {
     .about =
         "Reads the header of each file and lists every rule that it breaks, going on after each: "
         "FILE:OFFSET: SEVERITY: MESSAGE [RULE], the offset being that of the byte at fault. No "
-        "tensor is read.\n\n"
+        "tensor is read. Of a folder or an index each file is checked, and what the index says "
+        "against what they hold.\n\n"
         "An error means that the file is not valid and is refused by the other verbs. A warning "
         "means that it is valid, but other readers may refuse it or read it differently. A note "
         "is worth knowing. With --upstream the file is judged as the upstream reader would: what "

@@ -168,7 +168,8 @@ static st_status tensors_explain(const struct copy *copy, const struct explain *
         return explain_file(explain, error);
     explain_begin(explain);
     for (size_t i = 0; i < copy->count && status == ST_OK; i++)
-        status = explain_one(explain, &(struct request){.tensor = copy->tensors[i]}, error);
+        status = explain_one(
+            explain, &(struct request){.file = explain->file, .tensor = copy->tensors[i]}, error);
     explain_end(explain);
     return status;
 }
@@ -225,7 +226,7 @@ static int copy_main(const struct verb *verb, const struct copy_options *options
     struct json json;
     bool explains = options->filtered.common.explain, document = options->filtered.common.json;
     bool piped = strcmp(args->at[1], "-") == 0 && !explains;
-    struct explain explain = {args->at[0], NULL, &out, document ? &json : NULL};
+    struct explain explain = {.path = args->at[0], .out = &out, .json = document ? &json : NULL};
     struct copy copy = {
         .options = options, .filter = filter, .path = args->at[0], .target = args->at[1]};
     out_open(&out, options->filtered.common.color);

@@ -57,7 +57,7 @@ static const struct opt diff_options[] = {
 /* One of the two: what of it passes the filters. */
 struct side {
     const char *path;
-    st_file *file;
+    struct input input;
     const st_tensor **picked;
     st_side_tensor *tensors;
     st_metadata *metadata;
@@ -80,12 +80,14 @@ struct diff {
 
 static void side_fill(struct side *side, size_t count)
 {
-    const st_header *header = st_file_header(side->file);
+    const st_header *header = input_header(&side->input);
     const size_t entries = st_header_metadata_count(header);
     side->tensors = memory_new(count, sizeof *side->tensors);
     side->metadata = memory_new(entries, sizeof *side->metadata);
-    for (size_t i = 0; i < count; i++)
-        side->tensors[i] = (st_side_tensor){side->file, side->picked[i]};
+    for (size_t i = 0; i < count; i++) {
+        struct input_place place = input_place(&side->input, side->picked[i]);
+        side->tensors[i] = (st_side_tensor){place.file, place.tensor};
+    }
     for (size_t i = 0; i < entries; i++)
         side->metadata[i] = *st_header_metadata_at(header, i);
     side->side = (st_side){.name = side->path,
@@ -98,10 +100,9 @@ static void side_fill(struct side *side, size_t count)
 static st_status side_open(const struct diff *diff, struct side *side, st_error *error)
 {
     size_t count = 0;
-    st_status status =
-        input_open_file(side->path, &diff->options->filtered.common, &side->file, error);
+    st_status status = input_open(&side->input, side->path, &diff->options->filtered.common, error);
     if (status == ST_OK)
-        status = filter_pick(diff->filter, st_file_header(side->file), false, &side->picked, &count,
+        status = filter_pick(diff->filter, input_header(&side->input), false, &side->picked, &count,
                              error);
     if (status == ST_OK)
         side_fill(side, count);
@@ -113,7 +114,7 @@ static void side_close(struct side *side)
     free(side->picked);
     free(side->tensors);
     free(side->metadata);
-    st_file_close(side->file);
+    input_close(&side->input);
 }
 
 /* Opens both; of each that cannot be it is said. A file that breaks the rules is no file that differs. */
@@ -216,13 +217,15 @@ static void diff_print(struct diff *diff)
 /* Explains how the tensors that were picked of a file would be read, or the file, if all are. */
 static st_status side_explain(const struct diff *diff, const struct side *side, st_error *error)
 {
-    struct explain explain = {side->path, side->file, diff->out, diff->json};
+    struct explain explain = {.path = side->path, .out = diff->out, .json = diff->json};
     st_status status = ST_OK;
     if (filter_is_empty(diff->filter))
-        return explain_file(&explain, error);
+        return explain_input(&explain, &side->input, error);
     explain_begin(&explain);
-    for (size_t i = 0; i < side->side.tensor_count && status == ST_OK; i++)
-        status = explain_one(&explain, &(struct request){.tensor = side->picked[i]}, error);
+    for (size_t i = 0; i < side->side.tensor_count && status == ST_OK; i++) {
+        struct request request = request_of(&side->input, side->picked[i]);
+        status = explain_one(&explain, &request, error);
+    }
     explain_end(&explain);
     return status;
 }

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <regex.h>
-#include <safetensors/checkpoint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -293,63 +292,47 @@ static void path_fail(struct grep *grep, const st_error *error)
     out_worst(grep->out, EXIT_UNREADABLE);
 }
 
-/* Searches a file; `file` NULL: it could not be opened, as `error` tells. */
-static void file_take(struct grep *grep, const char *path, const st_file *file,
-                      const st_error *error)
+static void file_search(void *ctx, const char *path)
 {
+    struct grep *grep = ctx;
     struct json *json = grep->json;
     bool lists = json && !grep->options->files_only && !grep->options->count;
+    st_error error;
+    st_file *file = NULL;
     grep->path = path;
     grep->found = 0;
     if (json)
         json_open_file(json, path);
+    st_status status = input_open_file(path, &grep->options->common, &file, &error);
     if (lists) {
         json_key(json, "matches");
         st_json_emit_array_begin(json->emitter);
     }
-    if (file)
+    if (status == ST_OK)
         header_search(grep, st_file_header(file));
     if (lists)
         st_json_emit_array_end(json->emitter);
-    if (file)
+    if (status == ST_OK)
         file_tell(grep);
     else
-        path_fail(grep, error);
+        path_fail(grep, &error);
     if (json)
         st_json_emit_object_end(json->emitter);
-}
-
-static void file_search(void *ctx, const char *path)
-{
-    st_error error;
-    st_file *file = NULL;
-    struct grep *grep = ctx;
-    st_status status = input_open_file(path, &grep->options->common, &file, &error);
-    file_take(grep, path, status == ST_OK ? file : NULL, &error);
     st_file_close(file);
 }
 
-static bool is_index(const char *path)
-{
-    const char *ending = strrchr(path, '.');
-    return ending && strcmp(ending, ".json") == 0;
-}
-
-/* Searches the files that an index names. */
-static void index_search(struct grep *grep, const char *path)
+/* Searches a file, or the files that an index names. */
+static void argument_search(struct grep *grep, const char *path)
 {
     st_error error;
-    st_checkpoint *checkpoint;
-    st_open_options options = input_options(&grep->options->common);
-    if (st_checkpoint_open(path, &options, &checkpoint, &error) != ST_OK) {
-        file_take(grep, path, NULL, &error);
-        return;
+    struct input_paths files = {0};
+    if (input_list(path, &grep->options->common, &files, &error) != ST_OK) {
+        only_fail(grep->out, grep->json, path, &error);
+        out_worst(grep->out, EXIT_UNREADABLE);
     }
-    for (size_t i = 0; i < st_checkpoint_file_count(checkpoint); i++) {
-        const st_file *file = st_checkpoint_file(checkpoint, i);
-        file_take(grep, st_file_name(file), file, &error);
-    }
-    st_checkpoint_close(checkpoint);
+    for (size_t i = 0; i < files.count; i++)
+        file_search(grep, files.at[i]);
+    input_paths_release(&files);
 }
 
 static void folder_fail(void *ctx, const char *path)
@@ -383,12 +366,10 @@ static int grep_main(const struct verb *verb, const struct grep_options *options
         json_open_files(&json, &out);
     }
     for (size_t i = 1; i < args->count; i++)
-        if (walk_is_folder(args->at[i]))
+        if (strcmp(args->at[i], "-") != 0 && walk_is_folder(args->at[i]))
             walk_folder(&walk, args->at[i]);
-        else if (is_index(args->at[i]))
-            index_search(&grep, args->at[i]);
         else
-            file_search(&grep, args->at[i]);
+            argument_search(&grep, args->at[i]);
     if (grep.json)
         json_close_files(&json);
     regfree(&grep.regex);
@@ -416,8 +397,8 @@ const struct verb verb_grep = {
         "extended regular expression as grep -E takes it, and prints a line for each that it is "
         "found in: FILE:tensor:NAME or FILE:metadata:KEY=VALUE, escaped; on a terminal long values "
         "are cut around what was found.\n\n"
-        "Of a folder its files *.safetensors are searched, with -r those of all folders below too; "
-        "of an index (*.json) the shards that it names. "
+        "Of an index the files it names are searched, of a folder its files *.safetensors, with -r "
+        "those of all folders below too. "
         "Headers are read, and no tensor.\n\n"
         "The exit code is 0 if anything is found, 1 if nothing is, 3 if there is a file that "
         "cannot be read, or is no valid safetensors file; the others are searched all the same.",

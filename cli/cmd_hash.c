@@ -250,7 +250,8 @@ static st_status path_hash(const struct hash *hash, st_error *error)
     st_status status = input_open_file(hash->path, &hash->options->common, &file, error);
     if (status != ST_OK)
         return status;
-    struct explain explain = {hash->path, file, hash->out, hash->json};
+    struct explain explain = {
+        .path = hash->path, .file = file, .out = hash->out, .json = hash->json};
     if (hash->options->common.explain)
         status = explain_file(&explain, error);
     else
@@ -259,17 +260,30 @@ static st_status path_hash(const struct hash *hash, st_error *error)
     return status;
 }
 
+static void one_hash(struct hash *hash, const char *path)
+{
+    st_error error;
+    hash->path = path;
+    if (hash->json)
+        json_open_file(hash->json, path);
+    if (path_hash(hash, &error) != ST_OK)
+        file_fail(hash->out, hash->json, &error);
+    if (hash->json)
+        st_json_emit_object_end(hash->json->emitter);
+}
+
+/* A checkpoint is hashed file by file. */
 static void files_hash(struct hash *hash, const struct args *args)
 {
     for (size_t i = 0; i < args->count && !progress_signal(); i++) {
         st_error error;
-        hash->path = args->at[i];
-        if (hash->json)
-            json_open_file(hash->json, hash->path);
-        if (path_hash(hash, &error) != ST_OK)
-            file_fail(hash->out, hash->json, &error);
-        if (hash->json)
-            st_json_emit_object_end(hash->json->emitter);
+        struct input_paths files = {0};
+        if (input_list(args->at[i], &hash->options->common, &files, &error) != ST_OK)
+            only_fail(hash->out, hash->json, args->at[i], &error);
+        hash->several = args->count > 1 || files.count > 1;
+        for (size_t k = 0; k < files.count && !progress_signal(); k++)
+            one_hash(hash, files.at[k]);
+        input_paths_release(&files);
     }
     out_signal(hash->out);
 }
@@ -300,7 +314,6 @@ static int hash_main(const struct hash_options *options, const struct args *args
     struct hash hash = {.options = options, .out = &out};
     hash.algorithm = algorithm_choose(options);
     hash.parts = parts_choose(options);
-    hash.several = args->count > 1;
     out_open(&out, options->common.color);
     if (options->common.json) {
         hash.json = &json;

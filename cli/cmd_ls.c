@@ -79,17 +79,44 @@ static void json_totals(struct json *json, const struct totals *totals)
     json_u64(json, "bytes", totals->bytes);
 }
 
+/* What there is of a checkpoint alone: its index, or null, and its files. */
+static void json_checkpoint(struct json *json, const struct input *input)
+{
+    const char *index = st_checkpoint_index(input->checkpoint);
+    json_key(json, "index");
+    if (index)
+        st_json_emit_string(json->emitter, index, strlen(index));
+    else
+        st_json_emit_null(json->emitter);
+    json_key(json, "shards");
+    st_json_emit_array_begin(json->emitter);
+    for (size_t i = 0; i < input_file_count(input); i++) {
+        const st_file *file = input_file(input, i);
+        st_json_emit_object_begin(json->emitter);
+        json_text(json, "shard", st_checkpoint_file_name(input->checkpoint, i));
+        json_u64(json, "size", st_file_size(file));
+        json_u64(json, "tensors", st_file_count(file));
+        st_json_emit_object_end(json->emitter);
+    }
+    st_json_emit_array_end(json->emitter);
+}
+
 static void json_listing(struct json *json, const struct listing *listing)
 {
     const st_header *header = listing->header;
-    json_u64(json, "size", st_header_data_offset(header) + st_header_data_size(header));
-    json_u64(json, "header_size", st_header_size(header));
+    if (listing->input->checkpoint)
+        json_checkpoint(json, listing->input);
+    json_u64(json, "size", input_size(listing->input));
+    json_u64(json, "header_size", input_header_size(listing->input));
     json_u64(json, "metadata", st_header_metadata_count(header));
     json_key(json, "tensors");
     st_json_emit_array_begin(json->emitter);
     for (size_t i = 0; i < listing->count; i++) {
+        struct input_place place = input_place(listing->input, listing->tensors[i]);
         st_json_emit_object_begin(json->emitter);
-        json_tensor(json, header, listing->tensors[i]);
+        json_tensor(json, st_file_header(place.file), place.tensor);
+        if (place.shard)
+            json_text(json, "shard", place.shard);
         st_json_emit_object_end(json->emitter);
     }
     st_json_emit_array_end(json->emitter);
@@ -124,10 +151,9 @@ static int layout_choose(const struct ls_options *options, const struct out *out
 
 static void listing_print(const struct listing *listing, int layout, bool several, struct out *out)
 {
-    if (several && layout != LAYOUT_TREE) {
-        out_style(out, STYLE_HEAD);
-        out_escaped(out, listing->file, strlen(listing->file));
-        out_style(out, STYLE_PLAIN);
+    bool shards = out->tty && listing->input->checkpoint;
+    if ((several || shards) && layout != LAYOUT_TREE) {
+        listing_print_title(listing, out);
         out_text(out, ":\n");
     }
     if (layout == LAYOUT_TREE)
@@ -156,13 +182,14 @@ struct ls {
 
 static st_status file_list(const struct ls *ls, const char *path, bool first, st_error *error)
 {
-    st_file *file;
-    st_status status = input_open_file(path, &ls->options->filtered.common, &file, error);
-    if (status != ST_OK)
-        return status;
-    struct listing listing = {.file = path, .header = st_file_header(file)};
-    listing.exact = ls->options->exact || !ls->out->tty;
-    status = tensors_pick(&listing, ls->filter, ls->options->sort, error);
+    struct input input;
+    struct listing listing = {.input = &input, .exact = ls->options->exact || !ls->out->tty};
+    st_status status = input_open(&input, path, &ls->options->filtered.common, error);
+    if (status == ST_OK) {
+        listing.file = input_title(&input);
+        listing.header = input_header(&input);
+        status = tensors_pick(&listing, ls->filter, ls->options->sort, error);
+    }
     if (status == ST_OK && ls->json) {
         json_listing(ls->json, &listing);
     } else if (status == ST_OK) {
@@ -171,7 +198,7 @@ static st_status file_list(const struct ls *ls, const char *path, bool first, st
         listing_print(&listing, ls->layout, ls->several, ls->out);
     }
     free(listing.tensors);
-    st_file_close(file);
+    input_close(&input);
     return status;
 }
 
@@ -238,7 +265,8 @@ const struct verb verb_ls = {
         "once: layers.[0-31] stands for 32 of them, its size is that of all 32, and below it "
         "stands what each one holds.\n\n"
         "Elsewhere each tensor is one line of five columns between tabs: dtype, shape, size in "
-        "bytes, offset in the file, name. Several files are headed by their names.",
+        "bytes, offset in the file, name; of a folder or an index a sixth tells the shard. Several "
+        "files are headed by their names.",
     .args = (const struct arg[]){{ARG_FILE, "FILE", ARG_MANY, NULL}, {0}},
     .options = ls_options,
     .examples =

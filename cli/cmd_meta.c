@@ -183,23 +183,32 @@ static void export_text(const struct meta *meta)
 }
 
 /* Tells whether the file to write is the one that is read, and would be gone. */
-static bool is_same_file(const st_file *file, const char *path)
+static bool is_same_file(const struct input *input, const char *path)
 {
-    st_source_info info;
-    struct stat there;
-    return stat(path, &there) == 0 && S_ISREG(there.st_mode) &&
-           st_source_query(st_file_source(file), &info, NULL) == ST_OK &&
-           info.inode == there.st_ino && info.device == there.st_dev;
+    struct stat there, index;
+    if (stat(path, &there) != 0 || !S_ISREG(there.st_mode))
+        return false;
+    if (stat(input_title(input), &index) == 0 && index.st_ino == there.st_ino &&
+        index.st_dev == there.st_dev)
+        return true;
+    for (size_t i = 0; i < input_file_count(input); i++) {
+        st_source_info info;
+        if (st_source_query(st_file_source(input_file(input, i)), &info, NULL) == ST_OK &&
+            info.inode == there.st_ino && info.device == there.st_dev)
+            return true;
+    }
+    return false;
 }
 
 /* Starts the output. Gives false, having complained. */
-static bool meta_out_open(const struct meta_options *options, const st_file *file, struct out *out)
+static bool meta_out_open(const struct meta_options *options, const struct input *input,
+                          struct out *out)
 {
     if (!options->output) {
         out_open(out, options->common.color);
         return true;
     }
-    if (is_same_file(file, options->output)) {
+    if (is_same_file(input, options->output)) {
         complain("%s: this is the file that is read; --output would overwrite it", options->output);
         return false;
     }
@@ -211,23 +220,23 @@ static int meta_main(const struct meta_options *options, const struct args *args
                      void (*text)(const struct meta *meta))
 {
     st_error error;
-    st_file *file = NULL;
+    struct input input;
     struct json json;
     struct out out;
     struct json *document = options->common.json ? &json : NULL;
     struct meta meta = {.options = options, .path = args->at[0], .key = args->at[1], .out = &out};
-    st_status status = input_open_file(meta.path, &options->common, &file, &error);
+    st_status status = input_open(&input, meta.path, &options->common, &error);
     if (status != ST_OK)
         out_open(&out, options->common.color);
-    else if (!meta_out_open(options, file, &out)) {
-        st_file_close(file);
+    else if (!meta_out_open(options, &input, &out)) {
+        input_close(&input);
         return EXIT_UNREADABLE;
     }
     if (document) {
         json_open_files(document, &out);
         json_open_file(document, meta.path);
     }
-    meta.header = file ? st_file_header(file) : NULL;
+    meta.header = status == ST_OK ? input_header(&input) : NULL;
     if (status != ST_OK)
         file_fail(&out, document, &error);
     else if (document)
@@ -238,7 +247,7 @@ static int meta_main(const struct meta_options *options, const struct args *args
         st_json_emit_object_end(document->emitter);
         json_close_files(document);
     }
-    st_file_close(file);
+    input_close(&input);
     return out_close(&out);
 }
 

@@ -5,6 +5,7 @@
 
 #include "cmd.h"
 #include "content.h"
+#include "input.h"
 #include "meta_write.h"
 #include "text.h"
 
@@ -126,6 +127,21 @@ static int import_check(const struct verb *verb, const struct meta_write_options
 
 /* ----------------------------------------------------------------------------- the verbs */
 
+/* What cannot be done to many files. Gives OPT_GO, or the exit code. */
+static int shards_check(const struct verb *verb, const struct meta_write_options *options,
+                        const struct args *args)
+{
+    if (options->rewrite.output)
+        return usage_error(verb, "a folder or an index is changed file by file: it takes no "
+                                 "--output");
+    for (size_t i = 1; i < args->count && strcmp(verb->name, "meta import") == 0; i++)
+        if (strcmp(args->at[i], "-") == 0)
+            return usage_error(verb, "standard input is read once: name a file for many files");
+    if (options->from && strcmp(options->from, "-") == 0)
+        return usage_error(verb, "standard input is read once: name a file for many files");
+    return OPT_GO;
+}
+
 static int change_run(const struct verb *verb, int argc, char **argv,
                       int (*check)(const struct verb *verb,
                                    const struct meta_write_options *options,
@@ -137,8 +153,11 @@ static int change_run(const struct verb *verb, int argc, char **argv,
     int code = meta_write_parse(verb, argc, argv, &options, &args);
     if (code == OPT_GO)
         code = check(verb, &options, &args);
+    if (code == OPT_GO && input_is_checkpoint(args.at[0]))
+        code = shards_check(verb, &options, &args);
     if (code == OPT_GO) {
-        struct meta_write write = {.options = &options, .args = &args, .collect = collect};
+        struct meta_write write = {
+            .options = &options, .args = &args, .shards = true, .collect = collect};
         code = meta_write_main(&write);
     }
     free(args.at);
@@ -160,11 +179,14 @@ static int import_run(const struct verb *verb, int argc, char **argv)
     return change_run(verb, argc, argv, import_check, import_collect);
 }
 
-#define ABOUT_WRITING                                                                           \
- "The file is written anew, whole or not at all: until everything is written, and after any "   \
- "failure, the old one is there. Tensors stay as they are, and in their order; where the file " \
- "system can share blocks, or copy by itself, their bytes do not pass through the program. "    \
- "Where nothing changes, nothing is written."
+#define ABOUT_WRITING                                                                             \
+ "The file is written anew, whole or not at all: until everything is written, and after any "     \
+ "failure, the old one is there. Tensors stay as they are, and in their order; where the file "   \
+ "system can share blocks, or copy by itself, their bytes do not pass through the program. "      \
+ "Where nothing changes, nothing is written.\n\n"                                                 \
+ "FILE may be a folder of shards or an index: the same is done to each file that it names, one "  \
+ "after the other, once all were seen to take it. The index, whose own metadata is another one, " \
+ "stays as it is."
 
 const struct verb verb_meta_set = {
     .name = "meta set",

@@ -62,7 +62,8 @@ static st_status tensors_measure(const struct reporting *reporting, struct progr
         if (st_dtype_bits(tensor->dtype) == 0)
             continue;
         progress_part(progress, st_tensor_size(tensor));
-        status = st_stats_read(report->file, tensor, NULL, &wanted, &stats[i], error);
+        struct input_place place = input_place(report->input, tensor);
+        status = st_stats_read(place.file, place.tensor, NULL, &wanted, &stats[i], error);
     }
     progress_hide(progress);
     return status;
@@ -74,7 +75,7 @@ static void page_write(struct reporting *reporting, struct out *page)
     struct report *report = &reporting->report;
     const st_tensor **sorted = memory_new(report->count, sizeof *sorted);
     struct listing listing = {
-        .header = st_file_header(report->file), .tensors = report->tensors, .count = report->count};
+        .header = input_header(report->input), .tensors = report->tensors, .count = report->count};
     for (size_t i = 0; i < report->count; i++)
         sorted[i] = report->tensors[i];
     tree_init_apart(&report->tree, sorted, report->count);
@@ -92,14 +93,19 @@ static void page_write(struct reporting *reporting, struct out *page)
 static bool is_same_file(const struct reporting *reporting)
 {
     struct stat target, source;
-    st_source_info info;
+    const struct input *input = reporting->report.input;
     if (!reporting->target || stat(reporting->target, &target) != 0)
         return false;
-    if (stat(reporting->report.path, &source) == 0 && source.st_dev == target.st_dev &&
+    if (stat(input_title(input), &source) == 0 && source.st_dev == target.st_dev &&
         source.st_ino == target.st_ino)
         return true;
-    return st_source_query(st_file_source(reporting->report.file), &info, NULL) == ST_OK &&
-           info.inode != 0 && info.inode == target.st_ino && info.device == target.st_dev;
+    for (size_t i = 0; i < input_file_count(input); i++) {
+        st_source_info info;
+        if (st_source_query(st_file_source(input_file(input, i)), &info, NULL) == ST_OK &&
+            info.inode != 0 && info.inode == target.st_ino && info.device == target.st_dev)
+            return true;
+    }
+    return false;
 }
 
 static st_status page_open(const struct reporting *reporting, struct out *page, st_error *error)
@@ -171,12 +177,13 @@ static st_status reads_explain(const struct reporting *reporting, st_error *erro
     const struct report *report = &reporting->report;
     struct explain *explain = reporting->explain;
     st_status status = ST_OK;
-    explain->file = report->file;
     if (!report->filtered)
-        return explain_file(explain, error);
+        return explain_input(explain, report->input, error);
     explain_begin(explain);
-    for (size_t i = 0; i < report->count && status == ST_OK; i++)
-        status = explain_one(explain, &(struct request){.tensor = report->tensors[i]}, error);
+    for (size_t i = 0; i < report->count && status == ST_OK; i++) {
+        struct request request = request_of(report->input, report->tensors[i]);
+        status = explain_one(explain, &request, error);
+    }
     explain_end(explain);
     return status;
 }
@@ -184,14 +191,13 @@ static st_status reads_explain(const struct reporting *reporting, st_error *erro
 static st_status file_report(struct reporting *reporting, struct out *out, st_error *error)
 {
     struct report *report = &reporting->report;
-    st_file *file;
+    struct input input;
     st_status status =
-        input_open_file(report->path, &reporting->options->filtered.common, &file, error);
-    if (status != ST_OK)
-        return status;
-    report->file = file;
-    status = filter_pick(reporting->filter, st_file_header(file), false, &report->tensors,
-                         &report->count, error);
+        input_open(&input, report->path, &reporting->options->filtered.common, error);
+    report->input = &input;
+    if (status == ST_OK)
+        status = filter_pick(reporting->filter, input_header(&input), false, &report->tensors,
+                             &report->count, error);
     if (status == ST_OK && report->count == 0 && report->filtered)
         status = error_fill(error, ST_ERR_NOT_FOUND, "%.300s: no tensor passes the filters",
                             report->path);
@@ -208,7 +214,7 @@ static st_status file_report(struct reporting *reporting, struct out *out, st_er
     else if (status == ST_OK && !reporting->options->dry_run)
         status = page_make(reporting, out, error);
     free(report->tensors);
-    st_file_close(file);
+    input_close(&input);
     return status;
 }
 
@@ -272,7 +278,7 @@ static int report_main(const struct verb *verb, struct reporting *reporting)
     struct out out;
     struct json json;
     struct json *document = common->json ? &json : NULL;
-    struct explain explain = {reporting->report.path, NULL, &out, document};
+    struct explain explain = {.path = reporting->report.path, .out = &out, .json = document};
     out_open(&out, common->color);
     reporting->explain = common->explain ? &explain : NULL;
     int code = output_check(verb, reporting, &out);

@@ -54,7 +54,7 @@ static const struct opt show_options[] = {
 struct show {
     const struct show_options *options;
     const char *path;
-    const st_file *file;
+    struct input input;
     struct out *out;
     struct json *json; /* NULL: text */
     struct explain explain;
@@ -73,9 +73,9 @@ static st_status bytes_show(const struct show *show, const struct request *reque
 {
     struct hex hex = {.out = show->out};
     bool raw = show->options->form == FORM_RAW;
-    st_status status =
-        st_file_read_blocks(show->file, request->tensor, request->index ? &request->region : NULL,
-                            raw ? raw_block : hex_block, raw ? (void *)show->out : &hex, error);
+    st_status status = st_file_read_blocks(
+        request->file, request->tensor, request->index ? &request->region : NULL,
+        raw ? raw_block : hex_block, raw ? (void *)show->out : &hex, error);
     if (status == ST_OK && !raw)
         hex_end(&hex);
     return status;
@@ -148,7 +148,7 @@ static st_status all_print(const struct values *values, struct print *print, st_
 static st_status values_show(const struct show *show, const struct request *request,
                              st_error *error)
 {
-    struct values values = {show->file, request->tensor, &request->region};
+    struct values values = {request->file, request->tensor, &request->region};
     bool cut = !show->options->all && request->region.count > SUMMARY_ABOVE;
     uint64_t edge = cut ? edge_choose(&request->region) : 0;
     struct print print;
@@ -181,7 +181,7 @@ static void json_value(void *ctx, const st_value *value)
 static st_status json_values(const struct show *show, const struct request *request,
                              st_error *error)
 {
-    struct values values = {show->file, request->tensor, &request->region};
+    struct values values = {request->file, request->tensor, &request->region};
     bool wanted = show->options->all || show->options->form == FORM_VALUES ||
                   request->region.count <= SUMMARY_ABOVE;
     json_key(show->json, "values");
@@ -198,7 +198,7 @@ static st_status json_values(const struct show *show, const struct request *requ
 
 static st_status json_show(const struct show *show, const struct request *request, st_error *error)
 {
-    facts_json(request, show->file, show->json);
+    facts_json(request, show->json);
     return json_values(show, request, error);
 }
 
@@ -214,7 +214,7 @@ static st_status request_show(const struct show *show, const struct request *req
     if (form == FORM_HEX || form == FORM_RAW)
         return bytes_show(show, request, error);
     if (form == FORM_ARRAY)
-        facts_print(request, show->file, show->out);
+        facts_print(request, show->out);
     if (known)
         return values_show(show, request, error);
     complain("%s: tensor %s: its dtype is unknown, so that it has no values to print; --hex and "
@@ -248,8 +248,8 @@ static void word_show(const struct show *show, const char *word, bool first)
 {
     st_error error;
     struct request request;
-    if (!request_find(&request, show->file, word, show->options->slice)) {
-        request_complain(show->file, show->path, word);
+    if (!request_find(&request, &show->input, word, show->options->slice)) {
+        request_complain(&show->input, word);
         out_worst(show->out, EXIT_USAGE);
         return;
     }
@@ -266,14 +266,13 @@ static void word_show(const struct show *show, const char *word, bool first)
 static void file_show(struct show *show, const struct args *args)
 {
     st_error error;
-    st_file *file;
-    st_status status = input_open_file(show->path, &show->options->common, &file, &error);
+    st_status status = input_open(&show->input, show->path, &show->options->common, &error);
     if (status != ST_OK) {
         file_fail(show->out, show->json, &error);
+        input_close(&show->input);
         return;
     }
-    show->file = file;
-    show->explain = (struct explain){show->path, file, show->out, show->json};
+    show->explain = (struct explain){.path = show->path, .out = show->out, .json = show->json};
     if (show->json) {
         json_key(show->json, show->options->common.explain ? "explanations" : "tensors");
         st_json_emit_array_begin(show->json->emitter);
@@ -282,7 +281,7 @@ static void file_show(struct show *show, const struct args *args)
         word_show(show, args->at[i], i == 1);
     if (show->json)
         st_json_emit_array_end(show->json->emitter);
-    st_file_close(file);
+    input_close(&show->input);
 }
 
 static int show_main(const struct verb *verb, const struct show_options *options,

@@ -54,7 +54,7 @@ static const double card_quantiles[] = {0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.
 struct stats {
     const struct stats_options *options;
     const char *path;
-    const st_file *file;
+    struct input input;
     struct out *out;
     struct json *json; /* NULL: text */
     struct progress progress;
@@ -131,8 +131,8 @@ static void word_add(struct stats *stats, const char *word)
 {
     st_error error;
     struct request request;
-    if (!request_find(&request, stats->file, word, NULL)) {
-        request_complain(stats->file, stats->path, word);
+    if (!request_find(&request, &stats->input, word, NULL)) {
+        request_complain(&stats->input, word);
         out_worst(stats->out, EXIT_USAGE);
         return;
     }
@@ -155,9 +155,11 @@ static st_status requests_fill(struct stats *stats, const struct filter *filter,
     if (args->count > 1)
         return ST_OK;
     st_status status =
-        filter_pick(filter, st_file_header(stats->file), false, &tensors, &count, error);
-    for (size_t i = 0; i < count; i++)
-        request_add(stats, &(struct request){.tensor = tensors[i]});
+        filter_pick(filter, input_header(&stats->input), false, &tensors, &count, error);
+    for (size_t i = 0; i < count; i++) {
+        struct request request = request_of(&stats->input, tensors[i]);
+        request_add(stats, &request);
+    }
     free(tensors);
     return status;
 }
@@ -211,7 +213,7 @@ static st_status request_run(struct stats *stats, const struct request *request,
     const st_region *region = request->index ? &request->region : NULL;
     progress_part(&stats->progress, request_size(request));
     st_status status =
-        st_stats_read(stats->file, request->tensor, region, &stats->wanted, &result, error);
+        st_stats_read(request->file, request->tensor, region, &stats->wanted, &result, error);
     if (status != ST_OK)
         return status;
     result_count(stats, &result);
@@ -262,8 +264,7 @@ static void form_choose(struct stats *stats, size_t words)
     }
     if (single && stats->out->tty && stats->wanted.bin_count == 0)
         stats->wanted.bin_count = CARD_BINS;
-    stats->figures = (struct figures){.file = stats->file,
-                                      .quantiles = stats->wanted.quantiles,
+    stats->figures = (struct figures){.quantiles = stats->wanted.quantiles,
                                       .quantile_count = stats->wanted.quantile_count,
                                       .dtype_width = strlen("dtype"),
                                       .shape_width = strlen("shape")};
@@ -307,10 +308,10 @@ static st_status requests_measure(struct stats *stats, st_error *error)
 /* Explains how the tensors that were picked would be read, or the file, if all are. */
 static st_status requests_explain(const struct stats *stats, bool all, st_error *error)
 {
-    struct explain explain = {stats->path, stats->file, stats->out, stats->json};
+    struct explain explain = {.path = stats->path, .out = stats->out, .json = stats->json};
     st_status status = ST_OK;
     if (all)
-        return explain_file(&explain, error);
+        return explain_input(&explain, &stats->input, error);
     explain_begin(&explain);
     for (size_t i = 0; i < stats->count && status == ST_OK; i++)
         status = explain_one(&explain, &stats->requests[i], error);
@@ -321,13 +322,11 @@ static st_status requests_explain(const struct stats *stats, bool all, st_error 
 static st_status file_stats(struct stats *stats, const struct filter *filter,
                             const struct args *args, st_error *error)
 {
-    st_file *file;
-    st_status status = input_open_file(stats->path, &stats->options->filtered.common, &file, error);
-    if (status != ST_OK)
-        return status;
-    stats->file = file;
+    st_status status =
+        input_open(&stats->input, stats->path, &stats->options->filtered.common, error);
     form_choose(stats, args->count - 1);
-    status = requests_fill(stats, filter, args, error);
+    if (status == ST_OK)
+        status = requests_fill(stats, filter, args, error);
     if (status == ST_OK && stats->options->filtered.common.explain)
         status = requests_explain(stats, args->count == 1 && filter_is_empty(filter), error);
     else if (status == ST_OK)
@@ -335,7 +334,7 @@ static st_status file_stats(struct stats *stats, const struct filter *filter,
     for (size_t i = 0; i < stats->count; i++)
         st_region_release(&stats->requests[i].region);
     free(stats->requests);
-    st_file_close(file);
+    input_close(&stats->input);
     return status;
 }
 

@@ -5,6 +5,7 @@
 #include "cmd.h"
 #include "explain.h"
 #include "input.h"
+#include "memory.h"
 #include "opt.h"
 #if ST_VIEW
 # include "view.h"
@@ -32,27 +33,38 @@ static const struct opt view_options[] = {
 };
 
 #if ST_VIEW
-static int file_browse(const struct view_options *options, const char *path, const st_file *file)
+static int input_browse(const struct view_options *options, const struct input *input)
 {
     st_error error;
     struct screen screen;
-    struct view_file files[] = {{file, path}};
-    struct view_start start = {
-        path, files, 1, options->filter, (enum view_order)options->sort, options->flat};
+    size_t count = input_file_count(input);
+    struct view_file *files = memory_new(count, sizeof *files);
+    for (size_t i = 0; i < count; i++) {
+        const char *shard =
+            input->checkpoint ? st_checkpoint_file_name(input->checkpoint, i) : input->path;
+        files[i] = (struct view_file){input_file(input, i), shard};
+    }
+    struct view_start start = {.path = input_title(input),
+                               .files = files,
+                               .file_count = count,
+                               .filter = options->filter,
+                               .order = (enum view_order)options->sort,
+                               .flat = options->flat};
     if (screen_open(&screen, options->common.color, &error) != ST_OK) {
         complain("%s; ls, show, stats, and meta get print what there is to see", error.message);
+        free(files);
         return exit_of(error.status);
     }
     int code = view_run(&screen, &start);
     screen_close();
+    free(files);
     return code;
 }
 #else
-static int file_browse(const struct view_options *options, const char *path, const st_file *file)
+static int input_browse(const struct view_options *options, const struct input *input)
 {
     (void)options;
-    (void)path;
-    (void)file;
+    (void)input;
     complain("this program was built without ncurses, and so without view; ls, show, stats, and "
              "meta get print what there is to see");
     return EXIT_UNREADABLE;
@@ -62,21 +74,21 @@ static int file_browse(const struct view_options *options, const char *path, con
 static int view_main(const struct view_options *options, const char *path)
 {
     st_error error;
-    st_file *file;
-    st_status status = input_open_file(path, &options->common, &file, &error);
-    if (status != ST_OK) {
+    struct input input;
+    st_status status = input_open(&input, path, &options->common, &error);
+    int code = exit_of(status);
+    if (status == ST_OK)
+        code = input_browse(options, &input);
+    else
         complain("%s", error.message);
-        return exit_of(status);
-    }
-    int code = file_browse(options, path, file);
-    st_file_close(file);
+    input_close(&input);
     return code;
 }
 
 static int explain_main(const struct view_options *options, const char *path)
 {
     st_error error;
-    st_file *file = NULL;
+    struct input input;
     struct out out;
     struct json json, *document = options->common.json ? &json : NULL;
     out_open(&out, options->common.color);
@@ -84,16 +96,17 @@ static int explain_main(const struct view_options *options, const char *path)
         json_open_files(document, &out);
         json_open_file(document, path);
     }
-    st_status status = input_open_file(path, &options->common, &file, &error);
+    st_status status = input_open(&input, path, &options->common, &error);
     if (status == ST_OK)
-        status = explain_file(&(struct explain){path, file, &out, document}, &error);
+        status = explain_input(&(struct explain){.path = path, .out = &out, .json = document},
+                               &input, &error);
     if (status != ST_OK)
         file_fail(&out, document, &error);
     if (document) {
         st_json_emit_object_end(document->emitter);
         json_close_files(document);
     }
-    st_file_close(file);
+    input_close(&input);
     return out_close(&out);
 }
 

@@ -246,7 +246,8 @@ static void tree_show(struct out *out, const char *title, const st_side_tensor *
     const st_tensor **tensors = memory_new(count, sizeof *tensors);
     for (size_t i = 0; i < count; i++)
         tensors[i] = list[i]->tensor;
-    const struct listing listing = {title, st_file_header(list[0]->file), tensors, count, false};
+    const struct listing listing = {
+        .file = title, .header = st_file_header(list[0]->file), .tensors = tensors, .count = count};
     listing_print_tree(&listing, out);
     free(tensors);
 }

@@ -52,10 +52,15 @@ static void name_json(const struct request *request, struct json *json)
         st_json_emit_null(json->emitter);
 }
 
-static void name_print(const struct explain *explain, const struct request *request)
+static void name_print(const struct explain *explain, const char *shard,
+                       const struct request *request)
 {
     struct out *out = explain->out;
     out_escaped(out, explain->path, strlen(explain->path));
+    if (shard) {
+        out_text(out, ": ");
+        out_escaped(out, shard, strlen(shard));
+    }
     if (request) {
         out_text(out, ": tensor ");
         out_message(out, text_quote(request->tensor->name, request->tensor->name_len).text);
@@ -71,18 +76,21 @@ static void name_print(const struct explain *explain, const struct request *requ
 st_status explain_one(const struct explain *explain, const struct request *request, st_error *error)
 {
     st_explanation said;
+    const char *shard = request ? request->shard : explain->shard;
     st_status status =
-        st_file_explain(explain->file, request ? request->tensor : NULL,
+        st_file_explain(request ? request->file : explain->file, request ? request->tensor : NULL,
                         request && request->index ? &request->region : NULL, &said, error);
     if (status != ST_OK)
         return status;
     if (explain->json) {
         st_json_emit_object_begin(explain->json->emitter);
+        if (shard)
+            json_text(explain->json, "shard", shard);
         name_json(request, explain->json);
         explain_json(&said, explain->json);
         st_json_emit_object_end(explain->json->emitter);
     } else {
-        name_print(explain, request);
+        name_print(explain, shard, request);
         out_message(explain->out, said.text);
         out_text(explain->out, "\n");
     }
@@ -107,6 +115,21 @@ st_status explain_file(const struct explain *explain, st_error *error)
 {
     explain_begin(explain);
     st_status status = explain_one(explain, NULL, error);
+    explain_end(explain);
+    return status;
+}
+
+st_status explain_input(const struct explain *explain, const struct input *input, st_error *error)
+{
+    st_status status = ST_OK;
+    explain_begin(explain);
+    for (size_t i = 0; i < input_file_count(input) && status == ST_OK; i++) {
+        struct explain one = *explain;
+        one.file = input_file(input, i);
+        if (input->checkpoint)
+            one.shard = st_checkpoint_file_name(input->checkpoint, i);
+        status = explain_one(&one, NULL, error);
+    }
     explain_end(explain);
     return status;
 }

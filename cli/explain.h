@@ -8,9 +8,10 @@
 
 struct explain {
     const char *path;
-    const st_file *file;
+    const st_file *file; /* where no request names one */
     struct out *out;
     struct json *json; /* NULL: text */
+    const char *shard; /* the file's name, of a checkpoint; else NULL */
 };
 
 /* Begins and ends the member "explanations", where there is a document. */
@@ -22,6 +23,8 @@ st_status explain_one(const struct explain *explain, const struct request *reque
                       st_error *error);
 /* All three for the whole file. */
 st_status explain_file(const struct explain *explain, st_error *error);
+/* The same for all files of an input, one after the other. */
+st_status explain_input(const struct explain *explain, const struct input *input, st_error *error);
 
 /* Writes the members of an explanation. */
 void explain_json(const st_explanation *explanation, struct json *json);

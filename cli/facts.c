@@ -2,6 +2,7 @@
 #include "facts.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 #include "listing.h"
 
@@ -24,8 +25,9 @@ void fact_number(struct out *out, const char *name, uint64_t number)
     out_print(out, "%" PRIu64 "\n", number);
 }
 
-void facts_print(const struct request *request, const st_file *file, struct out *out)
+void facts_print(const struct request *request, struct out *out)
 {
+    const st_file *file = request->file;
     const st_tensor *tensor = request->tensor;
     const st_region *region = &request->region;
     uint64_t offset = st_file_offset(file, tensor);
@@ -35,6 +37,11 @@ void facts_print(const struct request *request, const st_file *file, struct out 
     out_escaped(out, tensor->name, tensor->name_len);
     out_style(out, STYLE_PLAIN);
     out_text(out, "\n");
+    if (request->shard) {
+        fact_begin(out, "shard");
+        out_escaped(out, request->shard, strlen(request->shard));
+        out_text(out, "\n");
+    }
     fact_begin(out, "dtype");
     out_escaped(out, code, code_len);
     out_text(out, "\n");
@@ -55,10 +62,12 @@ void facts_print(const struct request *request, const st_file *file, struct out 
     out_print(out, ", %" PRIu64 " elements, %" PRIu64 " bytes\n", region->count, region->size);
 }
 
-void facts_json(const struct request *request, const st_file *file, struct json *json)
+void facts_json(const struct request *request, struct json *json)
 {
-    json_tensor(json, st_file_header(file), request->tensor);
-    json_u64(json, "alignment", alignment_of(st_file_offset(file, request->tensor)));
+    json_tensor(json, st_file_header(request->file), request->tensor);
+    if (request->shard)
+        json_text(json, "shard", request->shard);
+    json_u64(json, "alignment", alignment_of(st_file_offset(request->file, request->tensor)));
     json_key(json, "slice");
     if (!request->index) {
         st_json_emit_null(json->emitter);

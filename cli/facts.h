@@ -7,9 +7,9 @@
 #include "request.h"
 
 /* Prints the tensor's name, dtype, shape, size, and place, and the slice's. */
-void facts_print(const struct request *request, const st_file *file, struct out *out);
+void facts_print(const struct request *request, struct out *out);
 /* Writes the same as members of an object. */
-void facts_json(const struct request *request, const st_file *file, struct json *json);
+void facts_json(const struct request *request, struct json *json);
 
 /* Begins a line of a fact: its name. */
 void fact_begin(struct out *out, const char *name);

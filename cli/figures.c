@@ -85,7 +85,7 @@ void figures_fit(struct figures *figures, const struct request *request, const s
     const uint64_t *shape;
     size_t ndim, len;
     const char *code =
-        st_header_dtype_code(st_file_header(figures->file), request->tensor->dtype, &len);
+        st_header_dtype_code(st_file_header(request->file), request->tensor->dtype, &len);
     shape_of(request, &shape, &ndim);
     figures->dtype_width =
         column_grow(figures->dtype_width, text_width(code, len, out->text_flags));
@@ -188,7 +188,7 @@ void figures_print_line(const struct figures *figures, const struct request *req
     const uint64_t *shape;
     size_t ndim, len;
     const st_tensor *tensor = request->tensor;
-    const char *code = st_header_dtype_code(st_file_header(figures->file), tensor->dtype, &len);
+    const char *code = st_header_dtype_code(st_file_header(request->file), tensor->dtype, &len);
     shape_of(request, &shape, &ndim);
     out_style(out, STYLE_DTYPE);
     out_escaped(out, code, len);
@@ -270,7 +270,7 @@ void figures_print_chart(const st_stats *stats, struct out *out)
 void figures_print_card(const struct figures *figures, const struct request *request,
                         const st_stats *stats, struct out *out)
 {
-    facts_print(request, figures->file, out);
+    facts_print(request, out);
     figures_print_counts(stats, out);
     if (stats->finite == 0)
         return;
@@ -345,7 +345,7 @@ static void json_histogram(const st_stats *stats, struct json *json)
 void figures_json(const struct figures *figures, const struct request *request,
                   const st_stats *stats, struct json *json)
 {
-    facts_json(request, figures->file, json);
+    facts_json(request, json);
     json_key(json, "stats");
     if (!stats) {
         st_json_emit_null(json->emitter);

@@ -10,7 +10,6 @@
 
 /* What all tensors of one output have in common. */
 struct figures {
-    const st_file *file;
     const double *quantiles; /* the probabilities asked for */
     size_t quantile_count;
     size_t dtype_width; /* of the table's columns, on a terminal */

@@ -147,6 +147,7 @@ struct columns {
     size_t shape;
     size_t size;
     size_t offset;
+    size_t name;
 };
 
 static struct text_short size_text(const struct listing *listing, uint64_t bytes)
@@ -158,16 +159,24 @@ static struct text_short size_text(const struct listing *listing, uint64_t bytes
     return text;
 }
 
+/* Gives where a tensor begins in its file. */
+static uint64_t offset_of(const struct input_place *place)
+{
+    return st_file_offset(place->file, place->tensor);
+}
+
 static void columns_fit(struct columns *columns, const struct listing *listing, struct out *out,
                         const st_tensor *tensor)
 {
+    struct input_place place = input_place(listing->input, tensor);
     size_t code_len;
     const char *code = st_header_dtype_code(listing->header, tensor->dtype, &code_len);
     columns->dtype = column_grow(columns->dtype, text_width(code, code_len, out->text_flags));
     columns->shape = column_grow(columns->shape, listing_shape_width(tensor->shape, tensor->ndim));
     columns->size = larger(columns->size, strlen(size_text(listing, st_tensor_size(tensor)).text));
-    columns->offset =
-        larger(columns->offset, digits_of(st_header_data_offset(listing->header) + tensor->begin));
+    columns->offset = larger(columns->offset, digits_of(offset_of(&place)));
+    columns->name =
+        column_grow(columns->name, text_width(tensor->name, tensor->name_len, out->text_flags));
 }
 
 static void pad(struct out *out, size_t column, size_t width)
@@ -197,10 +206,26 @@ static void size_cell(const struct listing *listing, struct out *out, uint64_t b
     out_style(out, STYLE_PLAIN);
 }
 
+/* Of a checkpoint: the shard, behind the name. */
+static void shard_cell(struct out *out, const st_tensor *tensor, const char *shard,
+                       const struct columns *columns)
+{
+    if (!shard)
+        return;
+    if (columns)
+        pad(out, columns->name, text_width(tensor->name, tensor->name_len, out->text_flags));
+    else
+        out_text(out, "\t");
+    out_style(out, STYLE_DIM);
+    out_escaped(out, shard, strlen(shard));
+    out_style(out, STYLE_PLAIN);
+}
+
 static void flat_line(const struct listing *listing, struct out *out, const st_tensor *tensor,
                       const struct columns *columns)
 {
-    uint64_t offset = st_header_data_offset(listing->header) + tensor->begin;
+    struct input_place place = input_place(listing->input, tensor);
+    uint64_t offset = offset_of(&place);
     dtype_cell(listing, out, tensor, columns);
     if (!columns)
         out_text(out, "\t");
@@ -213,7 +238,19 @@ static void flat_line(const struct listing *listing, struct out *out, const st_t
         out_print(out, "\t%" PRIu64 "\t%" PRIu64 "\t", st_tensor_size(tensor), offset);
     }
     out_escaped(out, tensor->name, tensor->name_len);
+    shard_cell(out, tensor, place.shard, columns);
     out_text(out, "\n");
+}
+
+void listing_print_title(const struct listing *listing, struct out *out)
+{
+    out_style(out, STYLE_HEAD);
+    out_escaped(out, listing->file, strlen(listing->file));
+    out_style(out, STYLE_PLAIN);
+    if (listing->input && listing->input->checkpoint) {
+        size_t count = input_file_count(listing->input);
+        out_print(out, " (%zu file%s)", count, count == 1 ? "" : "s");
+    }
 }
 
 void listing_print_flat(const struct listing *listing, struct out *out)
@@ -373,9 +410,7 @@ static void level_walk(struct walk *walk, uint32_t first, size_t level)
 void listing_print_tree(const struct listing *listing, struct out *out)
 {
     struct walk walk = {.listing = listing, .out = out};
-    out_style(out, STYLE_HEAD);
-    out_escaped(out, listing->file, strlen(listing->file));
-    out_style(out, STYLE_PLAIN);
+    listing_print_title(listing, out);
     out_text(out, "\n");
     tree_init(&walk.tree, listing->tensors, listing->count);
     level_walk(&walk, walk.tree.first, 0);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How ls prints the tensors of one file as text. */
+/* How ls prints the tensors of one file, or of a checkpoint, as text. */
 #ifndef CLI_LISTING_H
 #define CLI_LISTING_H
 
 #include <safetensors/safetensors.h>
 
+#include "input.h"
 #include "out.h"
 
 struct totals {
@@ -16,6 +17,8 @@ struct totals {
 
 struct listing {
     const char *file; /* as the command line names it */
+    const struct input
+        *input; /* NULL: as of a file, and no lines are printed, only trees and totals */
     const st_header *header;
     const st_tensor **tensors; /* those picked, in the order wanted */
     size_t count;
@@ -26,7 +29,9 @@ struct listing {
  * the dtypes' totals, `*count` of them, to be freed with free(). */
 struct totals *listing_sum(const struct listing *listing, struct totals *all, size_t *count);
 
-/* One line per tensor; between tabs where no person reads it. */
+/* The file's name, or that of the index and how many files there are. */
+void listing_print_title(const struct listing *listing, struct out *out);
+/* One line per tensor; between tabs where no person reads it. Of a checkpoint the shard stands at the end. */
 void listing_print_flat(const struct listing *listing, struct out *out);
 /* The tree, under the file's name. Changes the order of the tensors. */
 void listing_print_tree(const struct listing *listing, struct out *out);

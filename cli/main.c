@@ -38,7 +38,10 @@ const struct verb verb_main = {
     .about =
         "Lists, shows, measures, checks, compares, and copies the tensors of safetensors files. A "
         "FILE named "
-        "- is standard input. Text from a file is printed with control, invisible, and reordering "
+        "- is standard input; a folder of shards, or an index, whose name ends in .json, stands "
+        "for "
+        "all files that belong to it, except to copy, edit, meta edit, and bench. Text from a file "
+        "is printed with control, invisible, and reordering "
         "characters "
         "escaped.\n\n"
         "The exit code is " EXIT_CODES,

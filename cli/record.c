@@ -165,7 +165,8 @@ static st_status path_take(struct record *record, st_error *error)
     st_status status = input_open_file(record->path, record->common, &file, error);
     if (status != ST_OK)
         return status;
-    struct explain explain = {record->path, file, record->out, record->json};
+    struct explain explain = {
+        .path = record->path, .file = file, .out = record->out, .json = record->json};
     if (record->common->explain)
         status = explain_file(&explain, error);
     else if (record->options)
@@ -174,6 +175,18 @@ static st_status path_take(struct record *record, st_error *error)
         status = file_verify(record, file, error);
     st_file_close(file);
     return status;
+}
+
+static void one_take(struct record *record, const char *path)
+{
+    st_error error;
+    record->path = path;
+    if (record->json)
+        json_open_file(record->json, path);
+    if (path_take(record, &error) != ST_OK)
+        file_fail(record->out, record->json, &error);
+    if (record->json)
+        st_json_emit_object_end(record->json->emitter);
 }
 
 static int files_take(struct record *record, const struct args *args)
@@ -188,13 +201,12 @@ static int files_take(struct record *record, const struct args *args)
     }
     for (size_t i = 0; i < args->count && !progress_signal(); i++) {
         st_error error;
-        record->path = args->at[i];
-        if (record->json)
-            json_open_file(&json, record->path);
-        if (path_take(record, &error) != ST_OK)
-            file_fail(&out, record->json, &error);
-        if (record->json)
-            st_json_emit_object_end(json.emitter);
+        struct input_paths files = {0};
+        if (input_list(args->at[i], record->common, &files, &error) != ST_OK)
+            only_fail(&out, record->json, args->at[i], &error);
+        for (size_t k = 0; k < files.count && !progress_signal(); k++)
+            one_take(record, files.at[k]);
+        input_paths_release(&files);
     }
     out_signal(&out);
     if (record->json)

@@ -12,6 +12,7 @@
 
 #include <safetensors/inspect.h>
 
+#include "input.h"
 #include "listing.h"
 #include "out.h"
 #include "tree.h"
@@ -24,7 +25,7 @@
 struct report {
     const char *path;
     const char *title; /* NULL: the file's name */
-    const st_file *file;
+    const struct input *input;
     const st_tensor **tensors; /* those picked, by offset */
     size_t count;
     const st_stats *stats; /* of each; all zero where the dtype is unknown. NULL: not wanted */
@@ -50,6 +51,8 @@ void report_data(const struct report *report);
 
 /* Gives the place of a tensor in `tensors`. */
 size_t report_index(const struct report *report, const st_tensor *tensor);
+/* Gives where a tensor lies in its file. */
+uint64_t report_offset(const struct report *report, const st_tensor *tensor);
 /* Gives the place of a dtype in `dtypes`, which is also that of its colour. */
 size_t report_dtype(const struct report *report, st_dtype dtype);
 /* Tells whether there are statistics of a tensor. */

@@ -111,7 +111,7 @@ static void tensor_emit(struct json *json, const struct report *report, size_t i
     st_json_emit_array_end(json->emitter);
     u64_emit(json, st_tensor_count(tensor));
     u64_emit(json, st_tensor_size(tensor));
-    u64_emit(json, st_file_offset(report->file, tensor));
+    u64_emit(json, report_offset(report, tensor));
     if (report_measured(report, index))
         stats_emit(json, &report->stats[index]);
     else
@@ -142,7 +142,7 @@ static void dtypes_emit(struct json *json, const struct report *report)
     for (size_t i = 0; i < report->dtype_count; i++) {
         size_t len;
         const char *code =
-            st_header_dtype_code(st_file_header(report->file), report->dtypes[i].dtype, &len);
+            st_header_dtype_code(input_header(report->input), report->dtypes[i].dtype, &len);
         st_json_emit_string(json->emitter, code, len);
     }
     st_json_emit_array_end(json->emitter);
@@ -155,8 +155,8 @@ void report_data(const struct report *report)
     json.markup = true;
     st_json_emit_object_begin(json.emitter);
     json_text(&json, "file", report->path);
-    json_u64(&json, "size", st_file_size(report->file));
-    json_u64(&json, "header_size", st_header_size(st_file_header(report->file)));
+    json_u64(&json, "size", input_size(report->input));
+    json_u64(&json, "header_size", input_header_size(report->input));
     json_bool(&json, "rows", report->count <= REPORT_ROWS);
     dtypes_emit(&json, report);
     words_emit(&json, "columns", columns);

@@ -35,7 +35,7 @@ void report_tiles(const struct report *report)
     out_text(out, "</strong>");
     if (report->filtered) {
         out_text(out, " <small>of ");
-        html_number(out, st_file_count(report->file));
+        html_number(out, st_header_count(input_header(report->input)));
         out_text(out, "</small>");
     }
     html_fact_end(out);
@@ -45,7 +45,7 @@ void report_tiles(const struct report *report)
     size_t len = 0;
     const char *code = "none";
     if (report->dtype_count)
-        code = st_header_dtype_code(st_file_header(report->file), report->dtypes[0].dtype, &len);
+        code = st_header_dtype_code(input_header(report->input), report->dtypes[0].dtype, &len);
     out_text(out, "<strong>");
     html_text(out, code, len ? len : strlen(code), 0);
     out_text(out, "</strong>");
@@ -57,6 +57,12 @@ void report_tiles(const struct report *report)
 }
 
 /* ------------------------------------------------------------------------------- the file */
+
+uint64_t report_offset(const struct report *report, const st_tensor *tensor)
+{
+    struct input_place place = input_place(report->input, tensor);
+    return st_file_offset(place.file, place.tensor);
+}
 
 static void fact_size(struct out *out, const char *term, uint64_t bytes)
 {
@@ -76,7 +82,7 @@ static void alignment_fact(const struct report *report)
     struct out *out = report->out;
     for (size_t i = 0; i < report->count; i++) {
         const st_tensor *tensor = report->tensors[i];
-        uint64_t offset = st_file_offset(report->file, tensor);
+        uint64_t offset = report_offset(report, tensor);
         uint64_t element = st_dtype_bits(tensor->dtype) / 8;
         if (st_tensor_size(tensor) == 0)
             continue;
@@ -84,9 +90,11 @@ static void alignment_fact(const struct report *report)
             least = alignment_of(offset);
         misaligned += element > 1 && offset % element != 0;
     }
+    uint64_t data = 0;
+    for (size_t i = 0; i < input_file_count(report->input); i++)
+        data |= st_header_data_offset(st_file_header(input_file(report->input, i)));
     html_fact_begin(out, "Alignment");
-    out_print(out, "data at a multiple of %" PRIu64,
-              alignment_of(st_header_data_offset(st_file_header(report->file))));
+    out_print(out, "data at a multiple of %" PRIu64, alignment_of(data));
     if (least)
         out_print(out, ", all tensors at one of %" PRIu64, least);
     if (misaligned)
@@ -97,13 +105,21 @@ static void alignment_fact(const struct report *report)
 void report_facts(const struct report *report)
 {
     struct out *out = report->out;
-    const st_header *header = st_file_header(report->file);
-    fact_size(out, "File", st_file_size(report->file));
-    fact_size(out, "Header", st_header_size(header));
+    const st_header *header = input_header(report->input);
+    bool single = !report->input->checkpoint;
+    if (!single) {
+        html_fact_begin(out, "Files");
+        html_number(out, input_file_count(report->input));
+        html_fact_end(out);
+    }
+    fact_size(out, single ? "File" : "Size", input_size(report->input));
+    fact_size(out, single ? "Header" : "Headers", input_header_size(report->input));
     fact_size(out, "Data", st_header_data_size(header));
-    html_fact_begin(out, "Data offset");
-    html_number(out, st_header_data_offset(header));
-    html_fact_end(out);
+    if (single) {
+        html_fact_begin(out, "Data offset");
+        html_number(out, st_header_data_offset(header));
+        html_fact_end(out);
+    }
     alignment_fact(report);
     html_fact_begin(out, "Metadata");
     size_t entries = st_header_metadata_count(header);
@@ -142,7 +158,7 @@ void report_dtypes(const struct report *report)
     for (size_t i = 0; i < report->dtype_count; i++) {
         const struct totals *totals = &report->dtypes[i];
         size_t len;
-        const char *code = st_header_dtype_code(st_file_header(report->file), totals->dtype, &len);
+        const char *code = st_header_dtype_code(input_header(report->input), totals->dtype, &len);
         out_print(out, "<tr><th scope=\"row\"><i class=\"c%zu\"></i>", i % 8);
         html_text(out, code, len, 0);
         out_text(out, "</th><td>");

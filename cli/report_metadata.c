@@ -95,7 +95,7 @@ static void entry_write(struct out *out, const st_metadata *entry, size_t *budge
 
 void report_metadata(const struct report *report)
 {
-    const st_header *header = st_file_header(report->file);
+    const st_header *header = input_header(report->input);
     struct out *out = report->out;
     size_t count = st_header_metadata_count(header), budget = ENTRIES_MAX, i = 0;
     if (count == 0) {

@@ -18,7 +18,7 @@
 
 size_t report_index(const struct report *report, const st_tensor *tensor)
 {
-    const st_header *header = st_file_header(report->file);
+    const st_header *header = input_header(report->input);
     size_t low = 0, high = report->count, wanted = st_header_index(header, tensor);
     while (low + 1 < high) {
         size_t middle = low + (high - low) / 2;
@@ -156,9 +156,9 @@ static void card_write(const struct report *report, size_t index)
 {
     struct out *out = report->out;
     const st_tensor *tensor = report->tensors[index];
-    uint64_t offset = st_file_offset(report->file, tensor);
+    uint64_t offset = report_offset(report, tensor);
     size_t len;
-    const char *code = st_header_dtype_code(st_file_header(report->file), tensor->dtype, &len);
+    const char *code = st_header_dtype_code(input_header(report->input), tensor->dtype, &len);
     out_text(out, "<div class=\"card\"><p class=\"full\">");
     html_text(out, tensor->name, tensor->name_len, 0);
     out_text(out, "</p><dl class=\"facts\">");
@@ -212,7 +212,7 @@ static void row_write(const struct report *report, const struct tree_node *node)
     struct out *out = report->out;
     size_t index = report_index(report, node->tensor), len;
     const st_tensor *tensor = node->tensor;
-    const char *code = st_header_dtype_code(st_file_header(report->file), tensor->dtype, &len);
+    const char *code = st_header_dtype_code(input_header(report->input), tensor->dtype, &len);
     out_text(out, "<li><details class=\"tensor\"><summary><span class=\"name\">");
     html_text(out, node->label, node->label_len, 0);
     out_print(out, "</span><span class=\"dtype\"><i class=\"c%zu\"></i>",

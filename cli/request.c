@@ -10,34 +10,47 @@
 #include "text.h"
 
 /* Finds a name as it is, or as ls prints it, with escapes. */
-static const st_tensor *name_find(const st_file *file, const char *name, size_t len)
+static const st_tensor *name_find(const st_header *header, const char *name, size_t len)
 {
-    const st_tensor *tensor = st_file_find(file, name, len);
+    const st_tensor *tensor = st_header_find(header, name, len);
     if (tensor || !memchr(name, '\\', len))
         return tensor;
     char *plain = memory_new(len + 1, 1);
     memcpy(plain, name, len);
-    tensor = st_file_find(file, plain, text_unescape(plain, len));
+    tensor = st_header_find(header, plain, text_unescape(plain, len));
     free(plain);
     return tensor;
 }
 
-bool request_find(struct request *request, const st_file *file, const char *word, const char *index)
+struct request request_of(const struct input *input, const st_tensor *tensor)
 {
-    size_t len = strlen(word);
-    *request = (struct request){.index = index, .index_len = index ? strlen(index) : 0};
-    request->tensor = name_find(file, word, len);
-    const char *bracket = strrchr(word, '[');
-    if (request->tensor || !bracket || word[len - 1] != ']')
-        return request->tensor != NULL;
-    request->index = bracket + 1;
-    request->index_len = (size_t)(word + len - 1 - request->index);
-    request->tensor = name_find(file, word, (size_t)(bracket - word));
-    return request->tensor != NULL;
+    struct input_place place = input_place(input, tensor);
+    return (struct request){.file = place.file, .tensor = place.tensor, .shard = place.shard};
 }
 
-void request_complain(const st_file *file, const char *path, const char *word)
+bool request_find(struct request *request, const struct input *input, const char *word,
+                  const char *index)
 {
+    const st_header *header = input_header(input);
+    size_t len = strlen(word), index_len = index ? strlen(index) : 0;
+    const st_tensor *tensor = name_find(header, word, len);
+    const char *bracket = strrchr(word, '[');
+    if (!tensor && bracket && word[len - 1] == ']') {
+        index = bracket + 1;
+        index_len = (size_t)(word + len - 1 - index);
+        tensor = name_find(header, word, (size_t)(bracket - word));
+    }
+    if (!tensor)
+        return false;
+    *request = request_of(input, tensor);
+    request->index = index;
+    request->index_len = index_len;
+    return true;
+}
+
+void request_complain(const struct input *input, const char *word)
+{
+    const st_header *header = input_header(input);
     char hint[600];
     size_t len = strlen(word);
     const char *bracket = len && word[len - 1] == ']' ? strrchr(word, '[') : NULL;
@@ -45,12 +58,12 @@ void request_complain(const st_file *file, const char *path, const char *word)
         len = (size_t)(bracket - word);
     struct nearest nearest;
     nearest_init(&nearest, word, len);
-    for (size_t i = 0; i < st_file_count(file); i++) {
-        const st_tensor *tensor = st_file_at(file, i);
+    for (size_t i = 0; i < st_header_count(header); i++) {
+        const st_tensor *tensor = st_header_at(header, i);
         nearest_offer(&nearest, tensor->name, tensor->name_len);
     }
     nearest_print(&nearest, hint, sizeof hint);
-    complain("%s: no tensor %s%s", path, text_quote(word, strlen(word)).text, hint);
+    complain("%s: no tensor %s%s", input->path, text_quote(word, strlen(word)).text, hint);
 }
 
 st_status request_resolve(struct request *request, st_error *error)

@@ -170,7 +170,8 @@ static void file_verify(struct verify *verify, const st_file *file, size_t index
 
 static void file_tell(struct verify *verify, const st_file *file, st_status status, st_error *error)
 {
-    struct explain explain = {verify->file, file, verify->out, verify->json};
+    struct explain explain = {
+        .path = verify->file, .file = file, .out = verify->out, .json = verify->json};
     if (status == ST_OK)
         status = explain_file(&explain, error);
     if (status != ST_OK)

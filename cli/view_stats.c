@@ -89,9 +89,10 @@ void view_stats_print(struct view *view, bool again)
 {
     struct out out;
     const struct view_node *node = view_model_here(&view->model);
-    struct request request = {.tensor = node->tensor};
-    struct figures figures = {
-        .file = view->files[node->file].file, .quantiles = quantiles, .quantile_count = QUANTILES};
+    struct request request = {.file = view->files[node->file].file, .tensor = node->tensor};
+    struct figures figures = {.quantiles = quantiles, .quantile_count = QUANTILES};
+    if (view->file_count > 1)
+        request.shard = view->files[node->file].path;
     view_text_begin(&view->text, &view->screen, &out);
     figures_print_counts(&view->stats, &out);
     if (view->stats.finite) {
@@ -102,6 +103,6 @@ void view_stats_print(struct view *view, bool again)
         figures_print_quantiles(&figures, &view->stats, &out);
     }
     out_text(&out, "\n");
-    facts_print(&request, figures.file, &out);
+    facts_print(&request, &out);
     view_text_end(&view->text, &out, again);
 }

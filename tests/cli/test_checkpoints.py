@@ -1,0 +1,445 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folders and indices where a file may stand: the tensors of all shards as those of one file."""
+
+import hashlib
+import json
+import resource
+import struct
+
+import pytest
+
+from model_files import build, floats, frame
+from view_sessions import KEYS, browse, ended, ready  # noqa: F401
+
+INDEX = "model.safetensors.index.json"
+SHARDS = {
+    "m-1.safetensors": {"a.w": ("F32", [2], floats(1, 2)), "a.b": ("F32", [1], floats(3))},
+    "m-2.safetensors": {"c": ("F16", [4], None)},
+}
+TENSORS = {name: tensor for shard in SHARDS.values() for name, tensor in shard.items()}
+METADATA = {"format": "pt"}
+LINES = ["F32\t[2]\t8\t176\ta.w", "F32\t[1]\t4\t184\ta.b", "F16\t[4]\t8\t104\tc"]
+SHARD_OF = ["m-1.safetensors", "m-1.safetensors", "m-2.safetensors"]
+GOOD = "good, 0 errors, 0 warnings, 0 notes; "
+
+
+def index_of(weight_map=None, total_size=20, **metadata):
+    weight_map = weight_map or {name: shard for shard, held in SHARDS.items() for name in held}
+    return {"metadata": {"total_size": total_size, **metadata}, "weight_map": weight_map}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "model"
+    path.mkdir()
+    for name, tensors in SHARDS.items():
+        (path / name).write_bytes(build(tensors, METADATA))
+    (path / INDEX).write_text(json.dumps(index_of()))
+    return path
+
+
+@pytest.fixture
+def single(make):
+    return make(TENSORS, METADATA, name="single.safetensors")
+
+
+@pytest.fixture(params=["folder", "index", "no index"])
+def either(request, folder):
+    """The same tensors, as they may be named."""
+    if request.param == "no index":
+        (folder / INDEX).unlink()
+    return folder / INDEX if request.param == "index" else folder
+
+
+def rewrite(folder, **changes):
+    (folder / INDEX).write_text(json.dumps(index_of(**changes)))
+
+
+def test_ls(cli, either):
+    done = cli("ls", either)
+    assert (done.code, done.err) == (0, "")
+    assert done.lines == [f"{line}\t{shard}" for line, shard in zip(LINES, SHARD_OF)]
+    assert cli("ls", "-T", either).lines == ["F32\t2\t3\t12", "F16\t1\t4\t8", "total\t3\t7\t20"]
+
+
+def test_ls_document(cli, folder, single):
+    [shown] = cli("ls", "--json", folder).json["files"]
+    [one] = cli("ls", "--json", single).json["files"]
+    sizes = [(folder / name).stat().st_size for name in SHARDS]
+    assert shown["index"] == str(folder / INDEX)
+    assert shown["shards"] == [
+        {"shard": "m-1.safetensors", "size": sizes[0], "tensors": 2},
+        {"shard": "m-2.safetensors", "size": sizes[1], "tensors": 1},
+    ]
+    assert shown["size"] == sum(sizes)
+    assert shown["header_size"] == sum(sizes) - 20 - 16
+    assert [tensor.pop("shard") for tensor in shown["tensors"]] == SHARD_OF
+    for tensor in shown["tensors"] + one["tensors"]:
+        del tensor["offset"]
+    assert shown["tensors"] == one["tensors"]
+    assert shown["totals"] == one["totals"]
+    assert not {"index", "shards"} & set(one)
+
+
+def test_ls_document_without_an_index(cli, folder):
+    (folder / INDEX).unlink()
+    assert cli("ls", "--json", folder).json["files"][0]["index"] is None
+
+
+def test_ls_on_a_terminal(terminal, folder):
+    plain = {"NO_COLOR": "1"}
+    tree = terminal("ls", folder, columns=200, env=plain)
+    assert tree.lines[0] == f"{folder / INDEX} (2 files)"
+    assert tree.lines[-1].split() == ["total", "3", "tensors,", "7", "elements,", "20", "B"]
+    flat = terminal("ls", "-l", folder, columns=200, env=plain)
+    assert flat.lines[0] == f"{folder / INDEX} (2 files):"
+    assert flat.lines[1:4] == [
+        "F32  [2]  8 B  176  a.w  m-1.safetensors",
+        "F32  [1]  4 B  184  a.b  m-1.safetensors",
+        "F16  [4]  8 B  104  c    m-2.safetensors",
+    ]
+
+
+def test_filters(cli, folder):
+    assert cli("ls", "-d", "f16", folder).lines == [f"{LINES[2]}\tm-2.safetensors"]
+    assert [line.split("\t")[4] for line in cli("ls", "-s", "name", folder).lines] == ["a.b", "a.w", "c"]
+
+
+def test_unknown_dtypes_differ_by_name(cli, folder):
+    """Each file numbers them for itself."""
+    for at, (name, code) in enumerate(zip(SHARDS, ("Q2", "Q9"))):
+        text = json.dumps({f"t{at}": {"dtype": code, "shape": [2], "data_offsets": [0, 3]}})
+        (folder / name).write_bytes(frame(text, b"abc"))
+    (folder / INDEX).unlink()
+    assert [line.split("\t")[0] for line in cli("ls", "--unknown-dtypes", folder).lines] == ["Q2", "Q9"]
+
+
+def test_show(cli, either):
+    done = cli("show", either, "c", "a.w[1]")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("c\n  shard     m-2.safetensors\n  dtype     F16\n")
+    assert done.out.endswith("of shape [], 1 elements, 4 bytes\n2\n")
+    assert cli("show", "--raw", either, "a.b").raw == floats(3)
+    tensor = cli("show", "--json", either, "a.b").json["files"][0]["tensors"][0]
+    assert (tensor["shard"], tensor["offset"], tensor["values"]) == ("m-1.safetensors", 184, [3])
+
+
+def test_show_knows_the_names_of_all(cli, folder):
+    done = cli("show", folder, "a.v")
+    assert done.code == 2
+    assert 'no tensor "a.v"; did you mean "a.w", "a.b"' in done.err
+
+
+def test_stats(cli, either, single):
+    assert cli("stats", either).raw == cli("stats", single).raw
+    assert cli("stats", "-g", "c", either).raw == cli("stats", "-g", "c", single).raw
+    assert cli("stats", "--json", either).json["files"][0]["tensors"][2]["shard"] == "m-2.safetensors"
+
+
+def test_stats_names_the_shard_that_fails(cli, folder):
+    path = folder / "m-2.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    done = cli("stats", folder)
+    assert (done.code, done.out) == (1, "")
+    assert str(path) in done.err
+
+
+def test_hash(cli, either, folder):
+    lines = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {folder / name}" for name in SHARDS]
+    assert cli("hash", either).lines == lines
+    assert [one["file"] for one in cli("hash", "--json", either).json["files"]] == [
+        str(folder / name) for name in SHARDS
+    ]
+
+
+def test_hash_manifest_and_record(cli, either, folder, tmp_path):
+    manifest = tmp_path / "manifest.json"
+    assert cli("hash", "-m", manifest, either).code == 0
+    names = [one["name"] for one in cli("hash", "--json", "-c", manifest).json["files"]]
+    assert names == [f"model/{name}" for name in SHARDS]
+    assert cli("hash", "--record", either).code == 0
+    assert cli("hash", "--verify-metadata", either).lines == [f"{folder / name}: OK" for name in SHARDS]
+
+
+def test_diff(cli, either, single, folder):
+    assert cli("diff", either, single).code == 0
+    (folder / "m-2.safetensors").write_bytes(build({"c": ("F16", [4], struct.pack("<4e", 0, 0, 7, 0))}, METADATA))
+    done = cli("diff", either, single)
+    assert done.code == 1
+    [line] = done.lines
+    assert line.split("\t")[:3] == ["~", "values", "c"]
+
+
+def test_report(cli, either, tmp_path):
+    page = tmp_path / "page.html"
+    assert cli("report", "-o", page, either).code == 0
+    text = page.read_text()
+    assert "<dt>Files</dt>" in text
+    assert all(name in text for name in TENSORS)
+
+
+def test_report_takes_the_place_of_no_shard(cli, folder):
+    for path in (folder / INDEX, folder / "m-2.safetensors"):
+        before = path.read_bytes()
+        done = cli("report", folder, "-o", path)
+        assert done.code == 2
+        assert "would take the place" in done.err
+        assert path.read_bytes() == before
+
+
+def test_view(browse, either, folder):
+    terminal = browse(either)
+    shown = terminal.wait([KEYS, "3 tensors, 20 B"])
+    title = folder / INDEX if (folder / INDEX).exists() else folder
+    assert str(title)[-20:] in shown.splitlines()[0]
+    terminal.type("G", "s")
+    terminal.wait("zeros")
+    terminal.type("G")
+    terminal.wait(["shard", "m-2.safetensors"])
+    terminal.type("q", "m")
+    terminal.wait(["m-1.safetensors", "m-2.safetensors", "format"])
+    terminal.type("Q")
+    ended(terminal)
+
+
+def test_grep(cli, folder):
+    for path in (folder, folder / INDEX):
+        assert cli("grep", "^a", path).lines == [
+            f"{folder}/m-1.safetensors:tensor:a.w",
+            f"{folder}/m-1.safetensors:tensor:a.b",
+        ]
+
+
+def test_metadata_of_all(cli, folder):
+    rewrite(folder, author="me")
+    assert cli("meta", "get", folder).lines == ["format\tpt", "author\tme"]
+    assert json.loads(cli("meta", "export", folder / INDEX).out) == {"format": "pt", "author": "me"}
+
+
+def test_metadata_takes_the_place_of_no_index(cli, folder):
+    before = (folder / INDEX).read_bytes()
+    assert cli("meta", "export", folder, "-o", folder / INDEX).code == 3
+    assert (folder / INDEX).read_bytes() == before
+
+
+@pytest.mark.parametrize("verb", [["stats"], ["diff", "."], ["report"], ["view"]])
+def test_explain(cli, folder, verb):
+    done = cli(*verb, "--explain", "--json", INDEX, cwd=folder)
+    said = done.json["files"][-1]["explanations"]
+    assert done.code == 0
+    assert [(one["shard"], one["tensor"]) for one in said] == [(name, None) for name in SHARDS]
+
+
+# ------------------------------------------------------------------------------------- meta set and its like
+
+
+def metadata_in(folder):
+    return [json.loads(header_text(folder / name)).get("__metadata__") for name in SHARDS]
+
+
+def header_text(path):
+    content = path.read_bytes()
+    return content[8 : 8 + struct.unpack("<Q", content[:8])[0]]
+
+
+@pytest.mark.parametrize("options", [[], ["-i"]])
+def test_meta_set(cli, either, folder, options):
+    for name, tensors in SHARDS.items():
+        (folder / name).write_bytes(build(tensors, {**METADATA, "room": "x" * 100}))
+    indices = [path.read_bytes() for path in folder.glob("*.json")]
+    assert cli("meta", "rm", either, "room", *options).code == 0
+    done = cli("meta", "set", either, "k", "v", "format", "np", *options)
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert metadata_in(folder) == [{"format": "np", "k": "v"}] * 2
+    assert [path.read_bytes() for path in folder.glob("*.json")] == indices
+    assert cli("stats", either).code == 0
+
+
+def test_meta_set_documents(cli, folder):
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    done = cli("meta", "set", "--dry-run", "--json", folder / INDEX, "k", "v")
+    assert done.code == 0
+    assert [(one["file"], one["set"], one["written"]) for one in done.json["files"]] == [
+        (str(folder / name), [{"key": "k", "value": "v", "old": None}], False) for name in SHARDS
+    ]
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_meta_import(cli, folder, tmp_path):
+    (tmp_path / "new.json").write_text('{"a": "b"}')
+    assert cli("meta", "import", "--replace", folder, tmp_path / "new.json").code == 0
+    assert metadata_in(folder) == [{"a": "b"}] * 2
+
+
+def test_no_shard_is_written_before_all_can_be(cli, folder):
+    """The second has no such key, no room."""
+    (folder / "m-1.safetensors").write_bytes(build(SHARDS["m-1.safetensors"], {"k": "v" * 100}))
+    (folder / "m-2.safetensors").write_bytes(build(SHARDS["m-2.safetensors"]))
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for words, code in ((["rm", folder, "k"], 2), (["set", "-i", folder, "k", "w" * 50], 2)):
+        done = cli("meta", *words)
+        assert (done.code, done.out) == (code, "")
+        assert str(folder / "m-2.safetensors") in done.err
+        [failed] = cli("meta", *words, "--json").json["files"]
+        assert failed["file"] == str(folder / "m-2.safetensors")
+        assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_what_cannot_be_done_to_many(cli, folder):
+    for words in (["set", folder, "k", "v", "-o", "out"], ["set", folder, "k", "-f", "-"], ["import", folder, "-"]):
+        done = cli("meta", *words)
+        assert (done.code, done.out) == (2, "")
+
+
+# ------------------------------------------------------------------------------------------- check
+
+
+def findings(done):
+    return [(one["rule"], one["severity"], one["offset"]) for one in done.json["files"][-1]["findings"]]
+
+
+def test_check(cli, folder):
+    held = dict(zip(SHARDS, ("2 tensors in 188 bytes", "1 tensor in 112 bytes")))
+    files = [f"{folder / name}: {GOOD}{held[name]}" for name in SHARDS]
+    for path in (folder, folder / INDEX):
+        done = cli("check", path)
+        assert (done.code, done.err) == (0, "")
+        assert done.lines == [*files, f"{folder / INDEX}: {GOOD}3 tensors in 2 files"]
+    (folder / INDEX).unlink()
+    assert cli("check", folder).lines == [*files, f"{folder}: {GOOD}3 tensors in 2 files"]
+
+
+def test_check_goes_on_after_a_shard(cli, folder):
+    """Each is judged, where the other verbs end at the first."""
+    (folder / "m-1.safetensors").write_bytes(b"short")
+    done = cli("check", "--json", folder)
+    assert done.code == 1
+    assert [one["good"] for one in done.json["files"]] == [False, True, True]
+
+
+def test_check_of_the_map(cli, folder):
+    rewrite(folder, weight_map={"a.w": "m-1.safetensors", "c": "m-1.safetensors", "d": "m-3.safetensors"})
+    text = (folder / INDEX).read_text()
+    done = cli("check", "--json", folder)
+    assert done.code == 1
+    assert findings(done) == [
+        ("index-tensor-missing", "error", text.index('"c"')),
+        ("index-tensor-unlisted", "warning", None),
+        ("index-shard-missing", "error", text.index('"d"')),
+    ]
+    text = cli("check", folder)
+    assert (
+        f'{folder / INDEX}: warning: tensor "a.b": is in "m-1.safetensors", and the index does not say so '
+        "[index-tensor-unlisted]" in text.lines
+    )
+
+
+def test_check_of_the_sum(cli, folder):
+    rewrite(folder, total_size=21)
+    done = cli("check", "--json", folder)
+    assert done.code == 0
+    assert findings(done) == [("index-total-size", "warning", (folder / INDEX).read_text().index("21"))]
+    assert cli("check", "-S", "-q", folder).code == 1
+
+
+@pytest.mark.parametrize("total", [20, 20.0])
+def test_check_of_a_sum_that_is_right(cli, folder, total):
+    rewrite(folder, total_size=total)
+    assert findings(cli("check", "--json", folder)) == []
+
+
+@pytest.mark.parametrize(
+    "text, rule, offset",
+    [
+        ("{", "index-json", 1),
+        ('{"weight_map": 1}', "index-json", 15),
+        ('{"weight_map": {"a": "../a.safetensors"}}', "index-shard-name", 21),
+    ],
+)
+def test_check_of_what_is_no_index(cli, folder, text, rule, offset):
+    (folder / INDEX).write_text(text)
+    done = cli("check", "--json", folder)
+    assert done.code == 1
+    assert len(done.json["files"]) == 1
+    assert findings(done) == [(rule, "error", offset)]
+    assert cli("ls", folder).code != 0
+
+
+def test_check_of_a_name_twice(cli, folder):
+    (folder / INDEX).write_text('{"weight_map": {"c": "m-2.safetensors", "c": "m-2.safetensors"}}')
+    assert findings(cli("check", "--json", folder)) == [("index-duplicate", "error", 40)]
+    (folder / INDEX).unlink()
+    (folder / "m-3.safetensors").write_bytes(build({"c": ("U8", [1], None)}))
+    done = cli("check", "--json", folder)
+    assert (done.code, findings(done)) == (1, [("index-duplicate", "error", None)])
+
+
+def test_check_of_a_map_alone(cli, folder):
+    (folder / INDEX).write_text(json.dumps(index_of()["weight_map"]))
+    done = cli("check", "--json", folder)
+    assert (done.code, findings(done)) == (0, [])
+    assert done.json["files"][-1]["tensors"] == 3
+
+
+def test_rules(cli):
+    rules = [rule["rule"] for rule in cli("check", "--rules", "--json").json["rules"]]
+    assert [rule for rule in rules if rule.startswith("index-")] == [
+        "index-json",
+        "index-duplicate",
+        "index-shard-name",
+        "index-shard-missing",
+        "index-tensor-missing",
+        "index-tensor-unlisted",
+        "index-total-size",
+    ]
+    assert cli("check", "--rules").lines[-1].split("\t")[:2] == ["index-total-size", "warning"]
+
+
+# ------------------------------------------------------------------------------------------- refused
+
+
+@pytest.mark.parametrize("verb", ["ls", "stats", "hash", "check", "report", "meta get"])
+def test_a_folder_without_any(cli, tmp_path, verb):
+    done = cli(*verb.split(), tmp_path)
+    assert done.code == 2
+    assert "holds no .safetensors file" in done.err
+
+
+@pytest.mark.parametrize("verb", ["ls", "stats", "hash", "report", "meta get"])
+def test_a_shard_that_is_not_there(cli, folder, verb):
+    (folder / "m-2.safetensors").unlink()
+    done = cli(*verb.split(), folder)
+    assert (done.code, done.out) == (3, "")
+    assert "m-2.safetensors" in done.err and INDEX in done.err
+
+
+@pytest.mark.parametrize("verb", ["copy", "edit", "meta edit"])
+def test_verbs_that_take_one_file(cli, folder, verb):
+    tail = {"copy": ["out"], "edit": ["-x", "*"]}.get(verb, [])
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    for path in (folder, folder / INDEX):
+        done = cli(*verb.split(), path, *tail)
+        assert done.code in (1, 3)
+        assert done.out == "" and f"{path}: is " in done.err
+    assert "name a file of the index" in done.err
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_several_indices(cli, folder):
+    (folder / "model.safetensors.index.fp16.json").write_text(json.dumps(index_of()))
+    for verb in ("ls", "check"):
+        done = cli(verb, folder)
+        assert done.code == 2
+        assert "model.safetensors.index.fp16.json" in done.err
+
+
+def test_more_shards_than_descriptors(cli, tmp_path):
+    for i in range(400):
+        (tmp_path / f"{i:03}.safetensors").write_bytes(build({f"t{i}": ("U8", [1], bytes([i % 256]))}))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        done = cli("stats", tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert (done.code, done.err, len(done.lines)) == (0, "", 400)
