@@ -78,10 +78,10 @@ foreach(source IN LISTS c_tests)
     list(APPEND labels threads)
   endif()
   st_add_test(${folder}.${stem} LABELS ${labels} COMMAND ${target})
-  # What repeats a thing for each of its n-th calls, or over many megabytes, tells valgrind no more than once, and
-  # takes it minutes; the address sanitizer sees all of it.
+  # What repeats a thing for each of its n-th calls, over many megabytes, or by every number of threads, tells valgrind
+  # no more than once, and takes it minutes; the sanitizers see all of it.
   if(VALGRIND AND NOT CMAKE_CROSSCOMPILING AND NOT CMAKE_C_FLAGS MATCHES "-fsanitize" AND NOT stem MATCHES
-     "^(hostile|stats|replace_kill|edit_in_place_.+|(lane|load|output_direct)_faults|load_plan|transfer_(blocks|scan)|compare(_threads)?)$")
+     "^(hostile|stats|replace_kill|edit_in_place_.+|(lane|load|output_direct)_faults|load_plan|transfer_(blocks|scan)|compare|(compare|context_fork|hashes|reading|stats)_threads|stats_carry)$")
     st_add_test(memcheck.${folder}.${stem} LABELS memcheck tree COMMAND
       ${VALGRIND} --quiet --leak-check=full --error-exitcode=99 $<TARGET_FILE:${target}>)
   endif()
@@ -127,7 +127,8 @@ if(NOT CMAKE_CROSSCOMPILING OR CMAKE_SYSTEM_PROCESSOR STREQUAL "i686")
     cmake_path(GET folder FILENAME folder)
     string(REGEX REPLACE "^test_" "" stem ${stem})
     set(labels python)
-    if(folder STREQUAL "differential")
+    # What a browser makes of a page is the same whatever the build that wrote it.
+    if(folder STREQUAL "differential" OR stem MATCHES "_browser$")
       list(APPEND labels tree)
     endif()
     st_add_test(${folder}.${stem} LABELS ${labels}
