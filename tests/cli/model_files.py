@@ -36,3 +36,24 @@ def frame(text, data=b""):
 
 def floats(*values):
     return struct.pack(f"<{len(values)}f", *values)
+
+
+def header_of(path):
+    """Gives the header of a file as an object, its size, and the data behind it."""
+    content = path.read_bytes()
+    size = struct.unpack("<Q", content[:8])[0]
+    return json.loads(content[8 : 8 + size]), size, content[8 + size :]
+
+
+def tensors_of(path):
+    """Gives dtype, shape and bytes of each tensor of a file, by name, in the order of their data."""
+    header, _, data = header_of(path)
+    found = {name: header[name] for name in order_of(path)}
+    return {name: (one["dtype"], one["shape"], data[slice(*one["data_offsets"])]) for name, one in found.items()}
+
+
+def order_of(path):
+    """Gives the names of a file's tensors in the order of their data."""
+    header = header_of(path)[0]
+    header.pop("__metadata__", None)
+    return sorted(header, key=lambda name: header[name]["data_offsets"])

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-import json
 import os
 import re
 import struct
 
 import pytest
 
-from model_files import build, floats, frame
+from model_files import build, floats, frame, header_of, order_of, tensors_of
 
 # Neither in canonical order nor in that of the names.
 TENSORS = {"z.bias": ("F16", [2], struct.pack("<2e", 1, 2)),
@@ -25,24 +24,6 @@ def model(make):
 @pytest.fixture
 def target(tmp_path):
     return tmp_path / "out.safetensors"
-
-
-def header_of(path):
-    content = path.read_bytes()
-    size = struct.unpack("<Q", content[:8])[0]
-    return json.loads(content[8:8 + size]), size, content[8 + size:]
-
-
-def tensors_of(path):
-    header, _, data = header_of(path)
-    return {name: (entry["dtype"], entry["shape"], data[slice(*entry["data_offsets"])])
-            for name, entry in header.items() if name != "__metadata__"}
-
-
-def order_of(path):
-    header = header_of(path)[0]
-    header.pop("__metadata__", None)
-    return sorted(header, key=lambda name: header[name]["data_offsets"])
 
 
 def test_canonical(cli, model, target):

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from model_files import build, floats, frame
+from model_files import build, floats, frame, header_of, tensors_of
 
 TENSORS = {
     "layers.0.weight": ("F32", [2, 2], floats(1, 2, 3, 4)),
@@ -25,21 +25,6 @@ def model(make):
 @pytest.fixture
 def target(tmp_path):
     return tmp_path / "out.safetensors"
-
-
-def header_of(path):
-    content = path.read_bytes()
-    size = struct.unpack("<Q", content[:8])[0]
-    return json.loads(content[8 : 8 + size]), size, content[8 + size :]
-
-
-def tensors_of(path):
-    header, _, data = header_of(path)
-    return {
-        name: (entry["dtype"], entry["shape"], data[slice(*entry["data_offsets"])])
-        for name, entry in header.items()
-        if name != "__metadata__"
-    }
 
 
 def names_of(path):

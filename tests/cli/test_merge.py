@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from model_files import build, floats
-from test_copy import TENSORS, header_of, order_of, tensors_of
+from model_files import build, floats, header_of, order_of, tensors_of
+from test_copy import TENSORS
 
 METADATA = {"format": "pt", "z": "1"}
 

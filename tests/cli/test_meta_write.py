@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from model_files import build, floats
+from model_files import build, floats, header_of, tensors_of
 
 TENSORS = {"z.bias": ("F16", [2], struct.pack("<2e", 1, 2)),
            "a.weight": ("U8", [3], b"\1\2\3"),
@@ -44,23 +44,8 @@ def editor(tmp_path):
     return make
 
 
-def header_of(path):
-    content = path.read_bytes()
-    size = struct.unpack("<Q", content[:8])[0]
-    return json.loads(content[8:8 + size]), size, content[8 + size:]
-
-
 def metadata_of(path):
     return header_of(path)[0].get("__metadata__")
-
-
-def tensors_of(path):
-    """In the order of their offsets."""
-    header, _, data = header_of(path)
-    header.pop("__metadata__", None)
-    names = sorted(header, key=lambda name: header[name]["data_offsets"])
-    return {name: (header[name]["dtype"], header[name]["shape"],
-                   data[slice(*header[name]["data_offsets"])]) for name in names}
 
 
 def assert_kept(path):

@@ -4,8 +4,7 @@ import os
 
 import pytest
 
-from model_files import build
-from test_copy import header_of, tensors_of
+from model_files import build, header_of, tensors_of
 
 SIZES = dict(zip("abcdef", [6, 6, 2, 6, 2, 2]))
 TENSORS = {name: ("U8", [size], name.encode() * size) for name, size in SIZES.items()}

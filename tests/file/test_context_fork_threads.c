@@ -27,21 +27,6 @@
 
 static sample_file samples[FILES];
 
-static int plain_open(const char *path, int flags)
-{
-    return open(path, flags);
-}
-
-static ssize_t plain_preadv(int fd, const struct iovec *segments, int count, off_t offset)
-{
-    return preadv(fd, segments, count, offset);
-}
-
-static int plain_fstatfs(int fd, struct statfs *out)
-{
-    return fstatfs(fd, out);
-}
-
 static int samples_make(void **state)
 {
     (void)state;
@@ -49,13 +34,7 @@ static int samples_make(void **state)
         sample_frame(&samples[i], SAMPLE_HEADER);
         sample_store(&samples[i]);
     }
-    /* Without the counting of the planted calls, which is for one thread; and old enough for their headers to be
-     * kept. */
-    st__os_calls.open = plain_open;
-    st__os_calls.preadv = plain_preadv;
-    st__os_calls.fstat = settled_fstat;
-    st__os_calls.fstatat = settled_fstatat;
-    st__os_calls.fstatfs = plain_fstatfs;
+    calls_settle();
     return 0;
 }
 
