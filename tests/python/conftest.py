@@ -5,6 +5,7 @@ import ctypes
 import gc
 import importlib.util
 import json
+import os
 import struct
 
 import hypothesis
@@ -22,10 +23,19 @@ def pytest_runtest_setup(item):
     gc.freeze()
 
 
+SANITIZED = hasattr(ctypes.CDLL(None), "__asan_init")
+
 # AddressSanitizer keeps what was freed, maps terabytes for itself, and allocates past a limit without being refused.
 counts_memory = pytest.mark.skipif(
-    hasattr(ctypes.CDLL(None), "__asan_init"),
+    SANITIZED,
     reason="AddressSanitizer: memory is neither limited nor measured as without it",
+)
+
+# Its allocator does not look after its locks when a process forks: one that another thread holds is held in the child
+# for ever.
+forks_with_threads = pytest.mark.skipif(
+    SANITIZED or not hasattr(os, "fork"),
+    reason="needs fork, and a malloc that a child of many threads may call",
 )
 
 CODES = {

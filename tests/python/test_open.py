@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import forks_with_threads
 
 import safetensors
 from safetensors import SafetensorError, TensorMeta, _safe_open_handle, safe_open
@@ -649,6 +650,7 @@ with safe_open(sys.argv[1], "np", backend=sys.argv[2]) as f:
 """
 
 
+@forks_with_threads
 def test_a_forked_child_reads(path, backend):
     """While other threads of the parent read and load as well, whose locks are not its own."""
     subprocess.run([sys.executable, "-c", FORKING, path, backend], check=True, timeout=300)
@@ -688,6 +690,7 @@ assert faults == []
 """
 
 
+@forks_with_threads
 def test_a_forked_child_reads_more_files_than_are_open(path):
     """What threads of the parent were opening and closing is whole in the child."""
     subprocess.run([sys.executable, "-c", FORKING_SHORT, path], check=True, timeout=300)

@@ -13,6 +13,7 @@ import time
 import weakref
 
 import pytest
+from conftest import forks_with_threads
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -904,7 +905,7 @@ def test_the_end_of_the_process(big):
     assert (done.returncode, done.stdout, done.stderr) == (0, "1.0\n", "")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@forks_with_threads
 def test_fork(big):
     """The child has its own pool, and what the parent's threads were reading is read in both."""
     done = run(
