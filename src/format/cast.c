@@ -148,8 +148,7 @@ static void small_store(const conversion *c, uint32_t *words, size_t count, unsi
 static void half_store(const conversion *c, const uint32_t *words, size_t count, unsigned char *dst)
 {
     uint16_t halves[ST__CAST_BLOCK];
-    for (int i = 0; i < ST__CAST_BLOCK; i++)
-        halves[i] = (uint16_t)words[i];
+    st__block_halve(words, halves);
     host_order(c->to, halves, count);
     memcpy(dst, halves, count * sizeof *halves);
 }

@@ -160,6 +160,13 @@ static inline CAST_INLINE void settle_loop(uint32_t *words)
 }
 CAST_KERNEL(settle, (uint32_t * words), (words))
 
+static inline CAST_INLINE void halve_loop(const uint32_t *words, uint16_t *halves)
+{
+    for (int i = 0; i < ST__CAST_BLOCK; i++)
+        halves[i] = (uint16_t)words[i];
+}
+CAST_KERNEL(halve, (const uint32_t *words, uint16_t *halves), (words, halves))
+
 /* ---------------------------------------------------------------------------------- wider */
 
 /* All bits, or none. */

@@ -33,6 +33,8 @@ st__narrowing st__narrowing_of(st_dtype to);
 void st__block_narrow(const st__narrowing *to, uint32_t *words, st_cast_report *report);
 void st__block_narrow_bf16(uint32_t *words, st_cast_report *report);
 void st__block_narrow_e8m0(uint32_t *words, st_cast_report *report);
+/* Codes of 16 bits, out of words. */
+void st__block_halve(const uint32_t *words, uint16_t *halves);
 /* Makes every NaN the one that st_element_encode knows. */
 void st__block_settle(uint32_t *words);
 
