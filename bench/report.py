@@ -13,12 +13,14 @@ import re
 import statistics
 import sys
 
+import report_files
 import report_load
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PAGE = os.path.join(ROOT, "docs", "performance.md")
 MODELS = ("100", "1000", "100000", "1000000")
 SLACK = 64 * 1024
+WHATS = "open memory instructions load slice save inspect cast edit diff split python".split()
 
 SAVE_REASON = (
     "a plain write() into a preallocated file is itself no 2x: the bytes are copied into the page cache "
@@ -99,7 +101,7 @@ class Results:
     def __init__(self, label):
         self.notes = []
         found = {}
-        for what in ("open", "memory", "instructions", "load", "slice", "save", "inspect", "python"):
+        for what in WHATS:
             notes, found[what] = load(what, label)
             self.notes += [note for note in notes if note not in self.notes]
         self.open = {(r["case"], r["what"], r["who"]): r for r in found["open"]}
@@ -110,7 +112,9 @@ class Results:
         self.ranks = {(r["case"], r["who"]): r for r in found["slice"] if r["what"] == "ranks"}
         self.save = {(r["case"], r["who"]): r for r in found["save"]}
         self.inspect = {(r["case"], r["who"]): r for r in found["inspect"]}
-        self.python = {(r["case"], r["who"]): r for r in found["python"]}
+        self.cast, self.edit, self.diff, self.split, self.python = (
+            {(r["case"], r["who"]): r for r in found[what]} for what in ("cast", "edit", "diff", "split", "python")
+        )
         self.memory = {}
         self.upstream_memory = {}
         for row in found["memory"]:
@@ -442,6 +446,7 @@ GOALS = (
             lambda r: inspect_speed(r, "hash-xxh3-tensors", "ours-4", "x_one_thread"),
         ),
     ]
+    + report_files.goals()
     + [
         (f"Python: {text}", ">=", limit, "x", lambda r, case=case: python_speed(r, case))
         for text, limit, case in (
@@ -634,6 +639,10 @@ def page(results, label):
         ("Column slices, cold and by strategy", forced_slices, results.forced),
         ("Saving", saves, results.save),
         ("Statistics and hashes", inspections, results.inspect),
+        ("Casts", lambda r: report_files.casts(r.cast, table), results.cast),
+        ("Edits", lambda r: report_files.files(r.edit, table), results.edit),
+        ("Differences", lambda r: report_files.files(r.diff, table), results.diff),
+        ("Splitting and merging", lambda r: report_files.files(r.split, table), results.split),
         ("The Python package", python, results.python),
     )
     for title, part, rows in parts:
