@@ -211,7 +211,7 @@ static const diff_case cases[] = {
      BENCH_WEIGHTS_SAME},
     {{.name = "few",
       .before = files_fill,
-      .ways = {&memcmp_1, &memcmp_4, &ours_1, &ours_4, &torch_equal, &numpy_close}},
+      .ways = {&memcmp_1, &memcmp_4, &ours_1, &ours_4, &torch_equal}},
      BENCH_WEIGHTS_FEW},
     {{.name = "all",
       .before = files_fill,
