@@ -5,6 +5,7 @@
  * an older one. Who is timed does that itself and goes on at once: the memory that the file gave up is
  * then on the list of the same CPU, and taken again. Memory that lay idle may have gone back to a
  * hypervisor, and makes a write several times slower. */
+#include "files.h"
 #include "measure.h"
 #include "options.h"
 #include "raw.h"
@@ -14,11 +15,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define MIB       (UINT64_C(1) << 20)
@@ -34,8 +33,6 @@ enum {
     SMALL_COUNT = 10000,
     FIRST_RUN = 1
 };
-
-extern char **environ;
 
 typedef struct tensor_kind {
     st_dtype dtype;
@@ -107,39 +104,12 @@ static void check(st_status status, const st_error *error)
 
 /* ---------------------------------------------------------------------------- plain writes */
 
-static int file_new(const bench_save *c)
-{
-    int fd = open(c->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0)
-        bench_fail("cannot make %s: %s", c->temporary, strerror(errno));
-    return fd;
-}
-
-static int file_new_allocated(const bench_save *c)
-{
-    int fd = file_new(c);
-    int failed = posix_fallocate(fd, 0, (off_t)c->file_size);
-    if (failed)
-        bench_fail("no space set aside: %s", strerror(failed));
-    return fd;
-}
-
-static void bytes_write(int fd, const unsigned char *from, uint64_t size)
-{
-    for (uint64_t done = 0; done < size;) {
-        ssize_t put = write(fd, from + done, (size_t)(size - done));
-        if (put <= 0)
-            bench_fail("cannot write: %s", strerror(errno));
-        done += (uint64_t)put;
-    }
-}
-
 /* As many bytes as the header has first, so that the rest is copied from and to the same places within
  * pages as ours is: the kernel copies slower where these differ. */
 static void write_all(const bench_save *c, int fd)
 {
-    bytes_write(fd, c->data + DATA_SIZE, c->file_size - c->data_size);
-    bytes_write(fd, c->packed ? c->packed : c->data, c->data_size);
+    bench_file_write(fd, c->data + DATA_SIZE, c->file_size - c->data_size);
+    bench_file_write(fd, c->packed ? c->packed : c->data, c->data_size);
 }
 
 static void put_in_place(const bench_save *c, int fd)
@@ -148,63 +118,48 @@ static void put_in_place(const bench_save *c, int fd)
         bench_fail("cannot rename: %s", strerror(errno));
 }
 
-static void data_sync(int fd)
-{
-    if (fsync(fd))
-        bench_fail("cannot sync: %s", strerror(errno));
-}
-
-static void folder_sync(const bench_save *c)
-{
-    int fd = open(c->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        bench_fail("cannot open %s", c->folder);
-    data_sync(fd);
-    close(fd);
-}
-
 static void plain_allocated(bench_save *c)
 {
-    int fd = file_new_allocated(c);
+    int fd = bench_file_new(c->temporary, c->file_size);
     write_all(c, fd);
     put_in_place(c, fd);
 }
 
 static void plain_growing(bench_save *c)
 {
-    int fd = file_new(c);
+    int fd = bench_file_new(c->temporary, 0);
     write_all(c, fd);
     put_in_place(c, fd);
 }
 
 static void plain_fsync(bench_save *c)
 {
-    int fd = file_new_allocated(c);
+    int fd = bench_file_new(c->temporary, c->file_size);
     write_all(c, fd);
-    data_sync(fd);
+    bench_file_sync(fd);
     put_in_place(c, fd);
 }
 
 static void plain_fsync_folder(bench_save *c)
 {
     plain_fsync(c);
-    folder_sync(c);
+    bench_folder_sync(c->folder);
 }
 
 /* The most that the device takes: past the page cache, into space set aside, the bytes in place, and not a
  * call more than it needs to be on the device when this returns. */
 static void raw_put(bench_save *c, void (*put)(int fd, const unsigned char *data, uint64_t size))
 {
-    int fd = file_new_allocated(c);
+    int fd = bench_file_new(c->temporary, c->file_size);
     int direct = open(c->temporary, O_WRONLY | O_DIRECT | O_CLOEXEC);
     if (direct < 0)
         bench_fail("cannot open %s past the page cache: %s", c->temporary, strerror(errno));
     put(direct, c->data, (c->file_size + PAGE - 1) / PAGE * PAGE);
     if (ftruncate(fd, (off_t)c->file_size) || close(direct))
         bench_fail("cannot write: %s", strerror(errno));
-    data_sync(fd);
+    bench_file_sync(fd);
     put_in_place(c, fd);
-    folder_sync(c);
+    bench_folder_sync(c->folder);
 }
 
 static void raw_pwrite(bench_save *c)
@@ -241,37 +196,16 @@ static void packed_write(bench_save *c)
 
 /* ----------------------------------------------------------------------------- plain copies */
 
-static void program_run(const char *const *argv)
-{
-    pid_t pid;
-    int status;
-    if (posix_spawnp(&pid, argv[0], NULL, NULL, (char *const *)(uintptr_t)argv, environ) ||
-        waitpid(pid, &status, 0) != pid || status)
-        bench_fail("%s failed", argv[0]);
-}
-
 static void copy_cp(bench_save *c)
 {
-    program_run((const char *[]){"cp", "--reflink=auto", c->source, c->path, NULL});
-}
-
-static int source_open(const bench_save *c)
-{
-    int fd = open(c->source, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        bench_fail("cannot open %s", c->source);
-    return fd;
+    if (bench_program_run((const char *[]){"cp", "--reflink=auto", c->source, c->path, NULL}))
+        bench_fail("cp failed");
 }
 
 static void copy_kernel(bench_save *c)
 {
-    int from = source_open(c), to = file_new_allocated(c);
-    for (uint64_t left = c->file_size; left;) {
-        ssize_t got = copy_file_range(from, NULL, to, NULL, (size_t)left, 0);
-        if (got <= 0)
-            bench_fail("copy_file_range: %s", strerror(errno));
-        left -= (uint64_t)got;
-    }
+    int from = bench_file_open(c->source), to = bench_file_new(c->temporary, c->file_size);
+    bench_file_copy(from, 0, to, c->file_size);
     close(from);
     put_in_place(c, to);
 }
@@ -279,7 +213,7 @@ static void copy_kernel(bench_save *c)
 static void copy_read_write(bench_save *c)
 {
     static unsigned char block[256 << 10];
-    int from = source_open(c), to = file_new_allocated(c);
+    int from = bench_file_open(c->source), to = bench_file_new(c->temporary, c->file_size);
     for (ssize_t got; (got = read(from, block, sizeof block)) != 0;) {
         if (got < 0 || write(to, block, (size_t)got) != got)
             bench_fail("cannot copy: %s", strerror(errno));
