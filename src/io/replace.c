@@ -23,6 +23,8 @@ typedef struct replacement {
     int fd;                      /* -1: it has ended, well or badly */
     bool fresh;                  /* there was nothing to replace */
     bool only_new;               /* and there must not be */
+    bool aside;                  /* it stays under its temporary name */
+    bool stays;                  /* and has it for good */
     st_sink *sink;               /* not counted: it owns this */
 } replacement;
 
@@ -37,6 +39,18 @@ static void temporary_name(const char *name, size_t longest, char out[ST__OS_NAM
     if (len > longest)
         len = st__utf8_cut(name, longest);
     (void)snprintf(out, ST__OS_NAME, ".%.*s-part.%016" PRIx64 ".tmp", (int)len, name, number);
+}
+
+bool st__sink_is_aside_name(const char *name, size_t len)
+{
+    static const char before[] = "-part.", behind[] = ".tmp";
+    const size_t ending = sizeof before - 1 + 16 + sizeof behind - 1;
+    if (len < ending + 1 || len >= ST__OS_NAME || name[0] != '.' || memchr(name, '/', len) ||
+        memchr(name, '\0', len))
+        return false;
+    const char *at = name + len - ending;
+    return memcmp(at, before, sizeof before - 1) == 0 &&
+           memcmp(name + len - (sizeof behind - 1), behind, sizeof behind - 1) == 0;
 }
 
 /* Tries names until one is free. */
@@ -83,7 +97,7 @@ static void replacement_end(replacement *r)
     if (r->fd < 0)
         return;
     st__output_release(&r->output);
-    if (r->temporary[0])
+    if (r->temporary[0] && !r->stays)
         (void)st__os_remove(r->at.directory, r->temporary);
     st__os_close(r->fd);
     st__location_leave(&r->at);
@@ -133,40 +147,35 @@ static int put_in_place(replacement *r)
     return failed;
 }
 
-/* What an interrupted edit in place of the old file has left beside it is of no use to the new one. `*out`: what
- * it is, before the new file is in place. */
-static bool journal_there(const replacement *r, st__os_info *out)
-{
-    char name[ST__OS_NAME];
-    return st__location_journal(&r->at, name) &&
-           st__os_info_at(r->at.directory, name, false, out) == 0 && out->kind == ST__OS_REGULAR;
-}
-
-/* Removes it, afterwards: until then the old file may need it. What came meanwhile is of an edit of the new file,
- * and stays. One that cannot be removed does no harm: it is never played back over bytes that it does not know. */
-static void journal_remove(const replacement *r, const st__os_info *stale)
-{
-    char name[ST__OS_NAME];
-    st__os_info now;
-    if (journal_there(r, &now) && now.device == stale->device && now.inode == stale->inode &&
-        now.ctime_ns == stale->ctime_ns && st__location_journal(&r->at, name))
-        (void)st__os_remove(r->at.directory, name);
-}
-
 static int take_the_place(replacement *r)
 {
     st__os_info stale;
-    bool is_there = journal_there(r, &stale);
+    bool is_there = st__location_journal_look(&r->at, &stale);
     int failed = put_in_place(r);
     if (!failed && is_there)
-        journal_remove(r, &stale);
+        st__location_journal_drop(&r->at, &stale);
     return failed;
+}
+
+/* The name that it has to keep reaches the disk with it. */
+static st_status replacement_leave(replacement *r, st_error *error)
+{
+    int failed = r->temporary[0] ? 0 : temporary_give(r, link_named, NULL);
+    if (!failed && r->sink->durability != ST_DURABLE_NONE)
+        failed = st__os_sync_directory(r->at.directory);
+    if (failed)
+        return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
+                              "%s: the new file cannot be kept beside it", r->sink->name);
+    r->stays = true;
+    return ST_OK;
 }
 
 static st_status replacement_finish(replacement *r, st_error *error)
 {
     const char *name = r->sink->name;
     ST_TRY(st__output_finish(&r->output, error));
+    if (r->aside)
+        return replacement_leave(r, error);
     int failed = take_the_place(r);
     if (failed)
         return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
@@ -202,6 +211,19 @@ static const st_sink_vtable replace_vtable = {
     .finish = replace_finish,
     .free = replace_free,
 };
+
+bool st__sink_set_aside(st_sink *sink)
+{
+    if (sink->vtable.finish != replace_finish)
+        return false;
+    ((replacement *)sink->self)->aside = true;
+    return true;
+}
+
+const char *st__sink_aside_name(const st_sink *sink)
+{
+    return ((const replacement *)sink->self)->temporary;
+}
 
 /* ----------------------------------------------------------------------------- opening */
 

@@ -51,6 +51,14 @@ st_status st__sink_finish(st_sink *sink, st_error *error);
  * waits for the disk unless that was not asked for. */
 st_status st__sink_settle(const st_sink *sink, int fd, st_error *error);
 
+/* Says that what a sink of a path is finished with is not to take the place of what is there: it stays beside it, in the
+ * directory where it would go and as durable as was asked for, under a name of its own. False of any other sink. */
+bool st__sink_set_aside(st_sink *sink);
+/* Gives that name, once it was finished; the file is the caller's from then on. */
+const char *st__sink_aside_name(const st_sink *sink);
+/* Tells whether a name can be one of those. */
+bool st__sink_is_aside_name(const char *name, size_t len);
+
 static inline bool st__sink_is_sequential(const st_sink *sink)
 {
     return (sink->vtable.flags & ST_SINK_SEQUENTIAL) != 0;
