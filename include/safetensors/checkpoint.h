@@ -182,6 +182,84 @@ ST_API ST_WARN_UNUSED st_status st_checkpoint_merge(const st_checkpoint *checkpo
                                                     const st_edit_options *options, st_edit **out,
                                                     st_error *error);
 
+/* -------------------------------------------------------------------------------- editing */
+
+/** The changes to a checkpoint: one st_edit for each of its files, and the index that follows from them. Refers to the
+ *  checkpoint, which has to stay open as long. For one thread at a time. */
+typedef struct st_checkpoint_edit st_checkpoint_edit;
+
+/**
+ * Makes an edit that changes nothing yet.
+ * @param options  of each file; `progress` counts the bytes of all new data sections.
+ * @return as st_edit_new.
+ */
+ST_API ST_WARN_UNUSED st_status st_checkpoint_edit_new(const st_checkpoint *checkpoint,
+                                                       const st_edit_options *options,
+                                                       st_checkpoint_edit **out, st_error *error);
+/** Frees, and the edits of the files with it. NULL is fine. */
+ST_API void st_checkpoint_edit_free(st_checkpoint_edit *edit);
+/** Gives the edit of file `index`, borrowed, to be changed by what edit.h has; what it takes in goes into that file. */
+ST_API st_edit *st_checkpoint_edit_at(const st_checkpoint_edit *edit, size_t index);
+
+/**
+ * Tells what the changes of all files come to: st_edit_look's numbers, added up; `in_place` where it can be done so in
+ * every file.
+ * @return as st_edit_look; ST_ERR_NAME_DUPLICATE also for two tensors of one name in two files.
+ */
+ST_API ST_WARN_UNUSED st_status st_checkpoint_edit_look(st_checkpoint_edit *edit,
+                                                        st_edit_summary *out, st_error *error);
+
+/**
+ * Writes the new files, and the index, all of them or none.
+ *
+ * In the place of the old ones (`folder` NULL) the files that change are written beside the old ones first; when all
+ * are whole, a list of what takes whose place is made durable ("INDEX.st-journal", docs/journal.md), and only then does
+ * any take its place, the index last. A failure or a crash before that leaves the old checkpoint; one behind it leaves
+ * the list, by which the next such edit, or st_checkpoint_recover, goes on to the end. A reader that opens the
+ * checkpoint while the files take their places may find some of the new ones and not others. A file that has no tensor
+ * left goes.
+ *
+ * Into another folder, which is made if it is not there, all files are written under their names, and the index behind
+ * them.
+ * @param options  durability and flags hold for every file, the name is not looked at; NULL: the defaults.
+ * @return as st_checkpoint_edit_look, st_edit_write; ST_ERR_JOURNAL; ST_ERR_CHANGED for a file or an index that is no
+ *         longer the one that was opened.
+ */
+ST_API ST_WARN_UNUSED st_status st_checkpoint_edit_write(st_checkpoint_edit *edit,
+                                                         const char *folder,
+                                                         const st_sink_options *options,
+                                                         st_edit_summary *out, st_error *error);
+
+/**
+ * Changes the files where they are, one after the other, each as st_edit_write_in_place does; all are looked at before
+ * the first is changed. A failure leaves those done before it changed, and names them.
+ * @return as st_edit_write_in_place; ST_ERR_UNSUPPORTED where names change that an index has, which cannot be done
+ *         in several places at once.
+ */
+ST_API ST_WARN_UNUSED st_status st_checkpoint_edit_write_in_place(st_checkpoint_edit *edit,
+                                                                  st_edit_summary *out,
+                                                                  st_error *error);
+
+/**
+ * Ends what st_checkpoint_edit_write has left of a checkpoint, and recovers each of its files as st_edit_recover does.
+ * @param path  of a folder, or of an index, which need not be readable.
+ * @param recovered  receives whether anything was changed; may be NULL.
+ * @return as st_edit_recover.
+ */
+ST_API ST_WARN_UNUSED st_status st_checkpoint_recover(const char *path, st_context *context,
+                                                      bool *recovered, st_error *error);
+
+/**
+ * Writes an index of all tensors of a checkpoint, as st_split_write does: for files that have none, or one that is
+ * not to be used.
+ * @param path  of the index, in the files' folder.
+ * @return as st_sink_open; ST_ERR_NOMEM; ST_ERR_IO.
+ */
+ST_API ST_WARN_UNUSED st_status st_checkpoint_index_write(const st_checkpoint *checkpoint,
+                                                          const char *path,
+                                                          const st_sink_options *options,
+                                                          st_error *error);
+
 #ifdef __cplusplus
 }
 #endif

@@ -251,6 +251,8 @@ static st_status index_source_use(st_checkpoint *checkpoint, st_source *source,
     if (!text)
         return st__checkpoint_nomem(checkpoint, size, error);
     st_status status = st_source_read(source, 0, text, size, error);
+    checkpoint->index_identity = info;
+    checkpoint->index_identity.etag = NULL;
     if (status == ST_OK)
         status = index_text_use(checkpoint, text, size, options, error);
     st__free(checkpoint->context, text, size);

@@ -24,8 +24,9 @@ typedef struct st__checkpoint_entry {
 struct st_checkpoint {
     st_context *context;
     st__arena texts;
-    const char *name;   /* the path that was given */
-    const char *index;  /* NULL: none */
+    const char *name;              /* the path that was given */
+    const char *index;             /* NULL: none */
+    st_source_info index_identity; /* as it was when it was read; without an etag */
     const char *folder; /* what comes before the names of the files; ends in a slash, or is empty */
     st__checkpoint_file *files; /* `file_count` of `file_room` */
     size_t file_count;

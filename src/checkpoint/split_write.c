@@ -6,10 +6,10 @@
  * two such shards would have to wait for each other there is no such order, and nothing is written. */
 #include "checkpoint/split.h"
 #include "base/alloc.h"
-#include "base/checked.h"
+#include "checkpoint/index_text.h"
+#include "checkpoint/path.h"
 #include "file/file.h"
 #include "io/os.h"
-#include "io/sink.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -36,80 +36,6 @@ typedef struct split_writing {
     st_error *error;
 } split_writing;
 
-/* ----------------------------------------------------------------------------------- paths */
-
-/* Joins the folder and a name; NULL: out of memory, and told. Freed with path_free. */
-static char *path_join(const split_writing *w, const char *name)
-{
-    size_t len = strlen(w->folder), name_len = strlen(name);
-    bool ends = len > 0 && w->folder[len - 1] == '/';
-    char *path = st__alloc(w->split->context, len + name_len + 2);
-    if (!path) {
-        (void)st__error_locate(w->error, st__fail_nomem(w->error, len + name_len + 2), w->folder,
-                               NULL);
-        return NULL;
-    }
-    memcpy(path, w->folder, len);
-    if (!ends)
-        path[len++] = '/';
-    memcpy(path + len, name, name_len + 1);
-    return path;
-}
-
-static void path_free(const split_writing *w, char *path)
-{
-    if (path)
-        st__free(w->split->context, path, strlen(path) + 1);
-}
-
-static ST__COLD st_status folder_fail(const split_writing *w, int failed, const char *what)
-{
-    return st__fail_errno(w->error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s: %s", w->folder, what);
-}
-
-/* Makes the names of the directory that a path lies in reach the disk. */
-static int parent_sync(const char *path, char *scratch)
-{
-    int directory = -1;
-    size_t len = strlen(path);
-    while (len && path[len - 1] == '/')
-        len--;
-    while (len && path[len - 1] != '/')
-        len--;
-    memcpy(scratch, path, len);
-    memcpy(scratch + len, len ? "" : ".", len ? 1 : 2);
-    int failed = st__os_open_directory(ST__OS_HERE, scratch, &directory);
-    if (failed)
-        return failed;
-    failed = st__os_sync_directory(directory);
-    st__os_close(directory);
-    return failed;
-}
-
-static st_status folder_make(const split_writing *w)
-{
-    st__os_info info;
-    int failed = st__os_info_at(ST__OS_HERE, w->folder, true, &info);
-    if (!failed)
-        return info.kind == ST__OS_DIRECTORY ? ST_OK
-                                             : folder_fail(w, ENOTDIR, "cannot be written to");
-    if (failed == ENOENT)
-        failed = st__os_make_directory(ST__OS_HERE, w->folder);
-    if (failed)
-        return folder_fail(w, failed, "cannot be made");
-    if (w->split->durability != ST_DURABLE_NAME)
-        return ST_OK;
-    size_t size = strlen(w->folder) + 2;
-    char *scratch = st__alloc(w->split->context, size);
-    if (!scratch)
-        return st__error_locate(w->error, st__fail_nomem(w->error, size), w->folder, NULL);
-    failed = parent_sync(w->folder, scratch);
-    st__free(w->split->context, scratch, size);
-    return failed
-               ? folder_fail(w, failed, "was made, but its name cannot be made to reach the disk")
-               : ST_OK;
-}
-
 /* ------------------------------------------------------------------------------- the order */
 
 /* Finds the file of the checkpoint that lies where a shard goes. */
@@ -128,9 +54,8 @@ static uint32_t replaced_find(const split_writing *w, const st__os_info *there)
 static st_status targets_look(split_writing *w, const char *name, shard_state *state)
 {
     st__os_info there;
-    char *path = path_join(w, name);
-    if (!path)
-        return ST_ERR_NOMEM;
+    char *path;
+    ST_TRY(st__path_join(w->split->context, w->folder, name, &path, w->error));
     int missing = st__os_info_at(ST__OS_HERE, path, true, &there);
     st_status status = ST_OK;
     if (!missing && (w->split->flags & ST_SINK_NEW))
@@ -138,7 +63,7 @@ static st_status targets_look(split_writing *w, const char *name, shard_state *s
                                 path);
     if (state)
         state->replaces = missing ? NO_FILE : replaced_find(w, &there);
-    path_free(w, path);
+    st__path_free(w->split->context, path);
     return status;
 }
 
@@ -275,13 +200,12 @@ static st_status target_open(const split_writing *w, const char *name, st_sink *
 {
     st_sink_options options = {
         .durability = w->split->durability, .flags = w->split->flags, .context = w->split->context};
-    char *path = path_join(w, name);
-    if (!path)
-        return ST_ERR_NOMEM;
+    char *path;
+    ST_TRY(st__path_join(w->split->context, w->folder, name, &path, w->error));
     st_status status = st_sink_open(path, &options, out, w->error);
     if (status == ST_ERR_NOMEM)
         (void)st__error_locate(w->error, status, path, NULL);
-    path_free(w, path);
+    st__path_free(w->split->context, path);
     return status;
 }
 
@@ -308,14 +232,9 @@ static st_status shard_write(split_writing *w, const st_shard *shard)
 static st_status index_write(const split_writing *w)
 {
     const st_split *split = w->split;
-    st_bytes text = {split->index, split->index_len};
     st_sink *sink;
     ST_TRY(target_open(w, split->index_name, &sink));
-    st_status status = st__sink_begin(sink, text.size, w->error);
-    if (status == ST_OK)
-        status = st__sink_write(sink, 0, &text, 1, w->error);
-    if (status == ST_OK)
-        status = st__sink_finish(sink, w->error);
+    st_status status = st__index_text_write(split->index, split->index_len, sink, w->error);
     st_sink_release(sink);
     return status;
 }
@@ -323,15 +242,14 @@ static st_status index_write(const split_writing *w)
 /* One shard has no index: one that is there leads to other files, and readers would follow it. */
 static st_status index_remove(const split_writing *w)
 {
-    char *path = path_join(w, w->split->index_name);
-    if (!path)
-        return ST_ERR_NOMEM;
+    char *path;
+    ST_TRY(st__path_join(w->split->context, w->folder, w->split->index_name, &path, w->error));
     int failed = st__os_remove(ST__OS_HERE, path);
     st_status status = ST_OK;
     if (failed && failed != ENOENT)
         status = st__fail_errno(w->error, ST_ERR_IO, failed, ST_NO_OFFSET,
                                 "%s: is out of date, and cannot be removed", path);
-    path_free(w, path);
+    st__path_free(w->split->context, path);
     return status;
 }
 
@@ -339,7 +257,8 @@ static st_status all_write(split_writing *w)
 {
     const st_split *split = w->split;
     size_t next = 0;
-    ST_TRY(folder_make(w));
+    bool durable = split->durability == ST_DURABLE_NAME;
+    ST_TRY(st__folder_make(split->context, w->folder, durable, w->error));
     ST_TRY(order_find(w));
     ST_TRY(order_check(w));
     for (size_t done = 0; done < split->count; done++, next++) {

@@ -131,6 +131,10 @@ st_status st__edit_header_emit(const st_edit *edit, unsigned char **out, size_t 
  * edit->entries[edit->plan.placed[i]].array set: st_writer_at(edit->plan.writer, i) tells begin and end within the
  * data section, st__edit_blocks makes them. */
 
+/* Tells whether the new file would be another one than that which is edited, but for how its header is written: it has
+ * other tensors or metadata, or not what the options ask for. It is laid out. */
+bool st__edit_changes(const st_edit *edit);
+
 /* What st_edit_look tells; it is laid out. */
 void st__edit_sum_up(const st_edit *edit, st_edit_summary *out);
 

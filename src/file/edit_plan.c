@@ -296,3 +296,45 @@ st_status st__edit_header_emit(const st_edit *edit, unsigned char **out, size_t 
     *size = bytes;
     return ST_OK;
 }
+
+/* --------------------------------------------------------------------------------- anything new */
+
+static bool tensors_change(const st_edit *edit)
+{
+    for (size_t i = 0; i < edit->count; i++) {
+        const st__edit_entry *entry = &edit->entries[i];
+        if (entry->added ? !entry->dropped
+                         : entry->dropped || entry->name || entry->cast || entry->array)
+            return true;
+    }
+    for (size_t i = 0; i < edit->plan.count; i++)
+        if (standing_check(edit, i, NULL) != ST_OK)
+            return true;
+    return false;
+}
+
+static bool metadata_change(const st_edit *edit)
+{
+    const st_header *header = st_file_header(edit->file);
+    size_t kept = 0;
+    for (size_t i = 0; i < edit->pair_count; i++) {
+        const st_metadata *pair = &edit->pairs[i].pair;
+        if (edit->pairs[i].removed)
+            continue;
+        const st_metadata *old = st_header_metadata_find(header, pair->key, pair->key_len);
+        if (!old || old->value_len != pair->value_len ||
+            memcmp(old->value, pair->value, pair->value_len) != 0)
+            return true;
+        kept++;
+    }
+    return kept != st_header_metadata_count(header) ||
+           edit->has_metadata != st_header_has_metadata(header);
+}
+
+bool st__edit_changes(const st_edit *edit)
+{
+    const st_edit_options *o = &edit->options;
+    if (!edit->file || tensors_change(edit) || metadata_change(edit))
+        return true;
+    return (o->alignment || o->reserve) && header_room_check(edit, NULL) != ST_OK;
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The list of an edit over several files: which new file takes whose place, and which file goes. What stands in it is
+ * docs/journal.md. It lies in the folder of the files and is what the one who makes the edit works by too, so that
+ * going on after a crash is not another way of doing it.
+ *
+ * exchange.c knows its bytes, exchange_apply.c the files that it speaks of, exchange_write.c how it comes to be. */
+#ifndef ST_CHECKPOINT_EXCHANGE_H
+#define ST_CHECKPOINT_EXCHANGE_H
+
+#include "base/arena.h"
+#include "base/map.h"
+#include "io/location.h"
+
+/* Sizes in the list, in bytes: all that stands in it begins at a multiple of the first. */
+enum {
+    ST__EXCHANGE_UNIT = 32,
+    ST__EXCHANGE_HEAD = 32,
+    ST__EXCHANGE_FIXED = 80, /* of a record, before its names */
+    ST__EXCHANGE_MARK = 32
+};
+/* A list has no more bytes. */
+#define ST__EXCHANGE_MAX UINT64_C(0x10000000)
+
+enum { ST__EXCHANGE_TAKES = 1, ST__EXCHANGE_GOES = 2 };
+
+/* What a file is known by: its size, and the sum of its first bytes, in which its header is. */
+typedef struct st__known {
+    uint64_t size;
+    uint64_t sum;
+    int64_t mtime_ns;
+    bool there; /* false: nothing is */
+} st__known;
+
+/* A place in the folder, and what becomes of it. */
+typedef struct st__exchange_record {
+    st__key name;  /* of the place; first */
+    st__key aside; /* of the new file, beside where that place is */
+    uint32_t kind; /* ST__EXCHANGE_… */
+    bool done;     /* as it was found */
+    st__known old;
+    st__known fresh;
+} st__exchange_record;
+
+typedef struct st__exchange {
+    st_context *context;
+    const char *folder;     /* that the names are in; for messages too */
+    const char *index;      /* the name of its index; NULL: there is none */
+    char name[ST__OS_NAME]; /* of the list */
+    int directory;          /* the folder; -1: not open */
+    int fd;                 /* the list; -1: not open */
+    bool durable;
+    st__arena texts;
+    st__exchange_record *records; /* `count` of `room` */
+    size_t count;
+    size_t room;
+    uint64_t size;  /* of what was written, or read */
+    uint64_t chain; /* its sum */
+    bool finished;  /* the mark is there */
+} st__exchange;
+
+/* -------------------------------------------------------------------------------- exchange.c */
+
+/* What the name of a list is made of: the index's, or, where there is none, this. */
+#define ST__EXCHANGE_NO_INDEX "checkpoint"
+
+/* Reads a list out of memory into an exchange of which context, folder, index and name are set. What is damaged is
+ * ST_ERR_JOURNAL with the offset; one that was not finished has the records that came to be. ST_ERR_NOMEM. */
+st_status st__exchange_parse(st__exchange *exchange, const unsigned char *bytes, size_t size,
+                             st_error *error);
+/* Adds a record with copies of its names. */
+st_status st__exchange_add(st__exchange *exchange, const st__exchange_record *record,
+                           st_error *error);
+/* Frees what it holds in memory. */
+void st__exchange_release(st__exchange *exchange);
+
+void st__exchange_head_emit(unsigned char out[ST__EXCHANGE_HEAD]);
+/* The bytes of a record, and they themselves. */
+size_t st__exchange_record_size(const st__exchange_record *record);
+void st__exchange_record_emit(const st__exchange_record *record, unsigned char *out);
+/* Of a list whose bytes before it have this sum. */
+void st__exchange_mark_emit(uint64_t count, uint64_t chain, unsigned char out[ST__EXCHANGE_MARK]);
+
+/* ST_ERR_JOURNAL, of a list that is damaged at a byte. */
+st_status st__exchange_damaged(const st__exchange *exchange, uint64_t at, const char *what,
+                               st_error *error);
+
+/* -------------------------------------------------------------------------- exchange_apply.c */
+
+/* Opens the folder, and makes the list's name. Closed with st__exchange_close, also after a failure. */
+st_status st__exchange_open(st__exchange *exchange, const char *folder, const char *index,
+                            st_error *error);
+/* Closes all, and frees. */
+void st__exchange_close(st__exchange *exchange);
+
+/* Learns what a name stands for; an errno. */
+int st__known_read(int directory, const char *name, st__known *out);
+static inline bool st__known_same(const st__known *a, const st__known *b)
+{
+    return a->there == b->there && (!a->there || (a->size == b->size && a->sum == b->sum));
+}
+/* Finds the place of a record: that at the end of a chain of links, unless it is to go. Left by st__location_leave. */
+st_status st__exchange_locate(const st__exchange *exchange, const st__exchange_record *record,
+                              st__location *out, st_error *error);
+
+/* How all of its files are found. */
+enum {
+    ST__EXCHANGE_READY,    /* to be carried out, as far as that was not done */
+    ST__EXCHANGE_UNTOUCHED /* all old files are where they were, and no new one is there */
+};
+/* Looks at all files of it, and changes none. ST_ERR_JOURNAL where one is not what the list knows. */
+st_status st__exchange_judge(st__exchange *exchange, int *out, st_error *error);
+/* Does what was not done yet; the list stays. `*changed` is whether there was anything. */
+st_status st__exchange_carry_out(const st__exchange *exchange, bool *changed, st_error *error);
+/* Removes the new files of a list that was not finished, as far as they are those that it knows. */
+void st__exchange_clear(const st__exchange *exchange);
+/* Removes the list, for good if it is durable; an errno. */
+int st__exchange_settle(const st__exchange *exchange);
+/* Ends what a list that is there was made for, or gives it up where it was not finished. ST_ERR_IO, with EAGAIN while
+ * its edit is under way; ST_ERR_JOURNAL; ST_ERR_NOMEM. */
+st_status st__exchange_recover(st__exchange *exchange, bool *changed, st_error *error);
+
+/* -------------------------------------------------------------------------- exchange_write.c */
+
+/* Makes an empty list, locked. ST_ERR_IO, with EAGAIN where there is one. */
+st_status st__exchange_begin(st__exchange *exchange, st_error *error);
+/* Learns of a record what is in its place, unless nothing is to be known of that, and of the new file; puts it into the
+ * list. */
+st_status st__exchange_put(st__exchange *exchange, st__exchange_record *record, st_error *error);
+/* Nothing changed meanwhile, and all is on the disk: the list holds from now on, and is carried out. ST_ERR_CHANGED;
+ * ST_ERR_IO, of which the message says whether the list is left. */
+st_status st__exchange_finish(st__exchange *exchange, st_error *error);
+/* Removes a list that was not finished, and the new files. */
+void st__exchange_give_up(st__exchange *exchange);
+
+#endif

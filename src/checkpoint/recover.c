@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What interrupted edits have left of the files of a folder is put right: first the lists of edits over several files,
+ * then what edits in place have left beside each. */
+#include "base/alloc.h"
+#include "base/checked.h"
+#include "base/error.h"
+#include "base/room.h"
+#include "checkpoint/exchange.h"
+#include "checkpoint/index.h"
+#include "checkpoint/path.h"
+
+#include <safetensors/checkpoint.h>
+
+#include <errno.h>
+#include <string.h>
+
+typedef struct recovering {
+    st_context *context;
+    const char *folder; /* ends in a slash, or is empty */
+    st__arena texts;
+    st__key *found; /* `count` of `room`: names of the folder */
+    size_t count;
+    size_t room;
+    uint64_t wanted; /* bytes that could not be had */
+    bool changed;
+    st_error *error;
+} recovering;
+
+static st_status recovering_nomem(const recovering *r, uint64_t size)
+{
+    return st__error_locate(r->error, st__fail_nomem(r->error, size), r->folder, NULL);
+}
+
+static bool text_ends(const char *text, const char *ending)
+{
+    size_t len = strlen(text), ending_len = strlen(ending);
+    return len >= ending_len && strcmp(text + len - ending_len, ending) == 0;
+}
+
+/* --------------------------------------------------------------------------------- the lists */
+
+/* Ends the edit of this index; NULL: of a folder without one. */
+static st_status edit_end(recovering *r, const char *index)
+{
+    st__exchange exchange = {.context = r->context};
+    bool changed = false;
+    st_status status = st__exchange_open(&exchange, r->folder, index, r->error);
+    if (status == ST_OK)
+        status = st__exchange_recover(&exchange, &changed, r->error);
+    st__exchange_close(&exchange);
+    r->changed |= changed;
+    return status;
+}
+
+/* ------------------------------------------------------------------------------- the folder */
+
+/* Keeps a name, without the ending that it has. */
+static int name_keep_bare(recovering *r, const char *name, size_t ending)
+{
+    void *found = r->found;
+    size_t len = strlen(name) - ending, wanted = len;
+    bool fits = st__room_make(r->context, &found, sizeof *r->found, r->count, &r->room, &wanted);
+    r->found = found;
+    const char *text = fits ? st__arena_text(&r->texts, name, len) : NULL;
+    if (!text) {
+        r->wanted = wanted;
+        return ENOMEM;
+    }
+    r->found[r->count++] = (st__key){.text = text, .len = (uint32_t)len};
+    return 0;
+}
+
+/* What has a journal beside it. */
+static int journal_note(void *ctx, const char *name)
+{
+    return text_ends(name, ST__JOURNAL_ENDING)
+               ? name_keep_bare(ctx, name, sizeof ST__JOURNAL_ENDING - 1)
+               : 0;
+}
+
+static st_status folder_list(recovering *r)
+{
+    const char *path = r->folder[0] ? r->folder : ".";
+    int failed = st__os_list(path, journal_note, r);
+    if (r->wanted)
+        return recovering_nomem(r, r->wanted);
+    if (failed)
+        return st__fail_errno(r->error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s: cannot be listed",
+                              path);
+    return ST_OK;
+}
+
+/* ---------------------------------------------------------------------------------- the files */
+
+/* Recovers one file, unless it is not there: then nothing can be. */
+static st_status file_recover(recovering *r, const char *name)
+{
+    char *path;
+    st__os_info info;
+    bool changed = false;
+    ST_TRY(st__path_join(r->context, r->folder, name, &path, r->error));
+    st_status status = ST_OK;
+    if (st__os_info_at(ST__OS_HERE, path, true, &info) != ENOENT)
+        status = st_edit_recover(path, r->context, &changed, r->error);
+    if (status == ST_ERR_NOMEM)
+        (void)st__error_locate(r->error, status, path, NULL);
+    st__path_free(r->context, path);
+    r->changed |= changed;
+    return status;
+}
+
+static st_status index_text_recover(recovering *r, const char *text, size_t size, const char *path)
+{
+    st__arena kept = {.context = r->context};
+    st__index index = {.context = r->context, .kept = &kept};
+    st_status status = st__index_parse(&index, text, size, path, r->error);
+    bool readable = status == ST_OK;
+    for (size_t i = 0; i < index.file_count && status == ST_OK; i++)
+        status = file_recover(r, index.files[i].name.text);
+    st__index_release(&index);
+    st__arena_release(&kept);
+    /* Without a readable index it is not known which other files there are. */
+    return readable || status == ST_ERR_NOMEM ? status : ST_OK;
+}
+
+/* Recovers the files that an index names, which may lie in folders below, or be reached by links. */
+static st_status index_files_recover(recovering *r, const char *path)
+{
+    st_open_options options = {.context = r->context};
+    st_source_info info;
+    st_source *source;
+    size_t size;
+    char *text = NULL;
+    st_status status = st_source_open(path, &options, &source, r->error);
+    if (status != ST_OK)
+        return status == ST_ERR_NOMEM ? status : ST_OK;
+    status = st_source_query(source, &info, r->error);
+    if (status == ST_OK && info.size < ST__INDEX_MAX && st__u64_to_size(info.size, &size)) {
+        text = st__alloc(r->context, size);
+        status =
+            text ? st_source_read(source, 0, text, size, r->error) : recovering_nomem(r, info.size);
+        if (status == ST_OK)
+            status = index_text_recover(r, text, size, path);
+        st__free(r->context, text, size);
+    }
+    st_source_release(source);
+    return status;
+}
+
+/* Of a folder: the lists that are in it, then the files that have a journal. */
+static st_status found_recover(recovering *r)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        const char *of = r->found[i].text;
+        if (strcmp(of, ST__EXCHANGE_NO_INDEX) == 0)
+            ST_TRY(edit_end(r, NULL));
+        else if (text_ends(of, ".json"))
+            ST_TRY(edit_end(r, of));
+    }
+    for (size_t i = 0; i < r->count; i++)
+        if (text_ends(r->found[i].text, ".safetensors"))
+            ST_TRY(file_recover(r, r->found[i].text));
+    return ST_OK;
+}
+
+static st_status index_recover(recovering *r, const char *path)
+{
+    const char *name = strrchr(path, '/');
+    ST_TRY(edit_end(r, name ? name + 1 : path));
+    return index_files_recover(r, path);
+}
+
+static st_status folder_recover(recovering *r)
+{
+    ST_TRY(folder_list(r));
+    return found_recover(r);
+}
+
+/* --------------------------------------------------------------------------------- the call */
+
+/* Makes the folder: the path itself, or what stands before its last name. */
+static st_status recovering_folder(recovering *r, const char *path, bool whole)
+{
+    const char *slash = strrchr(path, '/');
+    size_t len = whole ? strlen(path) : slash ? (size_t)(slash - path) + 1 : 0;
+    char *folder = st__arena_take(&r->texts, len + 2);
+    if (!folder)
+        return st__error_locate(r->error, st__fail_nomem(r->error, len + 2), path, NULL);
+    memcpy(folder, path, len);
+    if (whole && len && path[len - 1] != '/')
+        folder[len++] = '/';
+    folder[len] = '\0';
+    r->folder = folder;
+    return ST_OK;
+}
+
+static st_status path_recover_all(recovering *r, const char *path)
+{
+    st__os_info info = {.kind = ST__OS_REGULAR};
+    int failed = st__os_info_at(ST__OS_HERE, path, true, &info);
+    if (failed && failed != ENOENT)
+        return st__fail_errno(r->error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s: cannot be examined",
+                              path);
+    bool folder = info.kind == ST__OS_DIRECTORY;
+    ST_TRY(recovering_folder(r, path, folder));
+    if (folder)
+        return folder_recover(r);
+    if (text_ends(path, ".json"))
+        return index_recover(r, path);
+    return st_edit_recover(path, r->context, &r->changed, r->error);
+}
+
+st_status st_checkpoint_recover(const char *path, st_context *context, bool *recovered,
+                                st_error *error)
+{
+    st_error said = {.status = ST_OK};
+    recovering r = {.context = context, .texts = {.context = context}, .error = &said};
+    st_status status = path_recover_all(&r, path);
+    st__free(context, r.found, r.room * sizeof *r.found);
+    st__arena_release(&r.texts);
+    if (status != ST_OK && error)
+        *error = said;
+    if (status == ST_OK && recovered)
+        *recovered = r.changed;
+    return status;
+}
