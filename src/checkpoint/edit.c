@@ -141,10 +141,10 @@ static st_status outcome_reserve(st__outcome *outcome, size_t rows, st_error *er
     if (rows >= UINT32_MAX / 4) /* a map counts to 2^30 */
         return outcome_nomem(outcome, UINT64_MAX, error);
     outcome->rows = st__alloc_zeroed(outcome->context, rows, sizeof *outcome->rows);
+    outcome->room = rows;
     outcome->now = st__alloc_zeroed(outcome->context, checkpoint->count, sizeof *outcome->now);
     if (!outcome->rows || !outcome->now)
         return outcome_nomem(outcome, (uint64_t)rows * sizeof *outcome->rows, error);
-    outcome->room = rows;
     return ST_OK;
 }
 

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A process that edits a checkpoint is killed before each of its system calls in turn, or in the middle of each of its
+ * writes, and then each process that recovers it: in the end all old files are there, or all new ones. And each call
+ * fails in turn. */
+#include "checkpoint/changes.h"
+
+#include "io/os_faults.h"
+
+#include <fcntl.h>
+#include <sys/wait.h>
+
+#define CHANGES "r:a=x r:d=y n:new d:c"
+
+static const char *const names[] = {"m-1.safetensors", "m-2.safetensors", "m-3.safetensors",
+                                    CHANGES_INDEX};
+enum { NAMES = 4 };
+
+/* Images of all files; NULL: it is not there. */
+static char *images[2][NAMES];
+static size_t image_sizes[2][NAMES];
+
+static void images_take(int which)
+{
+    for (size_t i = 0; i < NAMES; i++)
+        images[which][i] =
+            model_has(names[i]) ? model_read(names[i], &image_sizes[which][i]) : NULL;
+}
+
+static bool image_is(int which, size_t i)
+{
+    size_t size;
+    if (!images[which][i] || !model_has(names[i]))
+        return !images[which][i] && !model_has(names[i]);
+    char *now = model_read(names[i], &size);
+    bool same = size == image_sizes[which][i] && memcmp(now, images[which][i], size) == 0;
+    free(now);
+    return same;
+}
+
+static bool all_are(int which)
+{
+    bool same = true;
+    for (size_t i = 0; i < NAMES; i++)
+        same &= image_is(which, i);
+    return same;
+}
+
+/* One thread, so that the n-th call is the same one each time. */
+static st_context *lone_context(void)
+{
+    st_context *context = NULL;
+    CHECK_OK(st_context_new(&(st_context_options){.max_threads = 1}, &context, &error));
+    return context;
+}
+
+static st_status model_edit(st_error *error)
+{
+    st_context *context = lone_context();
+    changes_way way = {.edit.context = context};
+    st_status status = changes_apply("", CHANGES, &way, error);
+    st_context_release(context);
+    return status;
+}
+
+static st_status model_recover(bool *changed, st_error *error)
+{
+    st_context *context = lone_context();
+    st_status status = st_checkpoint_recover(model_path(""), context, changed, error);
+    st_context_release(context);
+    return status;
+}
+
+/* Does it in a process that is killed; false: it was not. */
+static bool killed_at(unsigned n, int cut, bool recovers)
+{
+    int how = 0;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (cut)
+            os_plant_cut(cut, n);
+        else
+            os_plant_kill(n);
+        bool changed;
+        _exit((recovers ? model_recover(&changed, NULL) : model_edit(NULL)) != ST_OK);
+    }
+    assert_int_equal(waitpid(child, &how, 0), child);
+    if (WIFSIGNALED(how)) {
+        assert_int_equal(WTERMSIG(how), SIGKILL);
+        return true;
+    }
+    assert_int_equal(WEXITSTATUS(how), 0);
+    return false;
+}
+
+/* Removes files that had no name in any list yet; how many. */
+static unsigned strays_remove(void)
+{
+    unsigned count = 0;
+    DIR *list = opendir(model_folder);
+    assert_non_null(list);
+    for (struct dirent *entry; (entry = readdir(list));)
+        if (strstr(entry->d_name, "-part.")) {
+            assert_int_equal(unlinkat(dirfd(list), entry->d_name, 0), 0);
+            count++;
+        }
+    closedir(list);
+    return count;
+}
+
+static void model_reset(void)
+{
+    model_empty(model_folder);
+    changes_model();
+}
+
+static int group_setup(void **state)
+{
+    os_plant(OS_NONE, 0);
+    (void)model_setup(state);
+    changes_model();
+    images_take(0);
+    CHECK_OK(model_edit(&error));
+    images_take(1);
+    assert_false(all_are(0));
+    assert_true(all_are(1));
+    return 0;
+}
+
+static int group_teardown(void **state)
+{
+    for (size_t i = 0; i < 2 * NAMES; i++)
+        free(images[i / NAMES][i % NAMES]);
+    return model_teardown(state);
+}
+
+/* ------------------------------------------------------------------------------------ killed */
+
+static unsigned olds, news, mixes;
+
+/* What is there after a kill is the old checkpoint, or recovering makes it one of the two. */
+static bool check_recovery(bool was_new)
+{
+    bool changed = false, before = all_are(0);
+    bool mixed = !before && !all_are(1);
+    mixes += mixed;
+    unsigned n = 1;
+    while (killed_at(n, 0, true))
+        n++;
+    CHECK_OK(model_recover(&changed, &error));
+    assert_false(changed); /* it has been */
+    bool is_new = all_are(1);
+    assert_true(is_new || all_are(0));
+    assert_true(!mixed || is_new);
+    assert_true(is_new || !was_new);
+    assert_true(strays_remove() <= 1);
+    assert_string_equal(model_names(""),
+                        is_new ? "m-1.safetensors m-3.safetensors " CHANGES_INDEX : CHANGES_NAMES);
+    olds += !is_new;
+    news += is_new;
+    return is_new;
+}
+
+static void test_killed(void **state)
+{
+    (void)state;
+    bool killed = true, is_new = false;
+    olds = news = mixes = 0;
+    for (unsigned n = 1; killed; n++) {
+        model_reset();
+        killed = killed_at(n, 0, false);
+        is_new = check_recovery(is_new);
+    }
+    assert_true(is_new);
+    assert_true(olds > 60);
+    assert_true(news > 10);
+    assert_true(mixes > 4);
+}
+
+/* Writes that come through in part, of which the list's matter. */
+static void test_cut(void **state)
+{
+    (void)state;
+    for (int cut = OS_CUT_BYTE; cut <= OS_CUT_ALL; cut++) {
+        bool killed = true, is_new = false;
+        olds = news = mixes = 0;
+        for (unsigned n = 1; killed; n++) {
+            model_reset();
+            killed = killed_at(n, cut, false);
+            is_new = check_recovery(is_new);
+        }
+        assert_true(is_new && olds > 60 && news > 10);
+    }
+}
+
+/* ------------------------------------------------------------------------------------- failing */
+
+/* What failed before the list held leaves nothing; afterwards it is left, and leads to the new files. */
+static void test_failing(void **state)
+{
+    (void)state;
+    static const os_fault faults[] = {OS_EIO, OS_EINTR, OS_SHORT};
+    for (size_t f = 0; f < sizeof faults / sizeof *faults; f++) {
+        unsigned failed = 0, left = 0;
+        bool hit = true;
+        for (unsigned n = 1; hit; n++) {
+            st_error said = {.status = ST_OK};
+            model_reset();
+            os_plant(faults[f], n);
+            st_status status = model_edit(&said);
+            hit = os_state.hit;
+            const char *last = os_state.last;
+            os_plant(OS_NONE, 0);
+            if (status != ST_OK && (faults[f] != OS_EIO || said.status != status ||
+                                    (status != ST_ERR_IO && status != ST_ERR_CHANGED) ||
+                                    !strstr(said.message, model_folder)))
+                fail_msg("fault %d at call %u, %s: %s, %s", faults[f], n, last,
+                         st_status_name(status), said.message);
+            failed += status != ST_OK;
+            bool list = model_has(CHANGES_INDEX ".st-journal");
+            left += list;
+            assert_true(all_are(0) || all_are(1) || list);
+            assert_true(status != ST_OK || all_are(1));
+            if (list && all_are(0) == false && all_are(1) == false)
+                assert_non_null(strstr(said.message, ".st-journal is left"));
+            CHECK_OK(model_recover(NULL, &error));
+            assert_true(all_are(0) || all_are(1));
+            assert_true(strays_remove() == 0 || strcmp(last, "fault_unlinkat") == 0);
+        }
+        assert_true((failed > 60) == (faults[f] == OS_EIO));
+        assert_true((left > 3) == (faults[f] == OS_EIO));
+    }
+}
+
+/* A full disk is told, and leaves the old files and nothing else. */
+static void test_full_disk(void **state)
+{
+    (void)state;
+    unsigned full = 0;
+    bool hit = true;
+    for (unsigned n = 1; hit; n++) {
+        st_error said = {.status = ST_OK};
+        model_reset();
+        os_plant_errno(ENOSPC, n);
+        st_status status = model_edit(&said);
+        hit = os_state.hit;
+        os_plant(OS_NONE, 0);
+        full += status == ST_ERR_IO && said.sys_errno == ENOSPC && all_are(0);
+    }
+    assert_true(full > 20);
+}
+
+/* Recovering fails at each call in turn, and can be done again. */
+static void test_recovery_failing(void **state)
+{
+    (void)state;
+    bool hit = true;
+    unsigned failed = 0, kill_at = 1;
+    do {
+        model_reset();
+        assert_true(killed_at(kill_at++, 0, false));
+    } while (all_are(0) || all_are(1)); /* until one has taken its place */
+    for (unsigned n = 1; hit; n++) {
+        st_error said = {.status = ST_OK};
+        model_reset();
+        assert_true(killed_at(kill_at - 1, 0, false));
+        os_plant(OS_EIO, n);
+        st_status status = model_recover(NULL, &said);
+        hit = os_state.hit;
+        os_plant(OS_NONE, 0);
+        failed += status != ST_OK;
+        assert_true(status == ST_OK ||
+                    (said.status == status && strstr(said.message, model_folder)));
+        CHECK_OK(model_recover(NULL, &error));
+        assert_true(all_are(1));
+        assert_string_equal(model_names(""), "m-1.safetensors m-3.safetensors " CHANGES_INDEX);
+    }
+    assert_true(failed > 10);
+}
+
+/* The next edit recovers first, and then is of what is no more. */
+static void test_next_edit(void **state)
+{
+    (void)state;
+    unsigned n = 1;
+    do {
+        model_reset();
+        assert_true(killed_at(n++, 0, false));
+    } while (all_are(0) || all_are(1));
+    /* Opened while it could be: the old index still leads to all that it names. */
+    model_text("n.safetensors", "");
+    assert_int_equal(unlink(model_path("n.safetensors")), 0);
+    st_status status;
+    st_error said;
+    changes_way way = {.in_place = false};
+    status = changes_apply("", "r:b=z", &way, &said);
+    assert_true(status == ST_ERR_SHARD_TENSOR || status == ST_ERR_CHANGED);
+    bool changed = false;
+    CHECK_OK(st_checkpoint_recover(model_path(CHANGES_INDEX), NULL, &changed, &error));
+    assert_true(changed);
+    assert_true(all_are(1));
+    changes_do("", "r:b=z");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_killed),           cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_failing),          cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_recovery_failing), cmocka_unit_test(test_next_edit),
+    };
+    return cmocka_run_group_tests_name("checkpoint_exchange_kill", tests, group_setup,
+                                       group_teardown);
+}
