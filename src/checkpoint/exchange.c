@@ -228,6 +228,23 @@ static void record_load(const unsigned char *bytes, st__exchange_record *out)
     out->aside = (st__key){names + out->name.len, st__load_le32(bytes + 8), 0};
 }
 
+/* What stands last may be the beginning of a record, or of the mark. */
+static bool tail_is_begun(const unsigned char *bytes, size_t left)
+{
+    size_t known = left < 8 ? left : 8;
+    unsigned char takes[4] = {ST__EXCHANGE_TAKES}, goes[4] = {ST__EXCHANGE_GOES};
+    if (left < ST__EXCHANGE_MARK && memcmp(bytes, exchange_done, known) == 0)
+        return true;
+    known = left < 4 ? left : 4;
+    return memcmp(bytes, takes, known) == 0 || memcmp(bytes, goes, known) == 0;
+}
+
+/* It came to be whole, whatever became of it. */
+static bool ends_with_mark(const exchange_reading *r)
+{
+    return memcmp(r->bytes + r->size - ST__EXCHANGE_MARK, exchange_done, 8) == 0;
+}
+
 /* Reads a record, unless it is not all there: then nothing follows. */
 static st_status record_read(exchange_reading *r, bool *ends)
 {
@@ -236,7 +253,9 @@ static st_status record_read(exchange_reading *r, bool *ends)
     st__exchange_record record;
     *ends = left < ST__EXCHANGE_FIXED || all_zero(bytes, left);
     if (*ends)
-        return ST_OK;
+        return all_zero(bytes, left) || tail_is_begun(bytes, left)
+                   ? ST_OK
+                   : reading_refuse(r, "a record is damaged");
     record_load(bytes, &record);
     if (record.name.len == 0 || record.name.len > NAME_MAX_BYTES ||
         record.aside.len >= ST__OS_NAME || st__load_le32(bytes + 12) > SOMETHING_WAS_THERE ||
@@ -245,7 +264,7 @@ static st_status record_read(exchange_reading *r, bool *ends)
     size_t size = st__exchange_record_size(&record);
     *ends = size > left;
     if (*ends)
-        return ST_OK;
+        return ends_with_mark(r) ? reading_refuse(r, "a record is damaged") : ST_OK;
     if (st__load_le64(bytes + 72) != record_sum(bytes, size))
         return reading_refuse(r, "a record is damaged");
     ST_TRY(record_names_check(r, &record));

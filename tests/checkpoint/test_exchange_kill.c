@@ -139,17 +139,17 @@ static int group_teardown(void **state)
 static unsigned olds, news, mixes;
 
 /* What is there after a kill is the old checkpoint, or recovering makes it one of the two. */
-static bool check_recovery(bool was_new)
+static bool check_recovery(bool was_new, bool kills)
 {
-    bool changed = false, before = all_are(0);
-    bool mixed = !before && !all_are(1);
+    bool changed = false, done = all_are(1);
+    bool mixed = !done && !all_are(0);
     mixes += mixed;
     unsigned n = 1;
-    while (killed_at(n, 0, true))
+    while (kills && killed_at(n, 0, true))
         n++;
     CHECK_OK(model_recover(&changed, &error));
-    assert_false(changed); /* it has been */
     bool is_new = all_are(1);
+    assert_true(changed == (is_new && !done && !kills));
     assert_true(is_new || all_are(0));
     assert_true(!mixed || is_new);
     assert_true(is_new || !was_new);
@@ -169,7 +169,7 @@ static void test_killed(void **state)
     for (unsigned n = 1; killed; n++) {
         model_reset();
         killed = killed_at(n, 0, false);
-        is_new = check_recovery(is_new);
+        is_new = check_recovery(is_new, true);
     }
     assert_true(is_new);
     assert_true(olds > 60);
@@ -181,16 +181,27 @@ static void test_killed(void **state)
 static void test_cut(void **state)
 {
     (void)state;
-    for (int cut = OS_CUT_BYTE; cut <= OS_CUT_ALL; cut++) {
+    for (int cut = OS_CUT_BYTE; cut <= OS_CUT_BUT_ONE; cut += OS_CUT_BUT_ONE - OS_CUT_BYTE) {
         bool killed = true, is_new = false;
         olds = news = mixes = 0;
         for (unsigned n = 1; killed; n++) {
             model_reset();
             killed = killed_at(n, cut, false);
-            is_new = check_recovery(is_new);
+            is_new = check_recovery(is_new, false);
         }
         assert_true(is_new && olds > 60 && news > 10);
     }
+}
+
+/* The number of a call before which a kill leaves some new files and some old ones. */
+static unsigned mixed_find(void)
+{
+    unsigned n = 0;
+    do {
+        model_reset();
+        assert_true(killed_at(++n, 0, false));
+    } while (all_are(0) || all_are(1));
+    return n;
 }
 
 /* ------------------------------------------------------------------------------------- failing */
@@ -255,15 +266,11 @@ static void test_recovery_failing(void **state)
 {
     (void)state;
     bool hit = true;
-    unsigned failed = 0, kill_at = 1;
-    do {
-        model_reset();
-        assert_true(killed_at(kill_at++, 0, false));
-    } while (all_are(0) || all_are(1)); /* until one has taken its place */
+    unsigned failed = 0, kill_at = mixed_find();
     for (unsigned n = 1; hit; n++) {
         st_error said = {.status = ST_OK};
         model_reset();
-        assert_true(killed_at(kill_at - 1, 0, false));
+        assert_true(killed_at(kill_at, 0, false));
         os_plant(OS_EIO, n);
         st_status status = model_recover(NULL, &said);
         hit = os_state.hit;
@@ -282,32 +289,110 @@ static void test_recovery_failing(void **state)
 static void test_next_edit(void **state)
 {
     (void)state;
-    unsigned n = 1;
-    do {
+    unsigned n = mixed_find();
+    for (int in_place = 0; in_place < 2; in_place++) {
+        st_checkpoint_edit *edit;
         model_reset();
-        assert_true(killed_at(n++, 0, false));
-    } while (all_are(0) || all_are(1));
-    /* Opened while it could be: the old index still leads to all that it names. */
-    model_text("n.safetensors", "");
-    assert_int_equal(unlink(model_path("n.safetensors")), 0);
-    st_status status;
-    st_error said;
-    changes_way way = {.in_place = false};
-    status = changes_apply("", "r:b=z", &way, &said);
-    assert_true(status == ST_ERR_SHARD_TENSOR || status == ST_ERR_CHANGED);
-    bool changed = false;
-    CHECK_OK(st_checkpoint_recover(model_path(CHANGES_INDEX), NULL, &changed, &error));
-    assert_true(changed);
-    assert_true(all_are(1));
-    changes_do("", "r:b=z");
+        st_checkpoint *checkpoint = model_open("");
+        CHECK_OK(st_checkpoint_edit_new(checkpoint, NULL, &edit, &error));
+        CHECK_OK(changes_list(edit, checkpoint, "p:b", &error));
+        assert_true(killed_at(n, 0, false));
+        assert_false(all_are(0) || all_are(1));
+        if (in_place)
+            CHECK_ERR(st_checkpoint_edit_write_in_place(edit, NULL, &error), ST_ERR_CHANGED,
+                      ST_NO_OFFSET);
+        else
+            CHECK_ERR(st_checkpoint_edit_write(edit, NULL, NULL, NULL, &error), ST_ERR_CHANGED,
+                      ST_NO_OFFSET);
+        assert_true(all_are(1));
+        assert_string_equal(model_names(""), "m-1.safetensors m-3.safetensors " CHANGES_INDEX);
+        st_checkpoint_edit_free(edit);
+        st_checkpoint_close(checkpoint);
+    }
+}
+
+/* By the folder, and by the index, whose shards may be of two edits. */
+static void test_recovered_by_index(void **state)
+{
+    (void)state;
+    unsigned n = mixed_find();
+    for (int i = 0; i < 2; i++) {
+        bool changed = false;
+        model_reset();
+        assert_true(killed_at(n, 0, false));
+        if (i == 0)
+            CHECK_OK(st_checkpoint_recover(model_path(CHANGES_INDEX), NULL, &changed, &error));
+        else
+            CHECK_OK(st_checkpoint_recover(model_path(""), NULL, &changed, &error));
+        assert_true(changed && all_are(1));
+    }
+    CHECK_ERR(st_checkpoint_recover(model_path("none/" CHANGES_INDEX), NULL, NULL, &error),
+              ST_ERR_IO, ST_NO_OFFSET);
+    CHECK_ERR(st_checkpoint_recover(model_path("none"), NULL, NULL, &error), ST_ERR_IO,
+              ST_NO_OFFSET);
+}
+
+static unsigned journals_count(void)
+{
+    unsigned count = 0;
+    for (size_t i = 0; i < 3; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s.st-journal", names[i]);
+        count += model_has(name);
+    }
+    return count;
+}
+
+/* What edits in place have left of the files is ended as well. */
+static void test_in_place_killed(void **state)
+{
+    (void)state;
+    bool killed = true;
+    unsigned recovered = 0;
+    for (unsigned n = 1; killed; n++) {
+        int how;
+        model_reset();
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            st_context *context = lone_context();
+            changes_way way = {.in_place = true, .edit.context = context};
+            os_plant_kill(n);
+            _exit(changes_apply("", "p:a p:c", &way, NULL) != ST_OK);
+        }
+        assert_int_equal(waitpid(child, &how, 0), child);
+        killed = WIFSIGNALED(how);
+        bool changed = false;
+        CHECK_OK(
+            st_checkpoint_recover(model_path(n % 2 ? "" : CHANGES_INDEX), NULL, &changed, &error));
+        recovered += changed;
+        assert_int_equal(journals_count(), 0);
+        st_checkpoint *checkpoint = model_open("");
+        assert_string_equal(model_list(checkpoint), "0/a 0/b 1/c 2/d");
+        char a[3], c[4];
+        st_checkpoint_tensor found = tensor_of(checkpoint, "a", 1);
+        CHECK_OK(st_file_read(found.file, found.tensor, NULL, a, 3, &error));
+        found = tensor_of(checkpoint, "c", 1);
+        CHECK_OK(st_file_read(found.file, found.tensor, NULL, c, 4, &error));
+        assert_true(memcmp(c, "cccc", 4) == 0 ||
+                    (memcmp(c, "!!!!", 4) == 0 && memcmp(a, "!!!", 3) == 0));
+        assert_true(memcmp(a, "aaa", 3) == 0 || memcmp(a, "!!!", 3) == 0);
+        st_checkpoint_close(checkpoint);
+    }
+    assert_true(recovered > 2);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_killed),           cmocka_unit_test(test_cut),
-        cmocka_unit_test(test_failing),          cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_recovery_failing), cmocka_unit_test(test_next_edit),
+        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_failing),
+        cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_recovery_failing),
+        cmocka_unit_test(test_next_edit),
+        cmocka_unit_test(test_recovered_by_index),
+        cmocka_unit_test(test_in_place_killed),
     };
     return cmocka_run_group_tests_name("checkpoint_exchange_kill", tests, group_setup,
                                        group_teardown);

@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lists of edits over several files that are damaged, or say what no edit says: nothing is changed by them. */
+#include "checkpoint/changes.h"
+
+#include "base/checksum.h"
+#include "base/endian.h"
+#include "checkpoint/exchange.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#define LIST        CHANGES_INDEX ".st-journal"
+#define ASIDE       ".m-1-part.0123456789abcdef.tmp"
+#define INDEX_ASIDE ".m-index-part.0123456789abcdef.tmp"
+
+/* A list, as it is made. */
+typedef struct list_bytes {
+    unsigned char bytes[4096];
+    size_t size;
+    uint64_t count;
+    size_t mark;
+} list_bytes;
+
+static void list_start(list_bytes *list)
+{
+    st__exchange_head_emit(list->bytes);
+    list->size = ST__EXCHANGE_HEAD;
+    list->count = 0;
+}
+
+static void list_record(list_bytes *list, const st__exchange_record *record)
+{
+    st__exchange_record_emit(record, list->bytes + list->size);
+    list->size += st__exchange_record_size(record);
+    list->count++;
+}
+
+static void list_mark(list_bytes *list)
+{
+    uint64_t chain = st__checksum(ST__CHECKSUM_NONE, list->bytes, list->size);
+    list->mark = list->size;
+    st__exchange_mark_emit(list->count, chain, list->bytes + list->size);
+    list->size += ST__EXCHANGE_MARK;
+}
+
+static st__key key_of(const char *text)
+{
+    return (st__key){text, (uint32_t)strlen(text), 0};
+}
+
+static st__known known_of(const char *name)
+{
+    st__known known;
+    assert_int_equal(st__known_read(ST__OS_HERE, model_path(name), &known), 0);
+    assert_true(known.there);
+    return known;
+}
+
+static st__exchange_record takes(const char *name, const char *aside)
+{
+    return (st__exchange_record){.name = key_of(name),
+                                 .aside = key_of(aside),
+                                 .kind = ST__EXCHANGE_TAKES,
+                                 .old = known_of("m-1.safetensors"),
+                                 .fresh = known_of(ASIDE)};
+}
+
+/* A model whose first shard and index are to be replaced, and whose third is to go; and the list of that. */
+static void list_of_model(list_bytes *list)
+{
+    changes_model();
+    model_tensors(ASIDE, "x:3 b:5", NULL);
+    model_text(INDEX_ASIDE, "{\"weight_map\":{\"x\":\"m-1.safetensors\"}}");
+    st__exchange_record index = takes(CHANGES_INDEX, INDEX_ASIDE);
+    index.old = known_of(CHANGES_INDEX);
+    index.fresh = known_of(INDEX_ASIDE);
+    st__exchange_record first = takes("m-1.safetensors", ASIDE);
+    st__exchange_record third = {.name = key_of("m-3.safetensors"),
+                                 .kind = ST__EXCHANGE_GOES,
+                                 .old = known_of("m-3.safetensors")};
+    list_start(list);
+    list_record(list, &first);
+    list_record(list, &index);
+    list_record(list, &third);
+    list_mark(list);
+}
+
+static void list_store(const list_bytes *list)
+{
+    model_store(LIST, list->bytes, list->size);
+}
+
+#define ALL_NAMES \
+ ASIDE " " INDEX_ASIDE " m-1.safetensors m-2.safetensors m-3.safetensors " CHANGES_INDEX " " LIST
+
+static bool is_carried_out(void)
+{
+    return strcmp(model_names(""), "m-1.safetensors m-2.safetensors " CHANGES_INDEX) == 0;
+}
+
+static void test_whole(void **state)
+{
+    (void)state;
+    list_bytes list;
+    bool changed = false;
+    list_of_model(&list);
+    list_store(&list);
+    assert_string_equal(model_names(""), ALL_NAMES);
+    CHECK_OK(st_checkpoint_recover(model_path(CHANGES_INDEX), NULL, &changed, &error));
+    assert_true(changed);
+    assert_true(is_carried_out());
+    check_text(CHANGES_INDEX, "{\"weight_map\":{\"x\":\"m-1.safetensors\"}}");
+    CHECK_OK(st_checkpoint_recover(model_path(CHANGES_INDEX), NULL, &changed, &error));
+    assert_false(changed);
+}
+
+/* Recovers by a list that is not as it was written; true: it was refused. */
+static bool damaged_try(const list_bytes *damaged, st_error *said)
+{
+    bool changed = false;
+    list_store(damaged);
+    st_status status = st_checkpoint_recover(model_path(""), NULL, &changed, said);
+    check_text(CHANGES_INDEX, CHANGES_TEXT);
+    assert_false(changed);
+    assert_true(status == ST_OK || status == ST_ERR_JOURNAL);
+    assert_true(model_has(LIST) == (status != ST_OK));
+    return status != ST_OK;
+}
+
+/* Any byte of it is another one. */
+static void test_damaged(void **state)
+{
+    (void)state;
+    list_bytes list;
+    list_of_model(&list);
+    for (size_t at = 0; at < 3 * list.size; at++) {
+        static const unsigned char masks[] = {0x80, 0x20};
+        st_error said = {.status = ST_OK};
+        list_bytes damaged = list;
+        damaged.bytes[at / 3] ^= (unsigned char)(at % 3 < 2 ? masks[at % 3] : 1u << at / 3 % 8);
+        assert_true(damaged_try(&damaged, &said));
+        assert_true(said.offset <= at / 3);
+        assert_string_equal(model_names(""), ALL_NAMES);
+    }
+}
+
+/* It ends anywhere: it never held. What it still names is gone with it. */
+static void test_cut_short(void **state)
+{
+    (void)state;
+    list_bytes list;
+    st_error said;
+    list_of_model(&list);
+    const st__exchange_record of = {.name = key_of("m-1.safetensors"), .aside = key_of(ASIDE)};
+    const size_t second = ST__EXCHANGE_HEAD + st__exchange_record_size(&of);
+    for (size_t size = 0; size < list.mark + ST__EXCHANGE_MARK; size++) {
+        list_of_model(&list);
+        list.size = size;
+        assert_false(damaged_try(&list, &said));
+        assert_true(model_has(ASIDE) == (size < second));
+    }
+    /* Nothing of what comes behind reached the disk. */
+    for (size_t size = 0; size < list.mark; size += 8) {
+        list_of_model(&list);
+        memset(list.bytes + size, 0, list.size - size);
+        list_store(&list);
+        bool whole = size % ST__EXCHANGE_UNIT == 0 && (size <= ST__EXCHANGE_HEAD || size == second);
+        st_status status = st_checkpoint_recover(model_path(""), NULL, NULL, &said);
+        assert_true(whole ? status == ST_OK : status == ST_OK || status == ST_ERR_JOURNAL);
+        check_text(CHANGES_INDEX, CHANGES_TEXT);
+    }
+}
+
+/* Bytes behind the mark, and a mark of other records, with right sums. */
+static void test_mark(void **state)
+{
+    (void)state;
+    list_bytes list;
+    list_of_model(&list);
+    list.bytes[list.size] = 0;
+    list.size++;
+    list_store(&list);
+    CHECK_ERR_TEXT(st_checkpoint_recover(model_path(""), NULL, NULL, &error), ST_ERR_JOURNAL,
+                   list.size - 1, "behind its end");
+    list.size--;
+    st__exchange_mark_emit(2, st__checksum(ST__CHECKSUM_NONE, list.bytes, list.mark),
+                           list.bytes + list.mark);
+    list_store(&list);
+    CHECK_ERR(st_checkpoint_recover(model_path(""), NULL, NULL, &error), ST_ERR_JOURNAL, list.mark);
+    /* Of another version. */
+    list_start(&list);
+    list.bytes[8] = 2;
+    st__store_le64(list.bytes + 24, st__checksum(ST__CHECKSUM_NONE, list.bytes, 24));
+    list_store(&list);
+    CHECK_ERR_TEXT(st_checkpoint_recover(model_path(""), NULL, NULL, &error), ST_ERR_JOURNAL, 8,
+                   "version");
+    model_text(LIST, "something else that somebody keeps here");
+    CHECK_ERR_TEXT(st_checkpoint_recover(model_path(""), NULL, NULL, &error), ST_ERR_JOURNAL, 0,
+                   "no list of an edit");
+    assert_string_equal(model_names(""), ALL_NAMES);
+}
+
+/* What a list of a stranger's may say, with right sums: a path out of the folder, a file that is no new one of an edit. */
+static void test_names(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *aside;
+    } bad[] = {{"../m-1.safetensors", ASIDE},
+               {"/tmp/m-1.safetensors", ASIDE},
+               {"m-1.txt", ASIDE},
+               {"..", ASIDE},
+               {"other.safetensors.index.json", ASIDE},
+               {"m-1.safetensors", "m-2.safetensors"},
+               {"m-1.safetensors", "../" ASIDE},
+               {"m-1.safetensors", ".x/-part.0123456789abcdef.tmp"},
+               {"m-1.safetensors", ""}};
+    list_bytes list;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        list_of_model(&list);
+        st__exchange_record record = takes(bad[i].name, bad[i].aside);
+        list_start(&list);
+        list_record(&list, &record);
+        list_mark(&list);
+        list_store(&list);
+        CHECK_ERR(st_checkpoint_recover(model_path(""), NULL, NULL, &error), ST_ERR_JOURNAL,
+                  ST__EXCHANGE_HEAD);
+        assert_string_equal(model_names(""), ALL_NAMES);
+    }
+}
+
+/* Records that no edit puts so, with right sums. */
+static void test_records(void **state)
+{
+    (void)state;
+    list_bytes list;
+    for (int i = 0; i < 5; i++) {
+        list_of_model(&list);
+        st__exchange_record first = takes("m-1.safetensors", ASIDE), second = first;
+        if (i == 1) {
+            first = takes(CHANGES_INDEX, INDEX_ASIDE); /* behind which nothing takes a place */
+        } else if (i == 2) {
+            first.kind = ST__EXCHANGE_GOES; /* and has a new file */
+        } else if (i == 3) {
+            first = (st__exchange_record){.name = key_of("m-3.safetensors"),
+                                          .kind = ST__EXCHANGE_GOES,
+                                          .old = known_of("m-3.safetensors")};
+        } else if (i == 4) {
+            first.kind = 3;
+        }
+        list_start(&list);
+        list_record(&list, &first);
+        size_t at = i == 2 || i == 4 ? ST__EXCHANGE_HEAD : list.size;
+        list_record(&list, &second);
+        if (i == 0)
+            at = list.size; /* a place twice */
+        list_mark(&list);
+        if (i == 0)
+            at = list.size;
+        list_store(&list);
+        CHECK_ERR(st_checkpoint_recover(model_path(""), NULL, NULL, &error), ST_ERR_JOURNAL, at);
+        assert_string_equal(model_names(""), ALL_NAMES);
+    }
+}
+
+/* Files that are not those that the list knows. */
+static void test_strange_files(void **state)
+{
+    (void)state;
+    list_bytes list;
+    for (int i = 0; i < 6; i++) {
+        list_of_model(&list);
+        list_store(&list);
+        const struct timespec times[2] = {{1000, 0}, {1000, 0}};
+        switch (i) {
+        case 0: model_tensors("m-1.safetensors", "a:3 c:5", NULL); break;
+        case 1: model_tensors(ASIDE, "x:3 c:5", NULL); break;
+        case 2: model_tensors("m-3.safetensors", "e:2", NULL); break;
+        case 3: /* its bytes may be other ones behind the header */
+            assert_int_equal(utimensat(AT_FDCWD, model_path("m-1.safetensors"), times, 0), 0);
+            break;
+        case 4: assert_int_equal(unlink(model_path("m-1.safetensors")), 0); break;
+        default: assert_int_equal(unlink(model_path(INDEX_ASIDE)), 0); break;
+        }
+        char before[1024];
+        strcpy(before, model_names(""));
+        CHECK_ERR_TEXT(st_checkpoint_recover(model_path(""), NULL, NULL, &error), ST_ERR_JOURNAL,
+                       ST_NO_OFFSET, "was changed by something else");
+        assert_string_equal(model_names(""), before);
+        check_text(CHANGES_INDEX, CHANGES_TEXT);
+        if (i == 0) {
+            changes_way way = {.in_place = false};
+            CHECK_ERR(changes_apply("m-2.safetensors", "r:c=y", &way, &error), ST_OK, 0);
+        }
+        model_empty(model_folder);
+    }
+}
+
+/* Lists that are to be left alone. */
+static void test_strange_lists(void **state)
+{
+    (void)state;
+    list_bytes list;
+    list_of_model(&list);
+    model_store("elsewhere", list.bytes, list.size);
+    assert_int_equal(symlink("elsewhere", model_path(LIST)), 0);
+    CHECK_ERR_TEXT(st_checkpoint_recover(model_path(""), NULL, NULL, &error), ST_ERR_JOURNAL,
+                   ST_NO_OFFSET, "symbolic link");
+    assert_int_equal(unlink(model_path(LIST)), 0);
+    assert_int_equal(mkdir(model_path(LIST), 0777), 0);
+    CHECK_ERR_TEXT(st_checkpoint_recover(model_path(""), NULL, NULL, &error), ST_ERR_JOURNAL,
+                   ST_NO_OFFSET, "no regular file");
+    assert_int_equal(rmdir(model_path(LIST)), 0);
+    /* An edit that is under way has it locked. */
+    list_store(&list);
+    int fd = open(model_path(LIST), O_RDONLY);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    CHECK_ERR_TEXT(st_checkpoint_recover(model_path(""), NULL, NULL, &error), ST_ERR_IO,
+                   ST_NO_OFFSET, "is under way");
+    changes_way way = {.in_place = false};
+    CHECK_ERR_TEXT(changes_apply("", "r:a=q", &way, &error), ST_ERR_IO, ST_NO_OFFSET,
+                   "is under way");
+    close(fd);
+    CHECK_OK(st_checkpoint_recover(model_path(""), NULL, NULL, &error));
+    assert_int_equal(unlink(model_path("elsewhere")), 0);
+    assert_true(is_carried_out());
+}
+
+/* Given up: the new files are gone, and the list came back. */
+static void test_untouched(void **state)
+{
+    (void)state;
+    list_bytes list;
+    bool changed = true;
+    list_of_model(&list);
+    list_store(&list);
+    assert_int_equal(unlink(model_path(ASIDE)), 0);
+    assert_int_equal(unlink(model_path(INDEX_ASIDE)), 0);
+    CHECK_OK(st_checkpoint_recover(model_path(""), NULL, &changed, &error));
+    assert_false(changed);
+    assert_string_equal(model_names(""), CHANGES_NAMES);
+    check_text(CHANGES_INDEX, CHANGES_TEXT);
+}
+
+/* One without an end, of which a file took its place all the same, was not left so by an edit. */
+static void test_end_missing(void **state)
+{
+    (void)state;
+    list_bytes list;
+    list_of_model(&list);
+    list.size = list.mark;
+    list_store(&list);
+    assert_int_equal(rename(model_path(ASIDE), model_path("m-1.safetensors")), 0);
+    CHECK_ERR_TEXT(st_checkpoint_recover(model_path(""), NULL, NULL, &error), ST_ERR_JOURNAL,
+                   ST_NO_OFFSET, "it has no end");
+    assert_true(model_has(LIST) && model_has(INDEX_ASIDE));
+}
+
+/* A folder without an index has its list under a name of its own. */
+static void test_without_an_index(void **state)
+{
+    (void)state;
+    list_bytes list;
+    bool changed = false;
+    changes_shards();
+    model_tensors(ASIDE, "x:3 b:5", NULL);
+    st__exchange_record first = takes("m-1.safetensors", ASIDE);
+    list_start(&list);
+    list_record(&list, &first);
+    list_mark(&list);
+    model_store("checkpoint.st-journal", list.bytes, list.size);
+    CHECK_OK(st_checkpoint_recover(model_path(""), NULL, &changed, &error));
+    assert_true(changed);
+    assert_string_equal(model_names(""), "m-1.safetensors m-2.safetensors m-3.safetensors");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_whole, model_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_damaged, model_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_cut_short, model_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_mark, model_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_names, model_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_records, model_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_strange_files, model_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_strange_lists, model_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_untouched, model_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_end_missing, model_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_without_an_index, model_setup, model_teardown),
+    };
+    return cmocka_run_group_tests_name("checkpoint_exchange", tests, NULL, NULL);
+}
