@@ -86,8 +86,11 @@ enum {
 
 /** Zero-initialise; NULL where one is asked for means the same. */
 typedef struct st_edit_options {
-    uint32_t order;           /**< ST_EDIT_ORDER_… */
-    uint32_t alignment;       /**< of the data section in the file: 8 to 4096, a power of 2; 0: 8 */
+    uint32_t order; /**< ST_EDIT_ORDER_… */
+    /** Of the data section in the file: 8 to 4096, a power of 2. 0: as far behind a page of 4096 bytes as in the file
+     *  that is edited, if that is a page's beginning or there are 1 MiB of data or more, so that file systems can
+     *  share its blocks; else 8. */
+    uint32_t alignment;
     uint64_t reserve;         /**< at least so many blanks in the header, room for later edits */
     uint64_t max_header_size; /**< 0: ST_HEADER_MAX */
     st_context *context;

@@ -10,6 +10,11 @@
 #include <inttypes.h>
 #include <string.h>
 
+/* Of file systems that share blocks: XFS, Btrfs, ZFS, bcachefs, at least. */
+#define DATA_PAGE 4096u
+/* Data of fewer bytes are not worth the blanks. */
+#define SETTLED_LEAST (UINT64_C(1) << 20)
+
 /* ----------------------------------------------------------------------------------- filling */
 
 static st_status plan_nomem(const st_edit *edit, uint64_t size, st_error *error)
@@ -79,10 +84,25 @@ static st_status plan_metadata(const st_edit *edit, st__edit_plan *plan, st_erro
     return ST_OK;
 }
 
+/* Lets the data begin as far behind a page as they do now, where nothing else is asked for and they are worth the
+ * blanks: what a file system shares, and what it copies without shifting, are whole blocks of the old file. */
+static void plan_settle(const st_edit *edit, st_writer *writer)
+{
+    if (!edit->file || edit->options.alignment)
+        return;
+    const st_header *header = st_file_header(edit->file);
+    uint32_t offset = (uint32_t)(st_header_data_offset(header) % DATA_PAGE);
+    if (offset % writer->alignment || (offset && st_header_data_size(header) < SETTLED_LEAST))
+        return;
+    writer->page = DATA_PAGE;
+    writer->page_offset = offset;
+}
+
 static st_status plan_fill(const st_edit *edit, st__edit_plan *plan, st_error *error)
 {
     uint64_t size;
     plan->writer->name = edit->name;
+    plan_settle(edit, plan->writer);
     if (edit->options.order == ST_EDIT_ORDER_NAME) {
         ST_TRY(plan_add_by_name(edit, plan, error));
     } else {

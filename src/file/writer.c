@@ -245,6 +245,8 @@ static st_status writer_layout(st_writer *writer, const char *name, st_error *er
                              .checked = true,
                              .order = writer->order,
                              .alignment = writer->alignment,
+                             .page = writer->page,
+                             .page_offset = writer->page_offset,
                              .reserve = writer->reserve,
                              .max_size = writer->max_header_size,
                              .metadata = writer->metadata,

@@ -50,6 +50,7 @@ struct st_writer {
     st_context *context;
     uint32_t order;
     uint32_t alignment;
+    uint32_t page, page_offset; /* as st__emission's; 0 unless somebody sets them */
     uint64_t reserve;
     uint64_t max_header_size;
     st_progress progress;

@@ -338,6 +338,17 @@ static st_status metadata_size(emitting *e, st_error *error)
     return ST_OK;
 }
 
+/* Gives N for a text of so many bytes, reserve and all. */
+static uint64_t padded_size(const st__emission *emission, uint64_t size)
+{
+    uint64_t mask = emission->alignment - 1u;
+    uint64_t padded = ((8 + size + mask) & ~mask) - 8, more;
+    if (!emission->page)
+        return padded;
+    more = (emission->page_offset - (8 + padded)) & (emission->page - 1u);
+    return padded + more <= emission->max_size ? padded + more : padded;
+}
+
 /* Gives 8 + N: the text and the blanks behind it, which make it a multiple of the alignment. */
 static st_status header_size(emitting *e, uint64_t *out, st_error *error)
 {
@@ -345,11 +356,11 @@ static st_status header_size(emitting *e, uint64_t *out, st_error *error)
     size_add(&e->text_size, LENGTH("{}"));
     ST_TRY(metadata_size(e, error));
     ST_TRY(entries_size(e, error));
-    uint64_t size = e->text_size, whole, mask = emission->alignment - 1u;
+    uint64_t size = e->text_size, whole;
     size_add(&size, emission->reserve);
     if (size > emission->max_size)
         return too_large(emission, "", size, error);
-    size = ((8 + size + mask) & ~mask) - 8;
+    size = padded_size(emission, size);
     if (size > emission->max_size)
         return too_large(emission, "", size, error);
     if (!st__add_u64(8 + size, e->data_size, &whole))

@@ -14,7 +14,10 @@ typedef struct st__emission {
         checked; /* each was, by st__emission_check: its name's size is in `reserved`, its own in `end` */
     uint32_t order;     /* ST_ORDER_… */
     uint32_t alignment; /* of 8 + N; a power of 2 from 8 to 4096 */
-    uint64_t reserve;   /* blanks at least */
+    uint32_t page; /* a power of 2, of which 8 + N is to lie `page_offset` behind a multiple, */
+    uint32_t
+        page_offset;   /* itself a multiple of the alignment, where max_size lets it; 0: anywhere */
+    uint64_t reserve;  /* blanks at least */
     uint64_t max_size; /* of N; at most 4,294,901,759, which is what a reader can be told to take */
     const st_metadata *metadata;
     size_t metadata_count;

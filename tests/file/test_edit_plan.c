@@ -4,6 +4,8 @@
 #include "file/edit.h"
 #include "file/edited.h"
 
+#include <inttypes.h>
+
 static sample_file sample;
 
 static st_edit *edit_of(const st_file *file, const st_edit_options *options)
@@ -79,6 +81,54 @@ static void test_alignment_and_reserve(void **state)
     edited_close(&got);
     st_edit_free(edit);
     st_file_close(file);
+}
+
+/* Where the data of a file, so many bytes that begin at `start`, begin once its metadata are others. */
+static uint64_t start_after_edit(uint64_t bytes, size_t start, const st_edit_options *options)
+{
+    static const st_metadata entry = {"key", 3, 5, "value"};
+    char header[8192];
+    int len = sprintf(header,
+                      "{\"t\":{\"dtype\":\"U8\",\"shape\":[%" PRIu64
+                      "],\"data_offsets\":[0,%" PRIu64 "]}}",
+                      bytes, bytes);
+    size_t size = start - 8, all = start + (size_t)bytes;
+    unsigned char *whole = calloc(1, all);
+    st_edit_summary summary;
+    memset(header + len, ' ', size - (size_t)len);
+    whole[0] = (unsigned char)(size & 0xff);
+    whole[1] = (unsigned char)(size >> 8);
+    memcpy(whole + 8, header, size);
+    st_file *file = bytes_open(whole, all, "file");
+    st_edit *edit = edit_of(file, options);
+    CHECK_OK(st_edit_set_metadata(edit, &entry, &error));
+    CHECK_OK(st_edit_look(edit, &summary, &error));
+    st_edit_free(edit);
+    st_file_close(file);
+    free(whole);
+    return summary.size - bytes;
+}
+
+/* The data stay where file systems can share their blocks, if they are worth it. */
+static void test_place_in_page(void **state)
+{
+    enum { LARGE = 1 << 20, TEXT = 8 + 65 }; /* bytes before the data, but for blanks */
+    const st_edit_options reserved = {.reserve = 4000}, aligned = {.alignment = 16},
+                          narrow = {.max_header_size = 200};
+    (void)state;
+    for (size_t start = 80; start < 5000; start += 56) {
+        uint64_t now = start_after_edit(LARGE, start, NULL);
+        assert_int_equal(now % 4096, start % 4096);
+        assert_in_range(now, TEXT, TEXT + 40 + 4096);
+        now = start_after_edit(LARGE, start, &reserved);
+        assert_int_equal(now % 4096, start % 4096);
+        assert_in_range(now, TEXT + 4000, TEXT + 4000 + 40 + 4096);
+    }
+    assert_int_equal(start_after_edit(LARGE, 80, &aligned), 112);
+    assert_int_equal(start_after_edit(LARGE, 80, &narrow), 104); /* there is no room for more */
+    assert_int_equal(start_after_edit(LARGE, 81, NULL), 104);    /* data begin at multiples of 8 */
+    assert_int_equal(start_after_edit(100, 80, NULL), 96);
+    assert_int_equal(start_after_edit(100, 4096, NULL), 4096);
 }
 
 static void test_options_refused(void **state)
@@ -343,6 +393,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_alignment_and_reserve),
+        cmocka_unit_test(test_place_in_page),
         cmocka_unit_test(test_options_refused),
         cmocka_unit_test(test_summary),
         cmocka_unit_test(test_in_place_refused),
