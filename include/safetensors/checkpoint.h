@@ -6,7 +6,8 @@
  * A model too large for one file lies in several ("shards"), beside an index, "model.safetensors.index.json", that names
  * the shard of each tensor. A st_checkpoint is such a folder, an index, or a single file, opened: its tensors are
  * found by name, wherever they lie. st_split makes shards of a checkpoint as huggingface_hub does, to the byte
- * of the index; st_checkpoint_merge makes one file of it.
+ * of the index; st_checkpoint_merge makes one file of it; a st_checkpoint_edit changes its files and the index with
+ * them.
  *
  * Files are opened when the checkpoint is, and read and checked as st_file_open does. Their descriptors come out of the
  * context's budget, so that thousands of shards can be open.
@@ -190,7 +191,8 @@ typedef struct st_checkpoint_edit st_checkpoint_edit;
 
 /**
  * Makes an edit that changes nothing yet.
- * @param options  of each file; `progress` counts the bytes of all new data sections.
+ * @param options  of each file; `progress` counts the bytes of all data sections that are written. Without a context
+ *                 that of the checkpoint is taken.
  * @return as st_edit_new.
  */
 ST_API ST_WARN_UNUSED st_status st_checkpoint_edit_new(const st_checkpoint *checkpoint,
@@ -198,13 +200,15 @@ ST_API ST_WARN_UNUSED st_status st_checkpoint_edit_new(const st_checkpoint *chec
                                                        st_checkpoint_edit **out, st_error *error);
 /** Frees, and the edits of the files with it. NULL is fine. */
 ST_API void st_checkpoint_edit_free(st_checkpoint_edit *edit);
-/** Gives the edit of file `index`, borrowed, to be changed by what edit.h has; what it takes in goes into that file. */
+/** Gives the edit of file `index`, borrowed, to be changed by what edit.h has; what it takes in goes into that file. It is
+ *  written by the calls below only. */
 ST_API st_edit *st_checkpoint_edit_at(const st_checkpoint_edit *edit, size_t index);
 
 /**
- * Tells what the changes of all files come to: st_edit_look's numbers, added up; `in_place` where it can be done so in
- * every file.
- * @return as st_edit_look; ST_ERR_NAME_DUPLICATE also for two tensors of one name in two files.
+ * Tells what the changes of all files come to: st_edit_look's numbers, added up, without the files that go; `in_place`
+ * where it can be done so in every file.
+ * @return as st_edit_look; ST_ERR_NAME_DUPLICATE also for two tensors of one name in two files, of which an index would
+ *         name both; ST_ERR_OVERFLOW.
  */
 ST_API ST_WARN_UNUSED st_status st_checkpoint_edit_look(st_checkpoint_edit *edit,
                                                         st_edit_summary *out, st_error *error);
@@ -212,18 +216,27 @@ ST_API ST_WARN_UNUSED st_status st_checkpoint_edit_look(st_checkpoint_edit *edit
 /**
  * Writes the new files, and the index, all of them or none.
  *
- * In the place of the old ones (`folder` NULL) the files that change are written beside the old ones first; when all
- * are whole, a list of what takes whose place is made durable ("INDEX.st-journal", docs/journal.md), and only then does
- * any take its place, the index last. A failure or a crash before that leaves the old checkpoint; one behind it leaves
- * the list, by which the next such edit, or st_checkpoint_recover, goes on to the end. A reader that opens the
- * checkpoint while the files take their places may find some of the new ones and not others. A file that has no tensor
- * left goes.
+ * In the place of the old ones (`folder` NULL, or that of the checkpoint) the files that change are written beside the
+ * old ones first, of which a list is kept ("INDEX.st-journal", without an index "checkpoint.st-journal";
+ * docs/journal.md). When all are whole the list is made durable, and only then does any take its place, the index last.
+ * A failure or a crash before that leaves the old checkpoint; one behind it leaves the list, by which the next such
+ * edit, or st_checkpoint_recover, goes on to the end. A reader that opens the checkpoint while the files take their
+ * places may find some of the new ones and not others. A file that has no tensor left goes, once the index does not
+ * name it any more; without an index one file stays. Files that do not change are not written.
  *
  * Into another folder, which is made if it is not there, all files are written under their names, and the index behind
- * them.
- * @param options  durability and flags hold for every file, the name is not looked at; NULL: the defaults.
- * @return as st_checkpoint_edit_look, st_edit_write; ST_ERR_JOURNAL; ST_ERR_CHANGED for a file or an index that is no
- *         longer the one that was opened.
+ * them, in the same way. One file by itself, opened by its path, is replaced as by st_edit_write, without a list.
+ *
+ * The index keeps its form and order: names are replaced where they stand, what was dropped is left out, what came in is
+ * put behind, or where one of its name stood that was dropped. "total_size" of its metadata is made right, and
+ * "total_parameters" changes by the elements that came and went; all else stays as it is. Tensors of a file that it does
+ * not name it does not name afterwards either.
+ * @param options  durability and flags hold for every file, the name is not looked at; NULL: the defaults. Under
+ *                 ST_SINK_NEW nothing is written if any of the names is taken.
+ * @param out      NULL, or receives what was done.
+ * @return as st_checkpoint_edit_look, st_edit_write; ST_ERR_JOURNAL; ST_ERR_IO, with EAGAIN while another edit of these
+ *         files is under way; ST_ERR_CHANGED for a file or an index that is no longer the one that was opened;
+ *         ST_ERR_UNSUPPORTED for an index without "weight_map" of which no tensor would be left.
  */
 ST_API ST_WARN_UNUSED st_status st_checkpoint_edit_write(st_checkpoint_edit *edit,
                                                          const char *folder,
@@ -233,8 +246,8 @@ ST_API ST_WARN_UNUSED st_status st_checkpoint_edit_write(st_checkpoint_edit *edi
 /**
  * Changes the files where they are, one after the other, each as st_edit_write_in_place does; all are looked at before
  * the first is changed. A failure leaves those done before it changed, and names them.
- * @return as st_edit_write_in_place; ST_ERR_UNSUPPORTED where names change that an index has, which cannot be done
- *         in several places at once.
+ * @return as st_edit_write_in_place; ST_ERR_UNSUPPORTED where names change that an index has, or the number of elements
+ *         does, which cannot be done in several places at once.
  */
 ST_API ST_WARN_UNUSED st_status st_checkpoint_edit_write_in_place(st_checkpoint_edit *edit,
                                                                   st_edit_summary *out,
@@ -242,9 +255,11 @@ ST_API ST_WARN_UNUSED st_status st_checkpoint_edit_write_in_place(st_checkpoint_
 
 /**
  * Ends what st_checkpoint_edit_write has left of a checkpoint, and recovers each of its files as st_edit_recover does.
- * @param path  of a folder, or of an index, which need not be readable.
- * @param recovered  receives whether anything was changed; may be NULL.
- * @return as st_edit_recover.
+ * @param path  of a file, of a folder, or of an index, which need not be readable. Of a folder all lists that are in it,
+ *              and the files in it that have a journal; of an index its own list, and the files that it names.
+ * @param recovered  receives whether any file was changed; may be NULL. A list that was not finished changes none: it is
+ *                   removed, and the new files that it knows.
+ * @return as st_edit_recover; ST_ERR_JOURNAL also for files that are not those that the list knows: all is left then.
  */
 ST_API ST_WARN_UNUSED st_status st_checkpoint_recover(const char *path, st_context *context,
                                                       bool *recovered, st_error *error);

@@ -390,8 +390,76 @@ class checkpoint
         check(st_edit_write(made, sink, nullptr, &what), what);
     }
 
+    /** Writes an index of all its tensors: see st_checkpoint_index_write. */
+    void write_index(const std::string &path, const st_sink_options *options = nullptr) const
+    {
+        st_error what;
+        check(st_checkpoint_index_write(get(), path.c_str(), options, &what), what);
+    }
+
+    /** Ends what interrupted edits have left: see st_checkpoint_recover. True: files were changed. */
+    static bool recover(const std::string &path, st_context *context = nullptr)
+    {
+        st_error what;
+        bool changed = false;
+        check(st_checkpoint_recover(path.c_str(), context, &changed, &what), what);
+        return changed;
+    }
+
   private:
     std::unique_ptr<st_checkpoint, releaser<st_checkpoint_close>> checkpoint_;
+};
+
+/** Changes to the files of a checkpoint, which has to stay open as long: see st_checkpoint_edit. Movable. */
+class checkpoint_edit
+{
+  public:
+    explicit checkpoint_edit(const checkpoint &of, const st_edit_options *options = nullptr)
+    {
+        st_error what;
+        st_checkpoint_edit *made = nullptr;
+        check(st_checkpoint_edit_new(of.get(), options, &made, &what), what);
+        edit_.reset(made);
+    }
+
+    st_checkpoint_edit *get() const noexcept
+    {
+        return edit_.get();
+    }
+
+    /** Gives the edit of a file, borrowed, for the calls of edit.h. */
+    st_edit *operator[](std::size_t file) const noexcept
+    {
+        return st_checkpoint_edit_at(get(), file);
+    }
+
+    st_edit_summary look()
+    {
+        st_error what;
+        st_edit_summary summary;
+        check(st_checkpoint_edit_look(get(), &summary, &what), what);
+        return summary;
+    }
+
+    /** Writes all files and the index in the place of the old ones, or into a folder. */
+    st_edit_summary write(const char *folder = nullptr, const st_sink_options *options = nullptr)
+    {
+        st_error what;
+        st_edit_summary summary;
+        check(st_checkpoint_edit_write(get(), folder, options, &summary, &what), what);
+        return summary;
+    }
+
+    st_edit_summary write_in_place()
+    {
+        st_error what;
+        st_edit_summary summary;
+        check(st_checkpoint_edit_write_in_place(get(), &summary, &what), what);
+        return summary;
+    }
+
+  private:
+    std::unique_ptr<st_checkpoint_edit, releaser<st_checkpoint_edit_free>> edit_;
 };
 
 /** One item of a load that is complete: see st_loaded. */

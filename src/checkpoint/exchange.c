@@ -161,17 +161,19 @@ static bool head_is_begun(const exchange_reading *r)
 
 static st_status head_read(exchange_reading *r, bool *begun)
 {
+    unsigned char head[ST__EXCHANGE_HEAD];
     *begun = head_is_begun(r);
     if (*begun)
         return ST_OK;
-    if (r->size < ST__EXCHANGE_HEAD || memcmp(r->bytes, exchange_magic, 8) != 0)
+    if (r->size < sizeof head || memcmp(r->bytes, exchange_magic, 8) != 0)
         return reading_refuse(r, "it is no list of an edit");
     if (st__load_le64(r->bytes + 24) != st__checksum(ST__CHECKSUM_NONE, r->bytes, 24))
         return reading_refuse(r, "its head is damaged");
+    st__exchange_head_emit(head);
     r->at = 8;
-    if (st__load_le32(r->bytes + 8) != 1)
+    if (memcmp(r->bytes, head, sizeof head) != 0)
         return reading_refuse(r, "it is of a version that this library does not know");
-    r->at = ST__EXCHANGE_HEAD;
+    r->at = sizeof head;
     return ST_OK;
 }
 
@@ -259,13 +261,16 @@ static st_status record_read(exchange_reading *r, bool *ends)
     record_load(bytes, &record);
     if (record.name.len == 0 || record.name.len > NAME_MAX_BYTES ||
         record.aside.len >= ST__OS_NAME || st__load_le32(bytes + 12) > SOMETHING_WAS_THERE ||
+        !all_zero(bytes + 64, 8) ||
         (record.kind != ST__EXCHANGE_TAKES && record.kind != ST__EXCHANGE_GOES))
         return reading_refuse(r, "a record is damaged");
     size_t size = st__exchange_record_size(&record);
     *ends = size > left;
     if (*ends)
         return ends_with_mark(r) ? reading_refuse(r, "a record is damaged") : ST_OK;
-    if (st__load_le64(bytes + 72) != record_sum(bytes, size))
+    size_t named = ST__EXCHANGE_FIXED + (size_t)record.name.len + record.aside.len;
+    if (st__load_le64(bytes + 72) != record_sum(bytes, size) ||
+        !all_zero(bytes + named, size - named))
         return reading_refuse(r, "a record is damaged");
     ST_TRY(record_names_check(r, &record));
     ST_TRY(st__exchange_add(r->exchange, &record, r->error));
