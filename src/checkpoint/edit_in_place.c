@@ -7,19 +7,32 @@
 #include <stdio.h>
 #include <string.h>
 
+static ST__COLD st_status index_refuses(const st_checkpoint *checkpoint, const char *why,
+                                        st_error *error)
+{
+    return st__fail(error, ST_ERR_UNSUPPORTED, ST_NO_OFFSET,
+                    "%s: %s would change in it and in its files, which cannot be in several files "
+                    "at once where they are; write them anew instead",
+                    checkpoint->index, why);
+}
+
 /* An index cannot be changed in the same moment as the files that it is of. */
 static st_status index_stays(const st__outcome *outcome, st_error *error)
 {
     const st_checkpoint *checkpoint = outcome->checkpoint;
-    if (!checkpoint->index ||
-        (!outcome->names_change && outcome->elements == outcome->elements_old))
+    st__index_text text;
+    bool same = true;
+    if (!checkpoint->index)
         return ST_OK;
-    return st__fail(error, ST_ERR_UNSUPPORTED, ST_NO_OFFSET,
-                    "%s: %s, which cannot be in several files at once where they are; write them "
-                    "anew instead",
-                    checkpoint->index,
-                    outcome->names_change ? "names would change in it and in its files"
-                                          : "it counts elements, whose number would change");
+    if (outcome->names_change)
+        return index_refuses(checkpoint, "names", error);
+    if (outcome->elements == outcome->elements_old)
+        return ST_OK;
+    st_status status = st__outcome_index(outcome, &text, &same, error);
+    st__index_text_release(&text);
+    if (status == ST_OK && !same)
+        return index_refuses(checkpoint, "the number of elements", error);
+    return status;
 }
 
 /* Every file can be changed where it is. */

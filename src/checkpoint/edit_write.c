@@ -5,6 +5,7 @@
 #include "checkpoint/edit.h"
 #include "checkpoint/exchange.h"
 #include "checkpoint/path.h"
+#include "file/file.h"
 #include "io/sink.h"
 
 #include <errno.h>
@@ -192,6 +193,52 @@ static st_status start_check(edit_writing_all *w)
     return w->elsewhere ? ST_OK : st__checkpoint_unchanged(w->checkpoint, w->error);
 }
 
+/* A file by what it is, rather than by its name. */
+typedef struct file_identity {
+    st__key key; /* of the numbers */
+    uint64_t numbers[2];
+} file_identity;
+
+static st_status identities_check(const edit_writing_all *w, file_identity *identities)
+{
+    const st_checkpoint *checkpoint = w->checkpoint;
+    st__map map = {0};
+    st__hash_key key;
+    for (size_t i = 0; i < checkpoint->file_count; i++) {
+        const st_source_info *info = &checkpoint->files[i].file->identity;
+        file_identity *one = &identities[i];
+        one->numbers[0] = info->device;
+        one->numbers[1] = info->inode;
+        one->key = (st__key){(const char *)one->numbers, sizeof one->numbers, 0};
+    }
+    st__os_random(&key, sizeof key);
+    if (!st__map_init(&map, w->edit->context, identities, sizeof *identities,
+                      checkpoint->file_count, &key))
+        return st__checkpoint_nomem(checkpoint, checkpoint->file_count, w->error);
+    size_t twice = st__map_insert_all(&map, checkpoint->file_count, false);
+    st__map_release(&map, w->edit->context);
+    if (twice == ST__MAP_NONE)
+        return ST_OK;
+    return st__fail(w->error, ST_ERR_UNSUPPORTED, ST_NO_OFFSET,
+                    "%s: %s is another of its files too, under another name; write into another "
+                    "folder",
+                    checkpoint->name, checkpoint->files[twice].name.text);
+}
+
+/* One file that has two names in the checkpoint cannot become two. */
+static st_status files_differ(const edit_writing_all *w)
+{
+    size_t count = w->checkpoint->file_count;
+    if (w->elsewhere)
+        return ST_OK;
+    file_identity *identities = st__alloc_zeroed(w->edit->context, count, sizeof *identities);
+    if (!identities)
+        return st__checkpoint_nomem(w->checkpoint, count * sizeof *identities, w->error);
+    st_status status = identities_check(w, identities);
+    st__free(w->edit->context, identities, count * sizeof *identities);
+    return status;
+}
+
 static st_status index_prepare(edit_writing_all *w)
 {
     bool same;
@@ -208,6 +255,7 @@ static st_status exchange_make(edit_writing_all *w)
     ST_TRY(index_prepare(w));
     if (!anything_to_do(w))
         return ST_OK;
+    ST_TRY(files_differ(w));
     ST_TRY(targets_prepare(w));
     ST_TRY(st__exchange_begin(&w->exchange, w->error));
     st_status status = exchange_fill(w);

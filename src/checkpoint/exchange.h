@@ -92,6 +92,9 @@ st_status st__exchange_open(st__exchange *exchange, const char *folder, const ch
 /* Closes all, and frees. */
 void st__exchange_close(st__exchange *exchange);
 
+/* Tells whether there is a list, by what it begins with: an edit in place has journals of such names too. */
+bool st__exchange_is_there(const st__exchange *exchange);
+
 /* Learns what a name stands for; an errno. */
 int st__known_read(int directory, const char *name, st__known *out);
 static inline bool st__known_same(const st__known *a, const st__known *b)

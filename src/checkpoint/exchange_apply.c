@@ -63,6 +63,20 @@ void st__exchange_close(st__exchange *exchange)
     st__exchange_release(exchange);
 }
 
+bool st__exchange_is_there(const st__exchange *exchange)
+{
+    unsigned char bytes[8], head[ST__EXCHANGE_HEAD];
+    st_segment segment = {bytes, sizeof bytes};
+    size_t done = 0;
+    int fd = -1;
+    if (st__os_open_name(exchange->directory, exchange->name, false, &fd) != 0)
+        return false;
+    int failed = st__os_read(fd, 0, &segment, 1, &done);
+    st__os_close(fd);
+    st__exchange_head_emit(head);
+    return !failed && done == sizeof bytes && memcmp(bytes, head, sizeof bytes) == 0;
+}
+
 /* ---------------------------------------------------------------------------------- looking */
 
 /* Of a link, which is known by where it leads. */

@@ -39,13 +39,16 @@ static bool text_ends(const char *text, const char *ending)
 
 /* --------------------------------------------------------------------------------- the lists */
 
-/* Ends the edit of this index; NULL: of a folder without one. */
-static st_status edit_end(recovering *r, const char *index)
+/* Ends the edit of this index; NULL: of a folder without one. What is not called as an index is only looked at, unless
+ * it has a list: it may be a file, and have a journal of that name. */
+static st_status edit_end(recovering *r, const char *index, bool *is_index)
 {
     st__exchange exchange = {.context = r->context};
     bool changed = false;
     st_status status = st__exchange_open(&exchange, r->folder, index, r->error);
-    if (status == ST_OK)
+    *is_index = !index || text_ends(index, ".json") ||
+                (status == ST_OK && st__exchange_is_there(&exchange));
+    if (status == ST_OK && *is_index)
         status = st__exchange_recover(&exchange, &changed, r->error);
     st__exchange_close(&exchange);
     r->changed |= changed;
@@ -152,10 +155,9 @@ static st_status found_recover(recovering *r)
 {
     for (size_t i = 0; i < r->count; i++) {
         const char *of = r->found[i].text;
-        if (strcmp(of, ST__EXCHANGE_NO_INDEX) == 0)
-            ST_TRY(edit_end(r, NULL));
-        else if (text_ends(of, ".json"))
-            ST_TRY(edit_end(r, of));
+        bool lone = strcmp(of, ST__EXCHANGE_NO_INDEX) == 0, is_index;
+        if (!text_ends(of, ".safetensors"))
+            ST_TRY(edit_end(r, lone ? NULL : of, &is_index));
     }
     for (size_t i = 0; i < r->count; i++)
         if (text_ends(r->found[i].text, ".safetensors"))
@@ -166,8 +168,10 @@ static st_status found_recover(recovering *r)
 static st_status index_recover(recovering *r, const char *path)
 {
     const char *name = strrchr(path, '/');
-    ST_TRY(edit_end(r, name ? name + 1 : path));
-    return index_files_recover(r, path);
+    bool is_index;
+    ST_TRY(edit_end(r, name ? name + 1 : path, &is_index));
+    return is_index ? index_files_recover(r, path)
+                    : st_edit_recover(path, r->context, &r->changed, r->error);
 }
 
 static st_status folder_recover(recovering *r)
@@ -205,9 +209,9 @@ static st_status path_recover_all(recovering *r, const char *path)
     ST_TRY(recovering_folder(r, path, folder));
     if (folder)
         return folder_recover(r);
-    if (text_ends(path, ".json"))
-        return index_recover(r, path);
-    return st_edit_recover(path, r->context, &r->changed, r->error);
+    if (text_ends(path, ".safetensors"))
+        return st_edit_recover(path, r->context, &r->changed, r->error);
+    return index_recover(r, path);
 }
 
 st_status st_checkpoint_recover(const char *path, st_context *context, bool *recovered,

@@ -243,6 +243,53 @@ static void test_links(void **state)
     check_list("", "0/x 0/b");
 }
 
+/* One file under two names. */
+static void test_same_file_twice(void **state)
+{
+    (void)state;
+    model_tensors("m-1.safetensors", "a:3 b:5", NULL);
+    assert_int_equal(symlink("m-1.safetensors", model_path("m-2.safetensors")), 0);
+    model_text(CHANGES_INDEX,
+               "{\"weight_map\":{\"a\":\"m-1.safetensors\",\"b\":\"m-2.safetensors\"}}");
+    changes_way way = {.in_place = false};
+    CHECK_ERR_TEXT(changes_apply("", "r:a=x", &way, &error), ST_ERR_UNSUPPORTED, ST_NO_OFFSET,
+                   "under another name");
+    check_list("", "0/a 1/b");
+    way.folder = model_path("out");
+    CHECK_OK(changes_apply("", "r:a=x", &way, &error));
+    check_list("out", "0/x 1/b");
+}
+
+/* What lies in the store of a hub cache is others' too: the links into it are replaced. */
+static void test_hub_cache(void **state)
+{
+    (void)state;
+    static const char *const folders[] = {"blobs", "snapshots", "snapshots/r"};
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(mkdir(model_path(folders[i]), 0777), 0);
+    model_tensors("blobs/1", "a:3 b:5", NULL);
+    model_tensors("blobs/2", "c:4", NULL);
+    model_tensors("blobs/3", "d:2", NULL);
+    model_text("blobs/4", CHANGES_TEXT);
+    for (int i = 1; i <= 4; i++) {
+        char blob[32], name[64];
+        snprintf(blob, sizeof blob, "../../blobs/%d", i);
+        snprintf(name, sizeof name,
+                 i < 4 ? "snapshots/r/m-%d.safetensors" : "snapshots/r/" CHANGES_INDEX, i);
+        assert_int_equal(symlink(blob, model_path(name)), 0);
+    }
+    changes_do("snapshots/r", "r:a=x d:c");
+    assert_string_equal(model_names("snapshots/r"),
+                        "m-1.safetensors m-3.safetensors " CHANGES_INDEX);
+    assert_string_equal(model_names("blobs"), "1 2 3 4");
+    check_list("snapshots/r", "0/x 0/b 1/d");
+    check_text("blobs/4", CHANGES_TEXT);
+    check_list("blobs/1", "0/a 0/b");
+    struct stat info;
+    assert_int_equal(lstat(model_path("snapshots/r/m-3.safetensors"), &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+}
+
 /* ---------------------------------------------------------------------------- another folder */
 
 static void test_elsewhere(void **state)
@@ -501,6 +548,38 @@ static void test_in_place(void **state)
     assert_int_equal(all.total, 7);
 }
 
+/* As many bytes can be another number of elements, which only some indices count. */
+static void test_in_place_elements(void **state)
+{
+    (void)state;
+    static const uint16_t numbers[] = {0x2121, 0x2121};
+    uint64_t count = 2;
+    st_array array = {
+        .data = (void *)(uintptr_t)numbers, .shape = &count, .ndim = 1, .dtype = ST_U16};
+    changes_way room = {.edit.reserve = 64};
+    changes_model();
+    CHECK_OK(changes_apply("", "", &room, &error));
+    for (int counted = 1; counted >= 0; counted--) {
+        st_checkpoint_edit *edit;
+        if (!counted)
+            model_text(CHANGES_INDEX, "{\"c\":\"m-2.safetensors\"}");
+        st_checkpoint *checkpoint = model_open("");
+        st_checkpoint_tensor c = tensor_of(checkpoint, "c", 1);
+        CHECK_OK(st_checkpoint_edit_new(checkpoint, NULL, &edit, &error));
+        CHECK_OK(
+            st_edit_replace(st_checkpoint_edit_at(edit, c.file_index), c.tensor, &array, &error));
+        CHECK_OK(
+            st_edit_rename(st_checkpoint_edit_at(edit, c.file_index), c.tensor, "c", 1, &error));
+        if (counted)
+            CHECK_ERR_TEXT(st_checkpoint_edit_write_in_place(edit, NULL, &error),
+                           ST_ERR_UNSUPPORTED, ST_NO_OFFSET, "the number of elements");
+        else
+            CHECK_OK(st_checkpoint_edit_write_in_place(edit, NULL, &error));
+        st_checkpoint_edit_free(edit);
+        st_checkpoint_close(checkpoint);
+    }
+}
+
 /* A failure says what was changed before it. */
 static void test_in_place_fails(void **state)
 {
@@ -566,6 +645,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_without_index, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_single_file, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_links, model_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_same_file_twice, model_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_hub_cache, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_elsewhere, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_own_folder, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_subfolders, model_setup, model_teardown),
@@ -574,6 +655,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_changed, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_options, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_in_place, model_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_in_place_elements, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_in_place_fails, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_oom, model_setup, model_teardown),
     };

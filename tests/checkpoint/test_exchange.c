@@ -375,6 +375,30 @@ static void test_without_an_index(void **state)
     assert_string_equal(model_names(""), "m-1.safetensors m-2.safetensors m-3.safetensors");
 }
 
+/* An index may be called as anything; a file of such a name may have a journal. */
+static void test_other_names(void **state)
+{
+    (void)state;
+    list_bytes list;
+    bool changed = false;
+    changes_shards();
+    model_tensors(ASIDE, "x:3 b:5", NULL);
+    st__exchange_record first = takes("m-1.safetensors", ASIDE);
+    list_start(&list);
+    list_record(&list, &first);
+    list_mark(&list);
+    model_text("map", "{\"c\":\"m-2.safetensors\"}");
+    model_store("map.st-journal", list.bytes, list.size);
+    CHECK_OK(st_checkpoint_recover(model_path("map"), NULL, &changed, &error));
+    assert_true(changed && !model_has("map.st-journal"));
+    model_tensors("file", "a:3", NULL);
+    model_text("file.st-journal", "");
+    CHECK_OK(st_checkpoint_recover(model_path(""), NULL, &changed, &error));
+    assert_true(!changed && model_has("file.st-journal"));
+    CHECK_OK(st_checkpoint_recover(model_path("file"), NULL, &changed, &error));
+    assert_true(!changed && !model_has("file.st-journal"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +412,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_strange_lists, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_untouched, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_end_missing, model_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_other_names, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_without_an_index, model_setup, model_teardown),
     };
     return cmocka_run_group_tests_name("checkpoint_exchange", tests, NULL, NULL);
