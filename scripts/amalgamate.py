@@ -4,7 +4,7 @@
 
     amalgamate.py DIRECTORY
 
-safetensors.h holds safetensors.h, edit.h, checkpoint.h, json.h and load.h; safetensors.c needs nothing else
+safetensors.h holds safetensors.h, edit.h, finding.h, checkpoint.h, json.h and load.h; safetensors.c needs nothing else
 and compiles as C11.
 File-local names are unique in the core (a lint sees to it); macros of one .c file end with it.
 """
@@ -14,8 +14,8 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FOLDERS = ("base", "format", "io", "file", "checkpoint", "load")
-PUBLIC = ("safetensors/safetensors.h", "safetensors/edit.h", "safetensors/checkpoint.h", "safetensors/json.h",
-          "safetensors/load.h")
+PUBLIC = ("safetensors/safetensors.h", "safetensors/edit.h", "safetensors/finding.h", "safetensors/checkpoint.h",
+          "safetensors/json.h", "safetensors/load.h")
 SYSTEM = re.compile(r"^#\s*include\s+<[^>]+>")
 CONDITION = re.compile(r"^#\s*(if|endif)")
 INCLUDE = re.compile(r'^#\s*include\s+(?:"([^"]+)"|<(safetensors/[^>]+)>)')

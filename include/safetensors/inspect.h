@@ -17,6 +17,7 @@
 #ifndef SAFETENSORS_INSPECT_H
 #define SAFETENSORS_INSPECT_H
 
+#include <safetensors/finding.h>
 #include <safetensors/json.h>
 #include <safetensors/safetensors.h>
 
@@ -24,54 +25,11 @@
 extern "C" {
 #endif
 
-enum {
-    ST_SEVERITY_ERROR = 1, /**< st_file_open refuses the file, with the finding's status */
-    ST_SEVERITY_WARNING =
-        2,               /**< accepted, but another reader may refuse it or read it differently */
-    ST_SEVERITY_NOTE = 3 /**< accepted everywhere; worth knowing */
-};
-
-/** One rule that a file can break. The identifiers are stable; docs/format.md lists them. */
-typedef struct st_rule {
-    const char *id;   /**< "layout-hole" */
-    int32_t severity; /**< ST_SEVERITY_…, under the default flags */
-    st_status status; /**< what st_file_open returns; ST_OK unless an error */
-    const char *text; /**< what the rule says, one line */
-} st_rule;
-
 /** The list of rules: their number, and each one by its index, 0 .. count-1. */
 ST_API size_t st_rule_count(void);
 ST_API const st_rule *st_rule_at(size_t index);
 /** Finds a rule by its identifier; NULL if there is none. */
 ST_API const st_rule *st_rule_find(const char *id, size_t id_len);
-
-/** One deviation found. Valid during the callback. */
-typedef struct st_finding {
-    const st_rule *rule;
-    int32_t severity; /**< the rule's, unless the flags judge otherwise */
-    st_status status; /**< the rule's, or ST_OK where the flags accept it */
-    uint64_t offset;  /**< absolute byte offset in the file, or ST_NO_OFFSET */
-    const char *name; /**< the tensor's, or NULL */
-    size_t name_len;
-    const char *message; /**< one line, terminated: as st_error's, without the file's name */
-    uint64_t reserved[4];
-} st_finding;
-
-/** Receives one finding; false ends the check. Called on the caller's thread. */
-typedef bool (*st_finding_fn)(void *ctx, const st_finding *finding);
-
-/** What a check saw. */
-typedef struct st_check_summary {
-    uint64_t errors;
-    uint64_t warnings;
-    uint64_t notes;
-    uint64_t tensors;  /**< entries that could be read */
-    uint64_t metadata; /**< metadata entries */
-    uint64_t file_size;
-    uint64_t header_size; /**< N, or 0 where the file is too short to have one */
-    uint64_t data_size;   /**< bytes after the header */
-    uint64_t reserved[8];
-} st_check_summary;
 
 /**
  * Checks a file's framing, header and layout; reads no tensor. With ST_OPEN_UPSTREAM in the options'

@@ -4,7 +4,7 @@
 #ifndef ST_FORMAT_RULE_H
 #define ST_FORMAT_RULE_H
 
-#include <safetensors/inspect.h>
+#include <safetensors/finding.h>
 
 /* X(NAME, "id", stage, severity, status, text). Stages are the order of judgement: of several faults
  * the one of the lowest stage is the file's, and within a stage the first. */
