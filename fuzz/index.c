@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Reads the input as an index. What is accepted holds each tensor once, in a file whose name stays below the folder,
- * and is the same after it was emitted and read again. */
+/* Reads the input as an index, as opening does and as a check does. What is accepted holds each tensor once, in a file
+ * whose name stays below the folder, and is the same after it was emitted and read again; the check finds no error in
+ * it. What is refused is so for the first error that the check finds. */
 #include "output.h"
 
 #include "checkpoint/index.h"
@@ -18,7 +19,8 @@ static st_status parse(parsed *p, const char *text, size_t len, st_error *error)
 {
     memset(p, 0, sizeof *p);
     p->index.kept = &p->kept;
-    return st__index_parse(&p->index, text, len, "index", error);
+    return st__index_parse(&p->index, text, len,
+                           &(st__index_judge){.name = "index", .error = error});
 }
 
 static void parsed_release(parsed *p)
@@ -112,11 +114,67 @@ static void indices_compare(const st__index *a, const st__index *b)
     }
 }
 
+/* The first error of a check. */
+typedef struct found {
+    size_t size; /* of the input */
+    bool any;
+    st_status status;
+    uint64_t offset;
+} found;
+
+static bool found_take(void *ctx, const st_finding *finding)
+{
+    found *first = ctx;
+    bool error = finding->severity == ST_SEVERITY_ERROR;
+    require(error == (finding->status != ST_OK) && finding->offset <= first->size);
+    require(strlen(finding->message) > 0 && !strchr(finding->message, '\n'));
+    if (error && !first->any) {
+        first->any = true;
+        first->status = finding->status;
+        first->offset = finding->offset;
+    }
+    return true;
+}
+
+/* What is left of the text after a check is as sound as what opening takes, but for the order of the entries. */
+static void left_check(const st__index *index)
+{
+    size_t passed = 0, mapped = 0;
+    for (size_t i = 0; i < index->file_count; i++)
+        name_check(&index->files[i].name);
+    for (size_t i = 0; i < index->count; i++) {
+        const st__index_entry *entry = &index->entries[i];
+        size_t at = st__map_find(&index->names, entry->tensor.text, entry->tensor.len);
+        require(entry->file < index->file_count && at < index->count);
+        require((at == i) == !entry->passed && index->entries[at].offset >= entry->offset);
+        passed += entry->passed;
+        mapped += at == i;
+    }
+    require(passed + mapped == index->count);
+}
+
+static void check_compare(const char *text, size_t size, st_status status, const st_error *error)
+{
+    parsed checked;
+    found first = {.size = size};
+    const st__index_sink sink = {.report = found_take, .ctx = &first};
+    memset(&checked, 0, sizeof checked);
+    checked.index.kept = &checked.kept;
+    require(st__index_parse(&checked.index, text, size,
+                            &(st__index_judge){.name = "index", .sink = &sink}) == ST_OK);
+    require(first.any == (status != ST_OK));
+    require(status == ST_OK || (first.status == status && first.offset == error->offset));
+    if (!checked.index.broken)
+        left_check(&checked.index);
+    parsed_release(&checked);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     parsed first, second;
     st_error error;
     st_status status = parse(&first, (const char *)data, size, &error);
+    check_compare((const char *)data, size, status, &error);
     if (status != ST_OK) {
         require(status == ST_ERR_JSON || status == ST_ERR_SHARD_NAME ||
                 status == ST_ERR_NAME_DUPLICATE || status == ST_ERR_METADATA_DUPLICATE);

@@ -16,6 +16,7 @@
 #define SAFETENSORS_CHECKPOINT_H
 
 #include <safetensors/edit.h>
+#include <safetensors/finding.h>
 #include <safetensors/safetensors.h>
 
 #ifdef __cplusplus
@@ -84,6 +85,69 @@ ST_API uint64_t st_checkpoint_data_size(const st_checkpoint *checkpoint);
 ST_API size_t st_checkpoint_metadata_count(const st_checkpoint *checkpoint);
 /** Gives entry `index`. */
 ST_API const st_metadata *st_checkpoint_metadata_at(const st_checkpoint *checkpoint, size_t index);
+
+/* -------------------------------------------------------------------------------- checking */
+
+/** The rules that an index can break, or a folder without one: their number, and each one by its index, 0 .. count-1; NULL
+ *  behind the last. Those of files are st_rule_at's. */
+ST_API size_t st_checkpoint_rule_count(void);
+ST_API const st_rule *st_checkpoint_rule_at(size_t index);
+
+/** A file of a checkpoint that is being checked. Valid during the callback. */
+typedef struct st_checkpoint_shard {
+    const char *name;    /**< in the folder of the checkpoint */
+    const char *path;    /**< that it was opened by */
+    st_source *source;   /**< borrowed, for st_check; NULL: it cannot be read */
+    const st_error *why; /**< why it cannot be read, or what is wrong with it; NULL: nothing is */
+    uint64_t reserved[4];
+} st_checkpoint_shard;
+
+/** What a check of a checkpoint saw. */
+typedef struct st_checkpoint_summary {
+    uint64_t errors; /**< findings: of the index or the folder, not of the files */
+    uint64_t warnings;
+    uint64_t notes;
+    uint64_t indices;       /**< found, or named by the path */
+    uint64_t index_size;    /**< bytes of the index */
+    uint64_t files;         /**< that the index names, or that are in the folder */
+    uint64_t files_refused; /**< those that st_file_open takes for no valid files */
+    uint64_t tensors;       /**< that the index names, or that are in the files */
+    uint64_t reserved[8];
+} st_checkpoint_summary;
+
+/** Who is told during a check, on the caller's thread. A callback that is NULL is not called; false ends the check. */
+typedef struct st_checkpoint_observer {
+    /** Receives each deviation. `path` is that of the index, or of the folder, and offsets are those of the index. */
+    bool (*finding)(void *ctx, const char *path, const st_finding *finding);
+    /** Receives each file that is there, before it is compared with the index. Without this one a file that cannot be
+     *  read ends the check. */
+    bool (*shard)(void *ctx, const st_checkpoint_shard *shard);
+    /** Called when all has been found of an index, a folder or a file; `summary` is of this one. */
+    bool (*end)(void *ctx, const char *path, const st_checkpoint_summary *summary);
+    void *ctx;
+    uint64_t reserved[4];
+} st_checkpoint_observer;
+
+/**
+ * Checks what makes one of many files, by the parser that st_checkpoint_open uses, going on behind each
+ * deviation: the index, that the files it names are there and hold what it says, and nothing else; of a folder without
+ * one, that each tensor is in one file. Of several indices in a folder, which are a deviation themselves, each is
+ * checked. Files are opened in turn, each once, and closed again; the headers of a folder without an index are kept
+ * meanwhile. No tensor is read, and no file outside of the folder that the path is in, but by a link.
+ *
+ * There are findings of severity error, or files that cannot be used, just where st_checkpoint_open gives an error.
+ * @param path      as st_checkpoint_open's; a file has no findings here.
+ * @param options   as st_checkpoint_open's, but for `name`, which is not used.
+ * @param observer  NULL: only count.
+ * @param out       sums of all that was checked; NULL: not wanted.
+ * @return ST_OK when the check ran, whatever it found; ST_ERR_IO and what else st_source_open and st_source_read give;
+ *         ST_ERR_NOT_FOUND for a folder without any; ST_ERR_ARGUMENT; ST_ERR_NOMEM; ST_ERR_STOPPED if a callback ended
+ *         it, or, where that was told of a file that cannot be read, why.
+ */
+ST_API ST_WARN_UNUSED st_status st_checkpoint_check(const char *path,
+                                                    const st_open_options *options,
+                                                    const st_checkpoint_observer *observer,
+                                                    st_checkpoint_summary *out, st_error *error);
 
 /* -------------------------------------------------------------------------------- sizes */
 

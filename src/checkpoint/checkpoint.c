@@ -58,14 +58,10 @@ st_status st__checkpoint_file_add(st_checkpoint *checkpoint, const char *name, s
 static st_status shard_open(const st_checkpoint *checkpoint, const char *name,
                             const st_open_options *options, st_file **out, st_error *error)
 {
-    size_t folder_len = strlen(checkpoint->folder), name_len = strlen(name), size;
-    if (!st__add_size(folder_len, name_len + 1, &size))
-        return st__checkpoint_nomem(checkpoint, UINT64_MAX, error);
-    char *path = st__alloc(checkpoint->context, size);
+    size_t size;
+    char *path = st__checkpoint_path(checkpoint, name, &size, error);
     if (!path)
-        return st__checkpoint_nomem(checkpoint, size, error);
-    memcpy(path, checkpoint->folder, folder_len);
-    memcpy(path + folder_len, name, name_len + 1);
+        return ST_ERR_NOMEM;
     st_status status = st_file_open(path, options, out, error);
     if (status == ST_ERR_NOMEM)
         (void)st__error_locate(error, status, path, NULL);
@@ -110,249 +106,202 @@ static st_status entries_reserve(st_checkpoint *checkpoint, size_t count, st_err
     return ST_OK;
 }
 
+st_status st__checkpoint_size_add(st_checkpoint *checkpoint, uint64_t size,
+                                  const st__index_judge *judge)
+{
+    if (checkpoint->data_size == UINT64_MAX ||
+        st__add_u64(checkpoint->data_size, size, &checkpoint->data_size))
+        return ST_OK;
+    checkpoint->data_size = UINT64_MAX;
+    return st__index_deviate(judge, ST__INDEX_RULE_OVERFLOW,
+                             &(st__index_place){.offset = ST_NO_OFFSET},
+                             "all tensors together have more bytes than 64 bits count");
+}
+
 static st_status tensor_take(st_checkpoint *checkpoint, const st_tensor *tensor, size_t file,
-                             st_error *error)
+                             const st__index_judge *judge)
 {
     checkpoint->entries[checkpoint->count++] =
         (st__checkpoint_entry){.name = {.text = tensor->name, .len = tensor->name_len},
                                .tensor = tensor,
                                .file = (uint32_t)file};
-    if (st__add_u64(checkpoint->data_size, st_tensor_size(tensor), &checkpoint->data_size))
-        return ST_OK;
-    return st__fail(error, ST_ERR_OVERFLOW, ST_NO_OFFSET,
-                    "%s: all tensors together have more bytes than 64 bits count",
-                    checkpoint->name);
+    return st__checkpoint_size_add(checkpoint, st_tensor_size(tensor), judge);
 }
 
-/* All tensors of all files. */
-static st_status all_take(st_checkpoint *checkpoint, st_error *error)
+st_status st__index_tensor_miss(const st_checkpoint *checkpoint, const st__index_entry *entry,
+                                const st__index_judge *judge)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < checkpoint->file_count; i++)
-        count += st_file_count(checkpoint->files[i].file);
-    ST_TRY(entries_reserve(checkpoint, count, error));
-    for (size_t i = 0; i < checkpoint->file_count; i++) {
-        const st_file *file = checkpoint->files[i].file;
-        for (size_t t = 0; t < st_file_count(file); t++)
-            ST_TRY(tensor_take(checkpoint, st_file_at(file, t), i, error));
-    }
-    return ST_OK;
+    const st__key *shard = &checkpoint->files[entry->file].name;
+    return st__index_deviate(
+        judge, ST__INDEX_RULE_TENSOR_MISSING,
+        &(st__index_place){
+            .offset = entry->offset, .name = entry->tensor.text, .name_len = entry->tensor.len},
+        "is not in %s, where the index puts it", st__quote(shard->text, shard->len).text);
 }
 
-static ST__COLD st_status lacking(const st_checkpoint *checkpoint, const st__index_entry *entry,
-                                  st_error *error)
+st__index_entry *st__index_find(const st__index *index, const st_tensor *tensor, size_t file)
 {
-    return st__fail(error, ST_ERR_SHARD_TENSOR, entry->offset,
-                    "%s: tensor %s: %s%s does not hold it, at byte %" PRIu64, checkpoint->index,
-                    st__quote(entry->tensor.text, entry->tensor.len).text, checkpoint->folder,
-                    checkpoint->files[entry->file].name.text, entry->offset);
+    size_t found = st__map_find(&index->names, tensor->name, tensor->name_len);
+    if (found == ST__MAP_NONE || index->entries[found].file != file)
+        return NULL;
+    return &index->entries[found];
 }
 
 /* The tensors that the index names, in the files' order. */
-static st_status named_take(st_checkpoint *checkpoint, st__index *index, st_error *error)
+static st_status named_take(st_checkpoint *checkpoint, const st__index *index,
+                            const st__index_judge *judge)
 {
-    ST_TRY(entries_reserve(checkpoint, index->count, error));
+    ST_TRY(entries_reserve(checkpoint, index->count, judge->error));
     for (size_t i = 0; i < checkpoint->file_count; i++) {
         const st_file *file = checkpoint->files[i].file;
         for (size_t t = 0; t < st_file_count(file); t++) {
             const st_tensor *tensor = st_file_at(file, t);
-            size_t found = st__map_find(&index->names, tensor->name, tensor->name_len);
-            if (found == ST__MAP_NONE || index->entries[found].file != i)
+            st__index_entry *entry = st__index_find(index, tensor, i);
+            if (!entry)
                 continue;
-            index->entries[found].found = true;
-            ST_TRY(tensor_take(checkpoint, tensor, i, error));
+            entry->found = true;
+            ST_TRY(tensor_take(checkpoint, tensor, i, judge));
         }
     }
     for (size_t i = 0; i < index->count && checkpoint->count < index->count; i++)
         if (!index->entries[i].found)
-            return lacking(checkpoint, &index->entries[i], error);
+            return st__index_tensor_miss(checkpoint, &index->entries[i], judge);
     return ST_OK;
 }
 
-static st_status tensor_names_map(st_checkpoint *checkpoint, st_error *error)
+static ST__COLD st_status name_again(const st_checkpoint *checkpoint, size_t first, size_t again,
+                                     const st__index_judge *judge)
+{
+    const st__checkpoint_entry *entry = &checkpoint->entries[again];
+    const st__key *one = &checkpoint->files[checkpoint->entries[first].file].name;
+    const st__key *other = &checkpoint->files[entry->file].name;
+    return st__index_deviate(
+        judge, ST__INDEX_RULE_NAME_DUPLICATE,
+        &(st__index_place){
+            .offset = ST_NO_OFFSET, .name = entry->name.text, .name_len = entry->name.len},
+        "stands in %s and in %s; open the one that is meant, or an index",
+        st__quote(one->text, one->len).text, st__quote(other->text, other->len).text);
+}
+
+static st_status tensor_names_map(st_checkpoint *checkpoint, const st__index_judge *judge)
 {
     st__hash_key key;
     st__os_random(&key, sizeof key);
     if (!st__map_init(&checkpoint->names, checkpoint->context, checkpoint->entries,
                       sizeof *checkpoint->entries, checkpoint->count, &key))
         return st__checkpoint_nomem(checkpoint, (uint64_t)checkpoint->count * sizeof(uint32_t),
-                                    error);
+                                    judge->error);
     size_t twice = st__map_insert_all(&checkpoint->names, checkpoint->count, false);
-    if (twice == ST__MAP_NONE)
-        return ST_OK;
-    const st__checkpoint_entry *again = &checkpoint->entries[twice];
-    size_t first = st__map_find(&checkpoint->names, again->name.text, again->name.len);
-    return st__fail(
-        error, ST_ERR_NAME_DUPLICATE, ST_NO_OFFSET,
-        "%s: tensor %s: stands in %s and in %s; open the one that is meant, or an index",
-        checkpoint->name, st__quote(again->name.text, again->name.len).text,
-        checkpoint->files[checkpoint->entries[first].file].name.text,
-        checkpoint->files[again->file].name.text);
+    for (size_t i = twice; twice != ST__MAP_NONE && i < checkpoint->count; i++) {
+        const st__key *name = &checkpoint->entries[i].name;
+        size_t first = st__map_insert(&checkpoint->names, i, st__hash(&key, name->text, name->len));
+        if (first != ST__MAP_NONE)
+            ST_TRY(name_again(checkpoint, first, i, judge));
+    }
+    return ST_OK;
+}
+
+st_status st__checkpoint_take_all(st_checkpoint *checkpoint, const st__index_judge *judge)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < checkpoint->file_count; i++)
+        if (checkpoint->files[i].file)
+            count += st_file_count(checkpoint->files[i].file);
+    ST_TRY(entries_reserve(checkpoint, count, judge->error));
+    for (size_t i = 0; i < checkpoint->file_count; i++) {
+        const st_file *file = checkpoint->files[i].file;
+        for (size_t t = 0; file && t < st_file_count(file); t++)
+            ST_TRY(tensor_take(checkpoint, st_file_at(file, t), i, judge));
+    }
+    return tensor_names_map(checkpoint, judge);
 }
 
 /* ----------------------------------------------------------------------------------- index */
 
-/* Takes the index's files over in the order of their names, and tells its entries their new numbers. */
-static st_status index_files_take(st_checkpoint *checkpoint, st__index *index, st_error *error)
-{
-    st_context *context = checkpoint->context;
-    size_t count = index->file_count;
-    uint32_t *order = st__alloc_zeroed(context, count, 2 * sizeof *order);
-    if (!order)
-        return st__checkpoint_nomem(checkpoint, (uint64_t)count * 2 * sizeof *order, error);
-    uint32_t *places = order + count;
-    st_status status =
-        st__order_by_text(context, index->files, sizeof *index->files, count, order, error);
-    for (size_t i = 0; i < count && status == ST_OK; i++) {
-        const st__key *name = &index->files[order[i]].name;
-        places[order[i]] = (uint32_t)i;
-        status = st__checkpoint_file_add(checkpoint, name->text, name->len, error);
-    }
-    for (size_t i = 0; i < index->count && status == ST_OK; i++)
-        index->entries[i].file = places[index->entries[i].file];
-    st__free(context, order, count * 2 * sizeof *order);
-    return status;
-}
-
 static st_status index_follow(st_checkpoint *checkpoint, st__index *index,
-                              const st_open_options *options, st_error *error)
+                              const st_open_options *options, const st__index_judge *judge)
 {
-    ST_TRY(index_files_take(checkpoint, index, error));
+    st_error *error = judge->error;
+    ST_TRY(st__index_files_take(checkpoint, index, error));
     ST_TRY(files_open(checkpoint, options, error));
-    ST_TRY(named_take(checkpoint, index, error));
+    ST_TRY(named_take(checkpoint, index, judge));
+    ST_TRY(tensor_names_map(checkpoint, judge));
     return st__checkpoint_metadata_make(checkpoint, index, error);
-}
-
-static st_status index_text_use(st_checkpoint *checkpoint, const char *text, size_t len,
-                                const st_open_options *options, st_error *error)
-{
-    st__index index = {.context = checkpoint->context, .kept = &checkpoint->texts};
-    st_status status = st__index_parse(&index, text, len, checkpoint->index, error);
-    if (status == ST_OK)
-        status = index_follow(checkpoint, &index, options, error);
-    st__index_release(&index);
-    return status;
-}
-
-/* Reads all of an index, which may be as long as a header. */
-static st_status index_source_use(st_checkpoint *checkpoint, st_source *source,
-                                  const st_open_options *options, st_error *error)
-{
-    st_source_info info;
-    size_t size;
-    uint64_t most = options->max_header_size ? options->max_header_size : ST_HEADER_MAX;
-    ST_TRY(st_source_query(source, &info, error));
-    if (info.size > most || !st__u64_to_size(info.size, &size))
-        return st__fail(error, ST_ERR_JSON, most,
-                        "%s: %" PRIu64 " bytes are too many for an index; at most %" PRIu64
-                        " are read",
-                        checkpoint->index, info.size, most);
-    char *text = st__alloc(checkpoint->context, size);
-    if (!text)
-        return st__checkpoint_nomem(checkpoint, size, error);
-    st_status status = st_source_read(source, 0, text, size, error);
-    checkpoint->index_identity = info;
-    checkpoint->index_identity.etag = NULL;
-    if (status == ST_OK)
-        status = index_text_use(checkpoint, text, size, options, error);
-    st__free(checkpoint->context, text, size);
-    return status;
 }
 
 static st_status index_open(st_checkpoint *checkpoint, const char *path,
                             const st_open_options *options, st_error *error)
 {
-    st_source *source;
+    st_memory text = {0};
+    st__index index = {.context = checkpoint->context, .kept = &checkpoint->texts};
+    const st__index_judge judge = {.name = path, .error = error};
     checkpoint->index = path;
-    ST_TRY(st_source_open(path, options, &source, error));
-    st_status status = index_source_use(checkpoint, source, options, error);
-    st_source_release(source);
+    ST_TRY(st__index_text_read(checkpoint, path, options, &text, error));
+    st_status status = st__index_parse(&index, text.data, text.size, &judge);
+    if (status == ST_OK)
+        status = index_follow(checkpoint, &index, options, &judge);
+    st__index_release(&index);
+    st__free(checkpoint->context, text.data, text.size);
     return status;
 }
 
 /* --------------------------------------------------------------------------------- opening */
 
-/* Keeps what comes before the last name of a path. */
-static st_status folder_keep(st_checkpoint *checkpoint, const char *path, st_error *error)
+/* Opens all files, of which no index tells. */
+static st_status every_open(st_checkpoint *checkpoint, const st_open_options *options,
+                            st_error *error)
 {
-    const char *slash = strrchr(path, '/');
-    size_t len = slash ? (size_t)(slash - path) + 1 : 0;
-    checkpoint->folder = st__arena_text(&checkpoint->texts, path, len);
-    return checkpoint->folder ? ST_OK : st__checkpoint_nomem(checkpoint, len, error);
+    const st__index_judge judge = {.name = checkpoint->name, .error = error};
+    ST_TRY(files_open(checkpoint, options, error));
+    ST_TRY(st__checkpoint_take_all(checkpoint, &judge));
+    return st__checkpoint_metadata_make(checkpoint, NULL, error);
+}
+
+/* Keeps the path of the one index that a folder has. */
+static st_status index_choose(st_checkpoint *checkpoint, const st__folder *folder,
+                              const char **index, st_error *error)
+{
+    const st__index_judge judge = {.name = checkpoint->name, .error = error};
+    size_t size;
+    ST_TRY(st__folder_judge(folder, &judge));
+    char *path = st__checkpoint_path(checkpoint, folder->indices[0].text, &size, error);
+    if (!path)
+        return ST_ERR_NOMEM;
+    *index = st__arena_text(&checkpoint->texts, path, size - 1);
+    st__free(checkpoint->context, path, size);
+    return *index ? ST_OK : st__checkpoint_nomem(checkpoint, size, error);
 }
 
 static st_status folder_open(st_checkpoint *checkpoint, const st_open_options *options,
                              st_error *error)
 {
-    size_t len = strlen(checkpoint->name);
-    const char *index;
-    bool ends = len > 0 && checkpoint->name[len - 1] == '/';
-    char *folder = st__arena_take(&checkpoint->texts, len + 2);
-    if (!folder)
-        return st__checkpoint_nomem(checkpoint, len + 2, error);
-    memcpy(folder, checkpoint->name, len);
-    memcpy(folder + len, ends ? "" : "/", ends ? 1 : 2);
-    checkpoint->folder = folder;
-    ST_TRY(st__folder_look(checkpoint, &index, error));
-    if (index)
-        return index_open(checkpoint, index, options, error);
-    ST_TRY(files_open(checkpoint, options, error));
-    ST_TRY(all_take(checkpoint, error));
-    return st__checkpoint_metadata_make(checkpoint, NULL, error);
-}
-
-/* Whether a file is text that begins as an index does. A file of tensors has at least one NUL among its first 8 bytes,
- * which count the header's. Where it cannot be read it is none, and opening it tells why. */
-static bool looks_like_json(const char *path, const st_open_options *options)
-{
-    unsigned char head[8];
-    st_source_info info;
-    st_source *source;
-    size_t size = 0, at = 0;
-    if (st_source_open(path, options, &source, NULL) != ST_OK)
-        return false;
-    if (st_source_query(source, &info, NULL) == ST_OK)
-        size = info.size < sizeof head ? (size_t)info.size : sizeof head;
-    if (size && st_source_read(source, 0, head, size, NULL) != ST_OK)
-        size = 0;
-    st_source_release(source);
-    while (at < size && (head[at] == ' ' || (head[at] >= '\t' && head[at] <= '\r')))
-        at++;
-    return at < size && head[at] == '{' && !memchr(head, '\0', size);
-}
-
-static bool path_ends(const char *path, const char *ending)
-{
-    size_t len = strlen(path), ending_len = strlen(ending);
-    return len >= ending_len && strcmp(path + len - ending_len, ending) == 0;
+    st__folder folder = {0};
+    const char *index = NULL;
+    st_status status = st__folder_look(checkpoint, &folder, error);
+    if (status == ST_OK && folder.count)
+        status = index_choose(checkpoint, &folder, &index, error);
+    st__folder_release(checkpoint, &folder);
+    ST_TRY(status);
+    return index ? index_open(checkpoint, index, options, error)
+                 : every_open(checkpoint, options, error);
 }
 
 static st_status checkpoint_fill(st_checkpoint *checkpoint, const st_open_options *options,
                                  const char *shown, st_error *error)
 {
-    const char *path = checkpoint->name;
-    st__os_info info;
+    st__checkpoint_kind kind;
     st_open_options one = *options;
-    int failed = st__os_info_at(ST__OS_HERE, path, true, &info);
-    if (failed)
-        return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s: cannot be opened", path);
-    if (info.kind == ST__OS_DIRECTORY)
+    ST_TRY(st__checkpoint_look(checkpoint, options, &kind, error));
+    if (kind == ST__OF_FOLDER)
         return folder_open(checkpoint, options, error);
-    ST_TRY(folder_keep(checkpoint, path, error));
-    if (path_ends(path, ".json") ||
-        (!path_ends(path, ".safetensors") && looks_like_json(path, options)))
-        return index_open(checkpoint, path, options, error);
-    const char *name = path + strlen(checkpoint->folder);
+    if (kind == ST__OF_INDEX)
+        return index_open(checkpoint, checkpoint->name, options, error);
     one.name = shown;
-    ST_TRY(st__checkpoint_file_add(checkpoint, name, strlen(name), error));
-    ST_TRY(files_open(checkpoint, &one, error));
-    ST_TRY(all_take(checkpoint, error));
-    return st__checkpoint_metadata_make(checkpoint, NULL, error);
+    return every_open(checkpoint, &one, error);
 }
 
-/* Takes the caller's reference to `context` over on success. */
-static st_status checkpoint_new(st_context *context, const char *path, st_checkpoint **out,
-                                st_error *error)
+st_status st__checkpoint_new(st_context *context, const char *path, st_checkpoint **out,
+                             st_error *error)
 {
     st_checkpoint *checkpoint = st__alloc_zeroed(context, 1, sizeof *checkpoint);
     if (!checkpoint)
@@ -379,14 +328,12 @@ st_status st_checkpoint_open(const char *path, const st_open_options *options, s
         ST_TRY(st_context_new(NULL, &context, error));
     of_files.context = context;
     of_files.name = NULL;
-    st_status status = checkpoint_new(context, path, &checkpoint, error);
+    st_status status = st__checkpoint_new(context, path, &checkpoint, error);
     if (status != ST_OK) {
         st_context_release(context);
         return status;
     }
     status = checkpoint_fill(checkpoint, &of_files, options ? options->name : NULL, error);
-    if (status == ST_OK)
-        status = tensor_names_map(checkpoint, error);
     if (status == ST_OK)
         *out = checkpoint;
     else

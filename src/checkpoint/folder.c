@@ -13,9 +13,7 @@
 
 typedef struct folder_names {
     st_checkpoint *checkpoint;
-    st__key *indices; /* `count` of `room` */
-    size_t count;
-    size_t room;
+    st__folder *folder;
     st_status status; /* of what went wrong here */
     st_error *error;
 } folder_names;
@@ -40,15 +38,16 @@ static bool is_index_name(const char *name)
 static st_status index_note(folder_names *names, const char *name)
 {
     st_checkpoint *checkpoint = names->checkpoint;
-    void *indices = names->indices;
+    st__folder *folder = names->folder;
+    void *indices = folder->indices;
     size_t wanted = 0;
-    bool fits = st__room_make(checkpoint->context, &indices, sizeof *names->indices, names->count,
-                              &names->room, &wanted);
-    names->indices = indices;
+    bool fits = st__room_make(checkpoint->context, &indices, sizeof *folder->indices, folder->count,
+                              &folder->room, &wanted);
+    folder->indices = indices;
     const char *text = fits ? st__arena_text(&checkpoint->texts, name, strlen(name)) : NULL;
     if (!text)
         return st__checkpoint_nomem(checkpoint, wanted, names->error);
-    names->indices[names->count++] = (st__key){.text = text, .len = (uint32_t)strlen(name)};
+    folder->indices[folder->count++] = (st__key){.text = text, .len = (uint32_t)strlen(name)};
     return ST_OK;
 }
 
@@ -88,59 +87,52 @@ static st_status names_sort(const st_checkpoint *checkpoint, void *records, size
 }
 
 /* Names as many of them as fit a line. */
-static ST__COLD st_status several_indices(const folder_names *names)
+st_status st__folder_judge(const st__folder *folder, const st__index_judge *judge)
 {
     char list[300];
     size_t len = 0;
-    ST_TRY(names_sort(names->checkpoint, names->indices, sizeof *names->indices, names->count,
-                      names->error));
-    for (size_t i = 0; i < names->count; i++) {
-        st__quoted quoted = st__quote(names->indices[i].text, names->indices[i].len);
+    if (folder->count <= 1)
+        return ST_OK;
+    for (size_t i = 0; i < folder->count; i++) {
+        st__quoted quoted = st__quote(folder->indices[i].text, folder->indices[i].len);
         if (len + strlen(quoted.text) + 8 > sizeof list) {
             len += (size_t)snprintf(list + len, sizeof list - len, ", ...");
             break;
         }
         len += (size_t)snprintf(list + len, sizeof list - len, "%s%s", i ? ", " : "", quoted.text);
     }
-    return st__fail(names->error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
-                    "%s: holds %zu indices, %s; open the one that is meant",
-                    names->checkpoint->name, names->count, list);
+    return st__index_deviate(
+        judge, ST__INDEX_RULE_SEVERAL, &(st__index_place){.offset = ST_NO_OFFSET},
+        "holds %zu indices, %s; open the one that is meant", folder->count, list);
 }
 
-static st_status folder_choose(const folder_names *names, const char **index)
+/* Puts what is in use in its order: the indices, or else the files. */
+static st_status folder_sort(st_checkpoint *checkpoint, st__folder *folder, st_error *error)
 {
-    st_checkpoint *checkpoint = names->checkpoint;
-    if (names->count > 1)
-        return several_indices(names);
-    if (names->count == 1) {
-        size_t folder_len = strlen(checkpoint->folder), len = names->indices[0].len;
-        char *path = st__arena_take(&checkpoint->texts, folder_len + len + 1);
-        if (!path)
-            return st__checkpoint_nomem(checkpoint, folder_len + len + 1, names->error);
-        memcpy(path, checkpoint->folder, folder_len);
-        memcpy(path + folder_len, names->indices[0].text, len + 1);
+    if (folder->count) {
         checkpoint->file_count = 0; /* those that the index does not name are no part of it */
-        *index = path;
-        return ST_OK;
+        return names_sort(checkpoint, folder->indices, sizeof *folder->indices, folder->count,
+                          error);
     }
     if (checkpoint->file_count == 0)
-        return st__fail(names->error, ST_ERR_NOT_FOUND, ST_NO_OFFSET,
+        return st__fail(error, ST_ERR_NOT_FOUND, ST_NO_OFFSET,
                         "%s: holds no .safetensors file and no index of any", checkpoint->name);
-    *index = NULL;
     return names_sort(checkpoint, checkpoint->files, sizeof *checkpoint->files,
-                      checkpoint->file_count, names->error);
+                      checkpoint->file_count, error);
 }
 
-st_status st__folder_look(st_checkpoint *checkpoint, const char **index, st_error *error)
+st_status st__folder_look(st_checkpoint *checkpoint, st__folder *folder, st_error *error)
 {
-    folder_names names = {.checkpoint = checkpoint, .error = error};
+    folder_names names = {.checkpoint = checkpoint, .folder = folder, .error = error};
     int failed = st__os_list(checkpoint->name, name_note, &names);
     st_status status = names.status;
     if (status == ST_OK && failed)
         status = st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s: cannot be listed",
                                 checkpoint->name);
-    if (status == ST_OK)
-        status = folder_choose(&names, index);
-    st__free(checkpoint->context, names.indices, names.room * sizeof *names.indices);
-    return status;
+    return status == ST_OK ? folder_sort(checkpoint, folder, error) : status;
+}
+
+void st__folder_release(const st_checkpoint *checkpoint, st__folder *folder)
+{
+    st__free(checkpoint->context, folder->indices, folder->room * sizeof *folder->indices);
 }

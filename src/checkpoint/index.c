@@ -9,73 +9,58 @@
 
 #include <safetensors/json.h>
 
-#include <inttypes.h>
 #include <string.h>
+
+/* An entry's whose shard may not be called so. */
+#define FILE_NONE UINT32_MAX
 
 typedef struct index_parse {
     st__index *index;
     const char *text;
     size_t len;
-    const char *name;
+    const st__index_judge *judge;
+    st_error *error; /* the judge's */
     st_json_reader *reader;
     st_json_token token;
     bool has_map;
-    st_error *error;
 } index_parse;
-
-/* -------------------------------------------------------------------------------- the rule */
-
-static bool name_ends(const char *text, size_t len, const char *ending)
-{
-    size_t ending_len = strlen(ending);
-    return len >= ending_len && memcmp(text + len - ending_len, ending, ending_len) == 0;
-}
-
-static bool climbs(const char *name, size_t len)
-{
-    for (size_t at = 0; at < len;) {
-        const char *slash = memchr(name + at, '/', len - at);
-        size_t part = slash ? (size_t)(slash - name) - at : len - at;
-        if (part == 2 && memcmp(name + at, "..", 2) == 0)
-            return true;
-        at += part + 1;
-    }
-    return false;
-}
-
-const char *st__shard_name_fault(const char *name, size_t len)
-{
-    if (len == 0)
-        return "is empty";
-    if (memchr(name, '\0', len))
-        return "holds a NUL";
-    if (memchr(name, '\\', len))
-        return "holds a backslash";
-    if (name[0] == '/')
-        return "is absolute";
-    if (len > 1 && name[1] == ':')
-        return "names a drive";
-    if (climbs(name, len))
-        return "climbs out of the folder";
-    return name_ends(name, len, ".safetensors") ? NULL : "does not end in .safetensors";
-}
 
 /* --------------------------------------------------------------------------------- reading */
 
-static ST__COLD st_status index_refuse(const index_parse *p, st_status status, uint64_t offset,
-                                       const char *what)
+/* Tells what is wrong at the token. */
+static ST__COLD st_status index_refuse(const index_parse *p, const char *what)
 {
-    return st__fail(p->error, status, offset, "%s: %s, at byte %" PRIu64, p->name, what, offset);
+    return st__index_deviate(p->judge, ST__INDEX_RULE_JSON,
+                             &(st__index_place){.offset = p->token.offset}, "%s", what);
+}
+
+/* The same, where nothing is left to go on with. */
+static ST__COLD st_status index_refuse_all(const index_parse *p, const char *what)
+{
+    p->index->broken = true;
+    return index_refuse(p, what);
 }
 
 static ST__COLD st_status index_nomem(const index_parse *p, uint64_t size)
 {
-    return st__error_locate(p->error, st__fail_nomem(p->error, size), p->name, NULL);
+    return st__error_locate(p->error, st__fail_nomem(p->error, size), p->judge->name, NULL);
 }
 
 static st_status index_token_next(index_parse *p)
 {
     return st_json_reader_next(p->reader, &p->token, p->error);
+}
+
+/* Passes over what is left of the value whose first token has been read, and leaves its last. */
+static st_status value_end(index_parse *p)
+{
+    const uint32_t depth = p->token.depth;
+    if (p->token.kind != ST_JSON_OBJECT_BEGIN && p->token.kind != ST_JSON_ARRAY_BEGIN)
+        return ST_OK;
+    do
+        ST_TRY(index_token_next(p));
+    while (p->token.depth > depth);
+    return ST_OK;
 }
 
 static bool token_is(const index_parse *p, const char *text)
@@ -111,19 +96,22 @@ static st_status files_map(index_parse *p)
     return ST_OK;
 }
 
+/* Tells of the entry that is being read. */
+static ST__COLD st_status shard_name_refuse(const index_parse *p, const char *fault)
+{
+    const st__key *tensor = &p->index->entries[p->index->count].tensor;
+    return st__index_deviate(
+        p->judge, ST__INDEX_RULE_SHARD_NAME,
+        &(st__index_place){
+            .offset = p->token.offset, .name = tensor->text, .name_len = tensor->len},
+        "the name of its shard, %s, %s", st__quote(p->token.text, p->token.len).text, fault);
+}
+
 static st_status file_add(index_parse *p)
 {
     st__index *index = p->index;
     void *files = index->files;
     size_t wanted = 0;
-    const char *fault = st__shard_name_fault(p->token.text, p->token.len);
-    if (fault)
-        return st__fail(p->error, ST_ERR_SHARD_NAME, p->token.offset,
-                        "%s: tensor %s: the name of its shard, %s, %s, at byte %" PRIu64, p->name,
-                        st__quote(index->entries[index->count].tensor.text,
-                                  index->entries[index->count].tensor.len)
-                            .text,
-                        st__quote(p->token.text, p->token.len).text, fault, p->token.offset);
     bool fits = st__room_make(index->context, &files, sizeof *index->files, index->file_count,
                               &index->file_room, &wanted);
     index->files = files;
@@ -140,7 +128,8 @@ static st_status file_add(index_parse *p)
     return ST_OK;
 }
 
-/* Finds the file that the token names; tensors that follow each other mostly lie in one. */
+/* Finds the file that the token names, or gives FILE_NONE for a name that none may have; tensors that follow each other
+ * mostly lie in one. */
 static st_status file_find(index_parse *p, uint32_t *out)
 {
     const st__index *index = p->index;
@@ -152,6 +141,10 @@ static st_status file_find(index_parse *p, uint32_t *out)
     }
     size_t found = st__map_find(&index->file_names, p->token.text, p->token.len);
     if (found == ST__MAP_NONE) {
+        const char *fault = st__shard_name_fault(p->token.text, p->token.len);
+        *out = FILE_NONE;
+        if (fault)
+            return shard_name_refuse(p, fault);
         ST_TRY(file_add(p));
         found = index->file_count - 1;
     }
@@ -160,6 +153,17 @@ static st_status file_find(index_parse *p, uint32_t *out)
 }
 
 /* ----------------------------------------------------------------------------- the tensors */
+
+/* Tells of a value that is no string, and passes over it. */
+static ST__COLD st_status shard_name_miss(index_parse *p, uint32_t *file)
+{
+    *file = FILE_NONE;
+    if (!p->has_map)
+        return index_refuse_all(p, "it is no index: it has no weight_map, and what is here is not "
+                                   "the name of a shard");
+    ST_TRY(index_refuse(p, "the name of a tensor's shard is not a string"));
+    return value_end(p);
+}
 
 static st_status index_entry_add(index_parse *p)
 {
@@ -175,13 +179,14 @@ static st_status index_entry_add(index_parse *p)
     *entry = (st__index_entry){.offset = p->token.offset};
     ST_TRY(token_copy(p, &index->texts, &entry->tensor));
     ST_TRY(index_token_next(p));
-    if (p->token.kind != ST_JSON_STRING)
-        return index_refuse(p, ST_ERR_JSON, p->token.offset,
-                            p->has_map ? "the name of a tensor's shard is not a string"
-                                       : "it is no index: it has no weight_map, and what is here "
-                                         "is not the name of a shard");
-    ST_TRY(file_find(p, &entry->file));
-    index->count++;
+    if (p->token.kind == ST_JSON_STRING)
+        ST_TRY(file_find(p, &entry->file));
+    else
+        ST_TRY(shard_name_miss(p, &entry->file));
+    if (entry->file == FILE_NONE)
+        index->partial = true;
+    else
+        index->count++;
     return ST_OK;
 }
 
@@ -191,8 +196,27 @@ static st_status weight_map_read(index_parse *p)
     ST_TRY(index_token_next(p));
     while (p->token.kind == ST_JSON_KEY) {
         ST_TRY(index_entry_add(p));
+        if (p->index->broken)
+            return ST_OK;
         ST_TRY(index_token_next(p));
     }
+    return ST_OK;
+}
+
+/* Tells of an entry whose name stands there before, as `first`, which becomes the same. */
+static ST__COLD st_status entry_again(const index_parse *p, size_t first, size_t again)
+{
+    st__index_entry *entry = &p->index->entries[again], *before = &p->index->entries[first];
+    ST_TRY(st__index_deviate(p->judge, ST__INDEX_RULE_NAME_DUPLICATE,
+                             &(st__index_place){.offset = entry->offset,
+                                                .name = entry->tensor.text,
+                                                .name_len = entry->tensor.len},
+                             "stands there twice"));
+    /* The one in the map is found by its name: it takes the other's place. */
+    st__index_entry kept = *entry;
+    *entry = *before;
+    *before = kept;
+    entry->passed = true;
     return ST_OK;
 }
 
@@ -204,12 +228,14 @@ static st_status entries_map(index_parse *p)
                       index->count, &index->hash_key))
         return index_nomem(p, (uint64_t)index->count * sizeof *index->names.slots);
     size_t twice = st__map_insert_all(&index->names, index->count, false);
-    if (twice == ST__MAP_NONE)
-        return ST_OK;
-    const st__index_entry *entry = &index->entries[twice];
-    return st__fail(p->error, ST_ERR_NAME_DUPLICATE, entry->offset,
-                    "%s: tensor %s: stands there twice, at byte %" PRIu64, p->name,
-                    st__quote(entry->tensor.text, entry->tensor.len).text, entry->offset);
+    for (size_t i = twice; twice != ST__MAP_NONE && i < index->count; i++) {
+        const st__key *name = &index->entries[i].tensor;
+        uint32_t hash = st__hash(&index->hash_key, name->text, name->len);
+        size_t first = st__map_insert(&index->names, i, hash);
+        if (first != ST__MAP_NONE)
+            ST_TRY(entry_again(p, first, i));
+    }
+    return ST_OK;
 }
 
 /* ---------------------------------------------------------------------------- the metadata */
@@ -219,14 +245,11 @@ static st_status pair_value_read(index_parse *p, st__key *out)
 {
     ST_TRY(index_token_next(p));
     const uint64_t begin = p->token.offset;
-    const uint32_t depth = p->token.depth;
     if (p->token.kind == ST_JSON_STRING || p->token.kind == ST_JSON_NUMBER)
         return token_copy(p, p->index->kept, out);
     size_t size = p->token.kind == ST_JSON_FALSE ? 5 : 4; /* true, null */
     if (p->token.kind == ST_JSON_OBJECT_BEGIN || p->token.kind == ST_JSON_ARRAY_BEGIN) {
-        do
-            ST_TRY(index_token_next(p));
-        while (p->token.depth > depth);
+        ST_TRY(value_end(p));
         size = (size_t)(p->token.offset - begin) + 1;
     }
     p->token.text = p->text + begin;
@@ -254,16 +277,49 @@ static st_status index_pair_add(index_parse *p)
     return ST_OK;
 }
 
+/* Reads a number that is whole, as a float too: huggingface_hub has written 123.0. */
+static bool total_parse(const st_json_token *token, uint64_t *out)
+{
+    double real;
+    if (token->kind != ST_JSON_NUMBER)
+        return false;
+    if (st_json_parse_u64(token->text, token->len, out))
+        return true;
+    /* 2^63, beyond which no total is. */
+    if (!st_json_parse_double(token->text, token->len, &real) || !(real >= 0) ||
+        real >= 9223372036854775808.0)
+        return false;
+    *out = (uint64_t)real;
+    return (double)*out == real;
+}
+
+static st_status total_read(index_parse *p)
+{
+    st__index *index = p->index;
+    ST_TRY(index_token_next(p));
+    index->total_offset = p->token.offset;
+    index->has_total = total_parse(&p->token, &index->total);
+    if (!index->has_total)
+        ST_TRY(st__index_deviate(p->judge, ST__INDEX_RULE_TOTAL_SIZE,
+                                 &(st__index_place){.offset = p->token.offset},
+                                 "total_size is not a whole number of bytes"));
+    return value_end(p);
+}
+
 static st_status index_metadata_read(index_parse *p)
 {
     ST_TRY(index_token_next(p));
     if (p->token.kind == ST_JSON_NULL)
         return ST_OK;
-    if (p->token.kind != ST_JSON_OBJECT_BEGIN)
-        return index_refuse(p, ST_ERR_JSON, p->token.offset, "metadata is not an object");
+    if (p->token.kind != ST_JSON_OBJECT_BEGIN) {
+        ST_TRY(index_refuse(p, "metadata is not an object"));
+        return value_end(p);
+    }
     ST_TRY(index_token_next(p));
     while (p->token.kind == ST_JSON_KEY) {
-        if (token_is(p, "total_size") || token_is(p, "total_parameters"))
+        if (token_is(p, "total_size"))
+            ST_TRY(total_read(p));
+        else if (token_is(p, "total_parameters"))
             ST_TRY(st_json_reader_skip(p->reader, p->error));
         else
             ST_TRY(index_pair_add(p));
@@ -280,12 +336,16 @@ static st_status index_pairs_map(index_parse *p)
                       index->pair_count, &index->hash_key))
         return index_nomem(p, (uint64_t)index->pair_count * sizeof *index->keys.slots);
     size_t twice = st__map_insert_all(&index->keys, index->pair_count, false);
-    if (twice == ST__MAP_NONE)
-        return ST_OK;
-    const st__index_pair *again = &index->pairs[twice];
-    return st__fail(p->error, ST_ERR_METADATA_DUPLICATE, again->offset,
-                    "%s: the metadata have %s twice, at byte %" PRIu64, p->name,
-                    st__quote(again->pair.key, again->pair.key_len).text, again->offset);
+    for (size_t i = twice; twice != ST__MAP_NONE && i < index->pair_count; i++) {
+        const st__index_pair *pair = &index->pairs[i];
+        uint32_t hash = st__hash(&index->hash_key, pair->pair.key, pair->pair.key_len);
+        if (st__map_insert(&index->keys, i, hash) != ST__MAP_NONE)
+            ST_TRY(st__index_deviate(p->judge, ST__INDEX_RULE_METADATA_DUPLICATE,
+                                     &(st__index_place){.offset = pair->offset},
+                                     "the metadata have %s twice",
+                                     st__quote(pair->pair.key, pair->pair.key_len).text));
+    }
+    return ST_OK;
 }
 
 /* ------------------------------------------------------------------------------------ top */
@@ -296,12 +356,12 @@ static st_status index_top_look(index_parse *p)
     bool metadata = false;
     ST_TRY(index_token_next(p));
     if (p->token.kind != ST_JSON_OBJECT_BEGIN)
-        return index_refuse(p, ST_ERR_JSON, p->token.offset, "an index is an object");
+        return index_refuse_all(p, "an index is an object");
     ST_TRY(index_token_next(p));
     while (p->token.kind == ST_JSON_KEY) {
         bool map = token_is(p, "weight_map"), about = token_is(p, "metadata");
         if ((map && p->has_map) || (about && metadata))
-            return index_refuse(p, ST_ERR_JSON, p->token.offset, "a member stands there twice");
+            ST_TRY(index_refuse(p, "a member stands there twice"));
         p->has_map |= map;
         metadata |= about;
         ST_TRY(st_json_reader_skip(p->reader, p->error));
@@ -317,26 +377,28 @@ static st_status index_member_read(index_parse *p)
     if (!token_is(p, "weight_map"))
         return st_json_reader_skip(p->reader, p->error);
     ST_TRY(index_token_next(p));
-    if (p->token.kind != ST_JSON_OBJECT_BEGIN)
-        return index_refuse(p, ST_ERR_JSON, p->token.offset, "weight_map is not an object");
-    return weight_map_read(p);
+    return p->token.kind == ST_JSON_OBJECT_BEGIN
+               ? weight_map_read(p)
+               : index_refuse_all(p, "weight_map is not an object");
 }
 
 /* The second time. */
 static st_status index_top_read(index_parse *p)
 {
     ST_TRY(index_token_next(p));
-    uint64_t begin = p->token.offset;
+    const st_json_token begin = p->token;
     if (!p->has_map) {
         ST_TRY(weight_map_read(p));
-        return p->index->count
+        p->token = begin;
+        return p->index->count || p->index->partial
                    ? ST_OK
-                   : index_refuse(p, ST_ERR_JSON, begin, "it is no index: it has no weight_map");
+                   : index_refuse_all(p, "it is no index: it has no weight_map");
     }
     ST_TRY(index_token_next(p));
-    while (p->token.kind == ST_JSON_KEY) {
+    while (p->token.kind == ST_JSON_KEY && !p->index->broken) {
         ST_TRY(index_member_read(p));
-        ST_TRY(index_token_next(p));
+        if (!p->index->broken)
+            ST_TRY(index_token_next(p));
     }
     return ST_OK;
 }
@@ -344,27 +406,51 @@ static st_status index_top_read(index_parse *p)
 static st_status index_text_read(index_parse *p, st_status (*top)(index_parse *p))
 {
     st_context *context = p->index->context;
-    st_status status = st_json_reader_new(context, p->text, p->len, p->name, &p->reader, p->error);
+    const char *name = p->judge->name;
+    st_status status = st_json_reader_new(context, p->text, p->len, name, &p->reader, p->error);
     if (status == ST_OK) {
         status = top(p);
         st_json_reader_free(p->reader);
     }
-    return status == ST_ERR_NOMEM ? st__error_locate(p->error, status, p->name, NULL) : status;
+    return status == ST_ERR_NOMEM ? st__error_locate(p->error, status, name, NULL) : status;
 }
 
-st_status st__index_parse(st__index *index, const char *text, size_t len, const char *name,
-                          st_error *error)
+/* The first reading, which alone meets what is no JSON; only the reader gives ST_ERR_JSON where there is a sink. */
+static st_status index_text_look(index_parse *p)
 {
-    index_parse p = {.index = index, .text = text, .len = len, .name = name, .error = error};
+    st_status status = index_text_read(p, index_top_look);
+    if (status != ST_ERR_JSON || !p->judge->sink)
+        return status;
+    p->index->broken = true;
+    return st__index_deviate_by(p->judge, ST__INDEX_RULE_JSON, p->error);
+}
+
+static st_status index_parse_all(index_parse *p)
+{
+    p->token.offset = ST__INDEX_MAX;
+    if (p->len >= ST__INDEX_MAX)
+        return index_refuse_all(p, "the text is too long for an index");
+    ST_TRY(index_text_look(p));
+    if (!p->index->broken)
+        ST_TRY(index_text_read(p, index_top_read));
+    if (p->index->broken)
+        return ST_OK;
+    ST_TRY(entries_map(p));
+    return index_pairs_map(p);
+}
+
+st_status st__index_parse(st__index *index, const char *text, size_t len,
+                          const st__index_judge *judge)
+{
+    st_error own; /* what the reader says of no JSON may be a deviation, and no error */
+    const st__index_judge of_all = {.name = judge->name, .sink = judge->sink, .error = &own};
+    index_parse p = {.index = index, .text = text, .len = len, .judge = &of_all, .error = &own};
     index->texts.context = index->context;
     st__os_random(&index->hash_key, sizeof index->hash_key);
-    if (len >= ST__INDEX_MAX)
-        return st__fail(error, ST_ERR_JSON, ST__INDEX_MAX,
-                        "%s: %zu bytes are too many for an index", name, len);
-    ST_TRY(index_text_read(&p, index_top_look));
-    ST_TRY(index_text_read(&p, index_top_read));
-    ST_TRY(entries_map(&p));
-    return index_pairs_map(&p);
+    st_status status = index_parse_all(&p);
+    if (status != ST_OK && judge->error)
+        *judge->error = own;
+    return status;
 }
 
 void st__index_release(st__index *index)

@@ -5,6 +5,7 @@
 
 #include "base/arena.h"
 #include "base/map.h"
+#include "checkpoint/rule.h"
 
 /* A tensor that the index names. */
 typedef struct st__index_entry {
@@ -12,6 +13,7 @@ typedef struct st__index_entry {
     uint64_t offset; /* of its name in the text */
     uint32_t file;   /* index into st__index.files */
     bool found;      /* for who looks for it in the shard */
+    bool passed;     /* another of the same name stands behind it: readers of JSON take the last */
 } st__index_entry;
 
 typedef struct st__index_file {
@@ -43,20 +45,22 @@ typedef struct st__index {
     size_t pair_room;
     st__map keys; /* of the pairs */
     st__hash_key hash_key;
+    bool has_total;
+    uint64_t total; /* total_size, where it is a whole number */
+    uint64_t total_offset;
+    /* Of a text whose deviations went into a sink: */
+    bool broken;  /* there is nothing that could be compared with files */
+    bool partial; /* entries were left out */
 } st__index;
 
 /* A text of fewer bytes than this is read. */
 #define ST__INDEX_MAX UINT64_C(4294901760)
 
-/* Reads a text. `index` is zeroed but for `context` and `kept`, and to be released whatever comes of it; `name` is for
- * messages. ST_ERR_JSON; ST_ERR_SHARD_NAME; ST_ERR_NAME_DUPLICATE; ST_ERR_METADATA_DUPLICATE; all with the offset;
- * ST_ERR_NOMEM. */
-st_status st__index_parse(st__index *index, const char *text, size_t len, const char *name,
-                          st_error *error);
+/* Reads a text. `index` is zeroed but for `context` and `kept`, and to be released whatever comes of it. Without a sink
+ * ST_ERR_JSON; ST_ERR_SHARD_NAME; ST_ERR_NAME_DUPLICATE; ST_ERR_METADATA_DUPLICATE; all with the offset. With one it
+ * receives these, and what cannot be used of the text is left out. ST_ERR_STOPPED; ST_ERR_NOMEM. */
+st_status st__index_parse(st__index *index, const char *text, size_t len,
+                          const st__index_judge *judge);
 void st__index_release(st__index *index);
-
-/* Why no shard may have this name, or NULL. It has to stay below the folder of its index, on any system: Windows takes
- * a backslash for a slash, and "c:x" for a place on a drive. */
-const char *st__shard_name_fault(const char *name, size_t len);
 
 #endif

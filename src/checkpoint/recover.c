@@ -116,7 +116,8 @@ static st_status index_text_recover(recovering *r, const char *text, size_t size
 {
     st__arena kept = {.context = r->context};
     st__index index = {.context = r->context, .kept = &kept};
-    st_status status = st__index_parse(&index, text, size, path, r->error);
+    const st__index_judge judge = {.name = path, .error = r->error};
+    st_status status = st__index_parse(&index, text, size, &judge);
     bool readable = status == ST_OK;
     for (size_t i = 0; i < index.file_count && status == ST_OK; i++)
         status = file_recover(r, index.files[i].name.text);

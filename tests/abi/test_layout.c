@@ -375,6 +375,31 @@ FIELD(st_checkpoint_tensor, file, 8);
 FIELD(st_checkpoint_tensor, file_index, 16);
 FIELD(st_checkpoint_tensor, reserved, 24);
 
+SIZE(st_checkpoint_shard, 64);
+FIELD(st_checkpoint_shard, name, 0);
+FIELD(st_checkpoint_shard, path, 8);
+FIELD(st_checkpoint_shard, source, 16);
+FIELD(st_checkpoint_shard, why, 24);
+FIELD(st_checkpoint_shard, reserved, 32);
+
+SIZE(st_checkpoint_summary, 128);
+FIELD(st_checkpoint_summary, errors, 0);
+FIELD(st_checkpoint_summary, warnings, 8);
+FIELD(st_checkpoint_summary, notes, 16);
+FIELD(st_checkpoint_summary, indices, 24);
+FIELD(st_checkpoint_summary, index_size, 32);
+FIELD(st_checkpoint_summary, files, 40);
+FIELD(st_checkpoint_summary, files_refused, 48);
+FIELD(st_checkpoint_summary, tensors, 56);
+FIELD(st_checkpoint_summary, reserved, 64);
+
+SIZE(st_checkpoint_observer, 64);
+FIELD(st_checkpoint_observer, finding, 0);
+FIELD(st_checkpoint_observer, shard, 8);
+FIELD(st_checkpoint_observer, end, 16);
+FIELD(st_checkpoint_observer, ctx, 24);
+FIELD(st_checkpoint_observer, reserved, 32);
+
 SIZE(st_split_options, 128);
 FIELD(st_split_options, max_shard_size, 0);
 FIELD(st_split_options, shard_count, 8);

@@ -160,7 +160,7 @@ static void test_folder(void **state)
     model_tensors("x.safetensors", "q:1 c:3", NULL);
     CHECK_ERR_TEXT(st_checkpoint_open(model_folder, NULL, &checkpoint, &error),
                    ST_ERR_NAME_DUPLICATE, ST_NO_OFFSET,
-                   "tensor \"c\": stands in x.safetensors and in y.safetensors");
+                   "tensor \"c\": stands in \"x.safetensors\" and in \"y.safetensors\"");
 }
 
 static void test_indices(void **state)
@@ -205,26 +205,40 @@ static void test_refused(void **state)
               ST_ERR_ARGUMENT, ST_NO_OFFSET);
 }
 
-/* Makes a sparse file of one tensor where files may be so large, and a link to it in the folder; false where they may
- * not. */
+/* Makes a sparse file of three tensors of `size` bytes where files may be so large, and a link to it in the folder; false
+ * where they may not. */
 static bool sparse_make(unsigned number, uint64_t size, char path[64])
 {
-    char header[128], name[32];
+    char header[512], name[32];
+    size_t len = 0;
     unsigned char length[8] = {0};
-    snprintf(header, sizeof header,
-             "{\"t%u\":{\"dtype\":\"U8\",\"shape\":[%llu],\"data_offsets\":[0,%llu]}}", number,
-             (unsigned long long)size, (unsigned long long)size);
-    length[0] = (unsigned char)strlen(header);
+    for (unsigned i = 0; i < 3; i++)
+        len += (size_t)snprintf(
+            header + len, sizeof header - len,
+            "%c\"t%u.%u\":{\"dtype\":\"U8\",\"shape\":[%llu],\"data_offsets\":[%llu,%llu]}",
+            i ? ',' : '{', number, i, (unsigned long long)size, (unsigned long long)(i * size),
+            (unsigned long long)((i + 1) * size));
+    header[len++] = '}';
+    length[0] = (unsigned char)(len & 255);
+    length[1] = (unsigned char)(len >> 8);
     strcpy(path, "/dev/shm/st_test_sparse.XXXXXX");
     int fd = mkstemp(path);
     if (fd < 0)
         return false;
-    bool made = write(fd, length, 8) == 8 &&
-                write(fd, header, strlen(header)) == (ssize_t)strlen(header) &&
-                ftruncate(fd, (off_t)(size + 8 + strlen(header))) == 0;
+    bool made = write(fd, length, 8) == 8 && write(fd, header, len) == (ssize_t)len &&
+                ftruncate(fd, (off_t)(3 * size + 8 + len)) == 0;
     close(fd);
     snprintf(name, sizeof name, "%u.safetensors", number);
     return made && symlink(path, model_path(name)) == 0;
+}
+
+static bool finding_note(void *ctx, const char *path, const st_finding *finding)
+{
+    assert_string_equal(path, model_folder);
+    assert_int_equal(finding->status, ST_ERR_OVERFLOW);
+    assert_true(finding->offset == ST_NO_OFFSET);
+    snprintf(ctx, 32, "%s", finding->rule->id);
+    return true;
 }
 
 /* Files whose sizes together are beyond 64 bits. */
@@ -236,16 +250,23 @@ static void test_overflow(void **state)
     st_error said = {.status = ST_OK};
     st_status status = ST_OK;
     bool made = true;
+    char found[32] = "";
+    const st_checkpoint_observer observer = {.finding = finding_note, .ctx = found};
+    st_checkpoint_summary summary;
     for (unsigned i = 0; i < 3 && made; i++)
-        made = sparse_make(i, UINT64_C(3) << 61, paths[i]);
+        made = sparse_make(i, (UINT64_C(1) << 61) - 1, paths[i]);
     if (made)
         status = st_checkpoint_open(model_folder, NULL, &checkpoint, &said);
+    if (made)
+        CHECK_OK(st_checkpoint_check(model_folder, NULL, &observer, &summary, &error));
     for (unsigned i = 0; i < 3; i++)
         unlink(paths[i]);
     if (!made)
         skip();
+    assert_string_equal(found, "index-overflow");
+    assert_int_equal(summary.errors, 1);
     assert_int_equal(status, ST_ERR_OVERFLOW);
-    assert_non_null(strstr(said.message, "64 bits"));
+    assert_non_null(strstr(said.message, "all tensors together"));
     assert_null(checkpoint);
 }
 

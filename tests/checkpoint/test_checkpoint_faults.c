@@ -34,6 +34,48 @@ static st_status open_and_read(st_context *context, st_error *said)
     return status;
 }
 
+/* Of a fault that is told of a file makes what it is where it is returned. */
+static bool unreadable_keep(void *ctx, const st_checkpoint_shard *shard)
+{
+    if (!shard->source && ((st_error *)ctx)->status == ST_OK)
+        *(st_error *)ctx = *shard->why;
+    return true;
+}
+
+static st_status check_it(st_context *context, const st_checkpoint_observer *observer,
+                          st_error *said)
+{
+    st_open_options options = {.context = context};
+    st_checkpoint_summary summary;
+    st_status status =
+        st_checkpoint_check(model_path(fault_folder), &options, observer, &summary, said);
+    if (status == ST_OK) {
+        assert_int_equal(summary.errors + summary.files_refused, 0);
+        assert_int_equal(summary.tensors, 3);
+        assert_int_equal(summary.files, 2);
+    }
+    return status;
+}
+
+static st_status check_alone(st_context *context, st_error *said)
+{
+    return check_it(context, NULL, said);
+}
+
+/* The same faults are told of files, if not returned. */
+static st_status check_on(st_context *context, st_error *said)
+{
+    st_error of_file = {.status = ST_OK};
+    const st_checkpoint_observer observer = {.shard = unreadable_keep, .ctx = &of_file};
+    st_open_options options = {.context = context};
+    st_status status =
+        st_checkpoint_check(model_path(fault_folder), &options, &observer, NULL, said);
+    if (status != ST_OK || of_file.status == ST_OK)
+        return status;
+    *said = of_file;
+    return of_file.status;
+}
+
 /* Makes the folder, writes two shards and their index. */
 static st_status open_and_split(st_context *context, st_error *said)
 {
@@ -123,6 +165,20 @@ static void test_open(void **state)
     faults_try(open_and_read, false);
     fault_folder = "m.safetensors.index.json";
     faults_try(open_and_read, false);
+}
+
+static void test_check(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        fault_folder = i == 2 ? "m.safetensors.index.json" : "";
+        faults_try(check_alone, false);
+        faults_try(check_on, false);
+        model_text("m.safetensors.index.json",
+                   "{\"metadata\":{\"total_size\":9},\"weight_map\":{\"c\":\"m-2.safetensors\","
+                   "\"a\":\"m-1.safetensors\",\"b\":\"m-1.safetensors\"}}");
+    }
+    fault_folder = "";
 }
 
 static void test_split(void **state)
@@ -227,6 +283,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_open, faults_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_check, faults_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_split, faults_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_full_disk, faults_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_killed, model_setup, model_teardown),

@@ -96,7 +96,7 @@ static void test_shards(void **state)
 {
     (void)state;
     check_index("{\"weight_map\":{\"a\":\"one.safetensors\",\"q\":\"two.safetensors\"}}",
-                ST_ERR_SHARD_TENSOR, "\"q\"", 0, "/two.safetensors does not hold it");
+                ST_ERR_SHARD_TENSOR, "\"q\"", 0, "is not in \"two.safetensors\", where");
     check_index("{\"weight_map\":{\"a\":\"one.safetensors\",\"b\":\"one.safetensors\"}}",
                 ST_ERR_SHARD_TENSOR, "\"b\"", 0, "tensor \"b\"");
     st_checkpoint *checkpoint;
@@ -137,7 +137,8 @@ static void test_parse(void **state)
     len += (size_t)sprintf(text + len, "}");
     st__arena kept = {0};
     st__index index = {.kept = &kept};
-    CHECK_OK(st__index_parse(&index, text, len, "index", &error));
+    CHECK_OK(
+        st__index_parse(&index, text, len, &(st__index_judge){.name = "index", .error = &error}));
     assert_int_equal(index.count, 500);
     assert_int_equal(index.file_count, 100);
     for (unsigned i = 0; i < 500; i++) {
@@ -162,7 +163,8 @@ static void test_parse_oom(void **state)
         st__arena kept = {.context = context};
         st__index index = {.context = context, .kept = &kept};
         st_error error;
-        status = st__index_parse(&index, text, sizeof text - 1, "index", &error);
+        status = st__index_parse(&index, text, sizeof text - 1,
+                                 &(st__index_judge){.name = "index", .error = &error});
         assert_true(status == ST_OK || strncmp(error.message, "index: ", 7) == 0);
         st__index_release(&index);
         st__arena_release(&kept);
