@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* safetensors check: every rule that files break. */
 #include <inttypes.h>
+#include <safetensors/checkpoint.h>
 #include <safetensors/edit.h>
 #include <safetensors/inspect.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "check_index.h"
 #include "cmd.h"
+#include "findings.h"
 #include "input.h"
 #include "json.h"
 #include "opt.h"
@@ -47,8 +48,9 @@ struct check {
     const struct check_options *options;
     const char *path;
     struct out *out;
-    struct json *json; /* NULL: text */
-    uint64_t printed;  /* findings of this file */
+    struct json *json;    /* NULL: text */
+    uint64_t printed;     /* findings of this file */
+    struct findings kept; /* of an index, until its files have been checked */
 };
 
 static const char *plural(uint64_t count)
@@ -95,12 +97,17 @@ static void finding_json(struct json *json, const st_finding *finding)
     st_json_emit_object_end(json->emitter);
 }
 
-static bool finding_take(void *ctx, const st_finding *finding)
+static void finding_judge(const struct check *check, const st_finding *finding)
 {
-    struct check *check = ctx;
     if (finding->severity == ST_SEVERITY_ERROR ||
         (finding->severity == ST_SEVERITY_WARNING && check->options->strict))
         out_worst(check->out, EXIT_BAD);
+}
+
+static bool finding_take(void *ctx, const st_finding *finding)
+{
+    struct check *check = ctx;
+    finding_judge(check, finding);
     if (check->options->quiet || check->printed == check->options->max)
         return true;
     check->printed++;
@@ -185,7 +192,7 @@ static const st_rule *rule_at(size_t index)
     size_t count = st_rule_count();
     if (index < count)
         return st_rule_at(index);
-    return index - count < index_rule_count() ? index_rule_at(index - count) : NULL;
+    return st_checkpoint_rule_at(index - count);
 }
 
 static int rules_list(const struct check_options *options)
@@ -251,84 +258,110 @@ static void journal_mention(const struct check *check)
                  check->path);
 }
 
-static void file_check(struct check *check)
+static void file_begin(struct check *check, const char *path)
+{
+    check->path = path;
+    check->printed = 0;
+    if (check->json)
+        json_open_file(check->json, path);
+}
+
+/* `looked`: at a file, which may have a journal. */
+static void file_end(const struct check *check, bool looked)
+{
+    if (looked && !check->options->quiet)
+        journal_mention(check);
+    if (check->json)
+        st_json_emit_object_end(check->json->emitter);
+}
+
+static void file_check(struct check *check, const char *path)
 {
     st_error error;
     st_source *source = NULL;
-    check->printed = 0;
-    if (check->json)
-        json_open_file(check->json, check->path);
-    st_status status = input_open_source(check->path, &check->options->common, &source, &error);
+    file_begin(check, path);
+    st_status status = input_open_source(path, &check->options->common, &source, &error);
     if (status == ST_OK)
         status = source_check(check, source, &error);
     if (status != ST_OK)
         file_fail(check->out, check->json, &error);
-    if (source && !check->options->quiet)
-        journal_mention(check);
-    if (check->json)
-        st_json_emit_object_end(check->json->emitter);
+    file_end(check, source != NULL);
     st_source_release(source);
 }
 
 /* ---------------------------------------------------------------------------- checkpoints */
 
-static void shard_check(void *ctx, const char *path)
+/* Exit codes are raised at once, what is said of an index comes behind what is said of its files. */
+static bool index_finding_take(void *ctx, const char *path, const st_finding *finding)
 {
     struct check *check = ctx;
-    check->path = path;
-    file_check(check);
+    (void)path;
+    finding_judge(check, finding);
+    if (!check->options->quiet && check->kept.count < check->options->max)
+        findings_keep(&check->kept, finding);
+    return true;
 }
 
-/* Tells what was found of the index, or of a folder without one, as of a file: last, for it takes all of them. */
-static void index_tell(struct check *check, const struct index_check *index)
+static bool shard_check(void *ctx, const st_checkpoint_shard *shard)
 {
+    struct check *check = ctx;
+    st_error error;
+    file_begin(check, shard->path);
+    if (!shard->source)
+        file_fail(check->out, check->json, shard->why);
+    else if (source_check(check, shard->source, &error) != ST_OK)
+        file_fail(check->out, check->json, &error);
+    file_end(check, shard->source != NULL);
+    return true;
+}
+
+/* Begins what is said of an index, or of a folder, as of a file. */
+static void index_begin(struct check *check, const char *path)
+{
+    file_begin(check, path);
+    if (check->json) {
+        json_key(check->json, "findings");
+        st_json_emit_array_begin(check->json->emitter);
+    }
+    for (size_t i = 0; i < check->kept.count; i++)
+        finding_take(check, &check->kept.at[i]);
+    findings_clear(&check->kept);
+    if (check->json)
+        st_json_emit_array_end(check->json->emitter);
+}
+
+static bool index_tell(void *ctx, const char *path, const st_checkpoint_summary *summary)
+{
+    struct check *check = ctx;
     struct json *json = check->json;
-    st_check_summary summary = {.tensors = index->tensors};
-    check->printed = 0;
-    for (size_t i = 0; i < index->count; i++) {
-        const struct index_finding *found = &index->findings[i];
-        summary.errors += found->rule->severity == ST_SEVERITY_ERROR;
-        summary.warnings += found->rule->severity == ST_SEVERITY_WARNING;
-        finding_take(check, &(st_finding){.rule = found->rule,
-                                          .severity = found->rule->severity,
-                                          .status = found->rule->status,
-                                          .offset = found->offset,
-                                          .message = found->message});
-    }
+    const st_check_summary counts = {
+        .errors = summary->errors, .warnings = summary->warnings, .notes = summary->notes};
+    index_begin(check, path);
     if (json) {
-        st_json_emit_array_end(json->emitter);
-        counts_json(check, &summary);
-        json_u64(json, "size", index->size);
-        json_u64(json, "shards", index->files);
-        json_u64(json, "tensors", index->tensors);
+        counts_json(check, &counts);
+        json_u64(json, "size", summary->index_size);
+        json_u64(json, "shards", summary->files);
+        json_u64(json, "tensors", summary->tensors);
     } else if (!check->options->quiet) {
-        counts_print(check, &summary);
-        out_print(check->out, "; %" PRIu64 " tensor%s in %" PRIu64 " file%s\n", index->tensors,
-                  plural(index->tensors), index->files, plural(index->files));
+        counts_print(check, &counts);
+        out_print(check->out, "; %" PRIu64 " tensor%s in %" PRIu64 " file%s\n", summary->tensors,
+                  plural(summary->tensors), summary->files, plural(summary->files));
     }
+    file_end(check, false);
+    return true;
 }
 
 static void checkpoint_check(struct check *check, const char *path)
 {
     st_error error;
-    struct index_check index = {
-        .path = path, .common = &check->options->common, .file = shard_check, .ctx = check};
-    st_status status = index_check_run(&index, &error);
-    check->path = index.index ? index.index : path;
-    if (check->json) {
-        json_open_file(check->json, check->path);
-        json_key(check->json, "findings");
-        st_json_emit_array_begin(check->json->emitter);
-    }
-    if (status == ST_OK)
-        index_tell(check, &index);
-    else if (check->json)
-        st_json_emit_array_end(check->json->emitter);
-    if (status != ST_OK)
-        file_fail(check->out, check->json, &error);
-    if (check->json)
-        st_json_emit_object_end(check->json->emitter);
-    index_check_release(&index);
+    st_open_options options = input_options(&check->options->common);
+    const st_checkpoint_observer observer = {
+        .finding = index_finding_take, .shard = shard_check, .end = index_tell, .ctx = check};
+    if (st_checkpoint_check(path, &options, &observer, NULL, &error) == ST_OK)
+        return;
+    index_begin(check, path);
+    file_fail(check->out, check->json, &error);
+    file_end(check, false);
 }
 
 static int check_main(const struct verb *verb, const struct check_options *options,
@@ -361,7 +394,7 @@ static int check_main(const struct verb *verb, const struct check_options *optio
         if (input_is_checkpoint(args->at[i]))
             checkpoint_check(&check, args->at[i]);
         else
-            shard_check(&check, args->at[i]);
+            file_check(&check, args->at[i]);
     }
     if (check.json)
         json_close_files(&json);

@@ -349,6 +349,42 @@ def test_check_of_a_sum_that_is_right(cli, folder, total):
     assert findings(cli("check", "--json", folder)) == []
 
 
+@pytest.mark.parametrize("total", ["20", -20, 20.5, None])
+def test_check_of_what_is_no_sum(cli, folder, total):
+    rewrite(folder, total_size=total)
+    done = cli("check", "--json", folder)
+    assert (done.code, [found[:2] for found in findings(done)]) == (0, [("index-total-size", "warning")])
+
+
+def test_check_goes_on_in_an_index(cli, folder):
+    """Behind each deviation, and tells of which tensor it is."""
+    text = (
+        '{"metadata": {"k": "1", "k": "2"}, "weight_map": {"a.w": 1, "a.b": "m-1.safetensors", "x": "../x", '
+        '"c": "m-1.safetensors", "c": "m-2.safetensors", "y": "m-3.safetensors"}}'
+    )
+    (folder / INDEX).write_text(text)
+    done = cli("check", "--json", folder)
+    assert done.code == 1
+    assert findings(done) == [
+        ("index-json", "error", text.index("1, ")),
+        ("index-shard-name", "error", text.index('"../x"')),
+        ("index-duplicate", "error", text.rindex('"c"')),
+        ("index-metadata-duplicate", "error", text.rindex('"k"')),
+        ("index-tensor-unlisted", "warning", None),
+        ("index-shard-missing", "error", text.index('"y"')),
+    ]
+    assert [one["tensor"] for one in done.json["files"][-1]["findings"]] == [None, "x", "c", None, "a.w", None]
+    assert cli("check", "--json", "-m2", folder).json["files"][-1]["omitted"] == 4
+
+
+def test_check_names_what_cannot_be_read(cli, folder):
+    (folder / "m-1.safetensors").unlink()
+    (folder / "m-1.safetensors").mkdir()
+    done = cli("check", "--json", folder)
+    assert done.code == 3
+    assert [one.get("error", {}).get("status") for one in done.json["files"]] == ["ST_ERR_NOT_REGULAR", None, None]
+
+
 @pytest.mark.parametrize(
     "text, rule, offset",
     [
@@ -387,9 +423,12 @@ def test_rules(cli):
     assert [rule for rule in rules if rule.startswith("index-")] == [
         "index-json",
         "index-duplicate",
+        "index-metadata-duplicate",
         "index-shard-name",
         "index-shard-missing",
         "index-tensor-missing",
+        "index-several",
+        "index-overflow",
         "index-tensor-unlisted",
         "index-total-size",
     ]
@@ -428,10 +467,24 @@ def test_verbs_that_take_one_file(cli, folder, verb):
 
 def test_several_indices(cli, folder):
     (folder / "model.safetensors.index.fp16.json").write_text(json.dumps(index_of()))
-    for verb in ("ls", "check"):
-        done = cli(verb, folder)
-        assert done.code == 2
-        assert "model.safetensors.index.fp16.json" in done.err
+    done = cli("ls", folder)
+    assert done.code == 2
+    assert "model.safetensors.index.fp16.json" in done.err
+
+
+def test_check_of_several_indices(cli, folder):
+    """Each, behind the files that it names."""
+    other = folder / "model.safetensors.index.fp16.json"
+    other.write_text(json.dumps(index_of({"c": "m-2.safetensors"}, total_size=9)))
+    done = cli("check", "--json", folder)
+    assert done.code == 1
+    first, *others = done.json["files"]
+    assert [one["rule"] for one in first["findings"]] == ["index-several"]
+    assert (first["file"], first["good"], first["shards"]) == (str(folder), False, 0)
+    assert [one["file"] for one in others] == [
+        str(folder / name) for name in ("m-2.safetensors", other.name, *SHARDS, INDEX)
+    ]
+    assert [[found["rule"] for found in one["findings"]] for one in others] == [[], ["index-total-size"], [], [], []]
 
 
 def test_more_shards_than_descriptors(cli, tmp_path):
