@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is wrong with a file: `safetensors.check`."""
+"""What is wrong with a file, or with a model in several: `safetensors.check`."""
 
+import os
 from dataclasses import dataclass
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from . import _safetensors_rust as _native
 
@@ -25,6 +26,8 @@ class Finding:
             The tensor it is about.
         offset (`int`, *optional*):
             The byte of the file it is about.
+        file (`str`, *optional*):
+            The path of the file, the index or the folder it is about, where several were checked.
     """
 
     severity: str
@@ -32,27 +35,35 @@ class Finding:
     message: str
     tensor: Optional[str] = None
     offset: Optional[int] = None
+    file: Optional[str] = None
 
     def __str__(self) -> str:
         where = "" if self.offset is None else f" at byte {self.offset}"
-        return f"{self.severity}: {self.message} [{self.rule}{where}]"
+        of = "" if self.file is None else f"{self.file}: "
+        return f"{of}{self.severity}: {self.message} [{self.rule}{where}]"
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `safetensors.check` found in a file.
+    """What `safetensors.check` found in a file, or in a folder or an index: there the numbers are sums of those of
+    `files`.
 
     Attributes:
         findings (`Tuple[Finding, ...]`):
-            The deviations in the order of the checks; of a file with very many, the first 10 000.
+            The deviations in the order of the checks; where there are very many, the first 10 000.
         errors, warnings, notes (`int`):
             How many there are of each severity, whether listed or not.
         tensors (`int`):
-            How many tensors the header has, as far as it can be read.
+            How many tensors the header has, as far as it can be read, or the index names.
         metadata (`int`):
             How many metadata entries it has.
         file_size, header_size, data_size (`int`):
             Bytes of the file, of the header's text, and behind it.
+        path (`str`, *optional*):
+            Of a report among `files`: what it is about.
+        files (`Tuple[CheckReport, ...]`):
+            Of a folder or an index: the reports of the files that are there, and behind them that of the index, or of
+            the folder. Empty for a file.
     """
 
     findings: Tuple[Finding, ...]
@@ -64,10 +75,12 @@ class CheckReport:
     file_size: int
     header_size: int
     data_size: int
+    path: Optional[str] = None
+    files: Tuple["CheckReport", ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether the file can be opened: there is no error."""
+        """Whether it can be opened: there is no error."""
         return self.errors == 0
 
     def __iter__(self) -> Iterator[Finding]:
@@ -85,13 +98,33 @@ class CheckReport:
         return "\n".join(lines)
 
 
+def _is_checkpoint(source: Any) -> bool:
+    if not isinstance(source, (str, os.PathLike)):
+        return False
+    path = os.fsdecode(source)
+    return path.endswith(".json") or os.path.isdir(path)
+
+
+def _checkpoint_report(reports: List[Tuple[str, List[Tuple[Any, ...]], Dict[str, Any], Optional[int]]]) -> CheckReport:
+    files = tuple(
+        CheckReport(tuple(Finding(*(*finding, path)) for finding in findings), path=path, **summary)
+        for path, findings, summary, _ in reports
+    )
+    sums: Dict[str, Any] = {name: sum(summary[name] for _, _, summary, _ in reports) for name in reports[0][2]}
+    # Those of the files are counted again by what names them.
+    sums["tensors"] = sum(summary["tensors"] for _, _, summary, named in reports if named is not None)
+    return CheckReport(tuple(finding for file in files for finding in file), files=files, **sums)
+
+
 def check(source: Any, *, upstream: bool = False) -> CheckReport:
     """Checks a file's framing, header and layout, and reports all that is wrong with it, where opening it would only
-    tell the first thing. No tensor is read.
+    tell the first thing. No tensor is read. Of a folder or an index each file is checked, and what the index says
+    against what they hold, as by the program's `check`.
 
     Args:
         source (`str`, `os.PathLike`, file object, or `bytes`-like):
-            The path of the file, the open file, or its contents.
+            The path of the file, the open file, or its contents; or the path of a folder, or of an index, which ends in
+            `".json"`.
         upstream (`bool`, *keyword-only*, defaults to `False`):
             Judge by what the original implementation accepts: what only this one refuses, such as two tensors of one
             name, becomes a warning.
@@ -109,5 +142,7 @@ def check(source: Any, *, upstream: bool = False) -> CheckReport:
         print(report)
     ```
     """
+    if _is_checkpoint(source):
+        return _checkpoint_report(_native._check_checkpoint(os.fsdecode(source), bool(upstream)))
     findings, summary = _native._check(source, bool(upstream))
     return CheckReport(tuple(Finding(*finding) for finding in findings), **summary)

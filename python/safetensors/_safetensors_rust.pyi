@@ -496,6 +496,9 @@ def _load(data: Buffer, framework: str, *, copy: Optional[bool] = None, packed: 
 def _check(source: Any, upstream: bool) -> Any:
     """A file's deviations from the format, and what was seen of it."""
 
+def _check_checkpoint(path: Any, upstream: bool) -> Any:
+    """The same of each file of a folder or an index, and of the index."""
+
 def _load_files(files: Tuple[Any, ...], names: Tuple[Optional[List[str]], ...]) -> Dict[str, Any]:
     """The tensors of several files, or some of each, as one dict."""
 

@@ -24,7 +24,7 @@
  *     *_gather.c    one value as an entry: of NumPy, of torch, of any other that speaks DLPack
  *     save.c        serialize, serialize_file and _save;  file_sink.c: writing to Python's file objects
  *     writer.c      the type _Writer: a file written tensor by tensor
- *     check.c       _check: what is wrong with a file
+ *     check.c       _check, _check_checkpoint: what is wrong with a file, or with many
  *     edit.h, edit.c, edit_steps.c: _edit, a file changed by a list of steps
  *     checkpoint.c  _split, _merge and _cat: many files as one
  *     compare.c     _compare: how two files differ;  _salvage: what can be saved of one
@@ -485,6 +485,7 @@ PyObject *stpy_read_many(PyObject *module, PyObject *args);
 PyObject *stpy_read_many_into(PyObject *module, PyObject *args);
 PyObject *stpy_part_of(PyObject *module, PyObject *args);
 PyObject *stpy_check(PyObject *module, PyObject *args);
+PyObject *stpy_check_checkpoint(PyObject *module, PyObject *args);
 /* edit.c */
 PyObject *stpy_edit_file(PyObject *module, PyObject *args);
 PyObject *stpy_edit_recover(PyObject *module, PyObject *path);

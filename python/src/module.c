@@ -104,6 +104,9 @@ static PyMethodDef module_methods[] = {
     {"_check", stpy_check, METH_VARARGS,
      "_check(source, upstream)\n--\n\nA file's deviations from the format, and what was seen of "
      "it.\n"},
+    {"_check_checkpoint", stpy_check_checkpoint, METH_VARARGS,
+     "_check_checkpoint(path, upstream)\n--\n\nThe same of each file of a folder or an index, and "
+     "of the index.\n"},
     {"_edit", stpy_edit_file, METH_VARARGS,
      "_edit(path, out, steps, making, in_place, strict)\n--\n\nChanges a file by a list of steps: "
      "what it came to, and what each cast lost.\n"},

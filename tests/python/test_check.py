@@ -13,6 +13,7 @@ import sys
 import threading
 
 import pytest
+from command import run
 
 import safetensors
 from safetensors import CheckReport, Finding, SafetensorError, check, safe_open
@@ -153,8 +154,88 @@ def test_bad_sources(source):
 def test_what_the_system_refuses(tmp_path):
     with pytest.raises(FileNotFoundError, match="^No such file or directory: .*missing"):
         check(tmp_path / "missing")
-    with pytest.raises(IsADirectoryError, match=re.escape(str(tmp_path))):
+    with pytest.raises(SafetensorError, match=re.escape(f"{tmp_path}: holds no .safetensors file")):
         check(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        check(tmp_path / "missing.json")
+    (tmp_path / "a.safetensors").mkdir()
+    with pytest.raises(SafetensorError, match="a.safetensors"):
+        check(tmp_path)
+
+
+INDEX = "model.safetensors.index.json"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two files, of which one has a hole, and an index with faults of its own."""
+    path = tmp_path / "m\u00f6del"
+    path.mkdir()
+    (path / "m-1.safetensors").write_bytes(GOOD)
+    (path / "m-2.safetensors").write_bytes(HOLE)
+    weight_map = {"a": "m-1.safetensors", "x": "m-1.safetensors", "c": "m-3.safetensors", "d": "m-2.safetensors"}
+    (path / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+    return path
+
+
+def test_an_index(folder):
+    report = check(folder)
+    assert check(folder / INDEX) == check(str(folder)) == report
+    first, second, index = report.files
+    assert [file.path for file in report.files] == [
+        str(folder / name) for name in ("m-1.safetensors", "m-2.safetensors", INDEX)
+    ]
+    assert (first.ok, second.ok, index.ok, report.ok) == (True, False, False, False)
+    text = (folder / INDEX).read_text()
+    assert [(found.rule, found.severity, found.tensor, found.offset) for found in index] == [
+        ("index-tensor-missing", "error", "x", text.index('"x"')),
+        ("index-tensor-unlisted", "warning", "b", None),
+        ("index-shard-missing", "error", None, text.index('"c"')),
+    ]
+    assert report.findings == first.findings + second.findings + index.findings
+    assert [(found.rule, found.message) for found in second] == [(found.rule, found.message) for found in check(HOLE)]
+    assert {found.file for found in index} == {str(folder / INDEX)}
+    assert (report.errors, report.warnings) == (second.errors + 2, 1 + first.warnings + second.warnings)
+    assert (report.tensors, report.metadata) == (4, 2)
+    assert report.file_size == len(GOOD) + len(HOLE) + len(text.encode())
+    assert f"{folder / INDEX}: error: " in str(report)
+    assert hash(report) == hash(check(folder))
+
+
+def test_what_the_verb_finds(folder):
+    found = json.loads(run("check", "--json", folder, codes=(1,)))
+    assert [
+        (file["file"], each["severity"], each["rule"], each["message"], each["tensor"], each["offset"])
+        for file in found["files"]
+        for each in file["findings"]
+    ] == [(each.file, each.severity, each.rule, each.message, each.tensor, each.offset) for each in check(folder)]
+
+
+def test_a_folder_without_an_index(folder):
+    (folder / INDEX).unlink()
+    (folder / "m-2.safetensors").write_bytes(GOOD)
+    report = check(folder)
+    assert [(found.rule, found.tensor) for found in report.files[-1]] == [
+        ("index-duplicate", "a"),
+        ("index-duplicate", "b"),
+    ]
+    assert report.tensors == 4 and report.files[-1].path == str(folder)
+    (folder / "m-2.safetensors").unlink()
+    assert check(folder).ok and check(folder).tensors == 2
+
+
+def test_upstream_rules_of_shards(folder):
+    (folder / INDEX).unlink()
+    (folder / "m-1.safetensors").unlink()
+    (folder / "m-2.safetensors").write_bytes(TWICE)
+    assert not check(folder).ok and check(folder, upstream=True).ok
+
+
+def test_very_many_findings_of_an_index(tmp_path):
+    (tmp_path / INDEX).write_text(json.dumps({"weight_map": {str(i): f"{i}.safetensors" for i in range(12_000)}}))
+    report = check(tmp_path)
+    assert report.errors == 12_000 and len(report.findings) == 10_000
+    assert str(report).splitlines()[-2] == "... and 2000 more"
 
 
 def test_a_buffer_is_let_go():
