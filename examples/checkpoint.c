@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Splits a file into shards beside it, opens them as one, lists all tensors and reads one of them:
+/* Splits a file into shards beside it, checks their index, opens them as one, lists all tensors and reads one of them:
  * checkpoint FILE. */
 #include <safetensors/checkpoint.h>
 
@@ -22,6 +22,25 @@ static st_status model_split(const char *path, const char *folder, st_error *err
         st_split_free(split);
     }
     st_checkpoint_close(checkpoint);
+    return status;
+}
+
+static bool finding_print(void *ctx, const char *path, const st_finding *finding)
+{
+    (void)ctx;
+    printf("%s: %s [%s]\n", path, finding->message, finding->rule->id);
+    return true;
+}
+
+/* Says all that is wrong with the index, where opening it would tell the first. */
+static st_status index_check(const char *path, st_error *error)
+{
+    const st_checkpoint_observer observer = {.finding = finding_print};
+    st_checkpoint_summary summary;
+    st_status status = st_checkpoint_check(path, NULL, &observer, &summary, error);
+    if (status == ST_OK)
+        printf("%" PRIu64 " files, %" PRIu64 " tensors, %" PRIu64 " errors\n", summary.files,
+               summary.tensors, summary.errors);
     return status;
 }
 
@@ -53,7 +72,7 @@ int main(int argc, char **argv)
         return 2;
     }
     /* A folder: the index in it says which files belong together. */
-    if (model_split(argv[1], folder, &error) != ST_OK ||
+    if (model_split(argv[1], folder, &error) != ST_OK || index_check(folder, &error) != ST_OK ||
         st_checkpoint_open(folder, NULL, &checkpoint, &error) != ST_OK) {
         fprintf(stderr, "%s\n", error.message);
         return 1;
