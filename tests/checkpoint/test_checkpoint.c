@@ -4,6 +4,7 @@
 #include "support/oom.h"
 
 #include <errno.h>
+#include <inttypes.h>
 
 static int each_setup(void **state)
 {
@@ -213,11 +214,10 @@ static bool sparse_make(unsigned number, uint64_t size, char path[64])
     size_t len = 0;
     unsigned char length[8] = {0};
     for (unsigned i = 0; i < 3; i++)
-        len += (size_t)snprintf(
-            header + len, sizeof header - len,
-            "%c\"t%u.%u\":{\"dtype\":\"U8\",\"shape\":[%llu],\"data_offsets\":[%llu,%llu]}",
-            i ? ',' : '{', number, i, (unsigned long long)size, (unsigned long long)(i * size),
-            (unsigned long long)((i + 1) * size));
+        len += (size_t)snprintf(header + len, sizeof header - len,
+                                "%c\"t%u.%u\":{\"dtype\":\"U8\",\"shape\":[%" PRIu64
+                                "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}",
+                                i ? ',' : '{', number, i, size, i * size, (i + 1) * size);
     header[len++] = '}';
     length[0] = (unsigned char)(len & 255);
     length[1] = (unsigned char)(len >> 8);
