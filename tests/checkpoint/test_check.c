@@ -163,7 +163,7 @@ static const struct {
     {METADATA_OF("[{}]"), "index-json@@ \n" BOTH, "[", 0, 1, 0},
     {METADATA_OF("{},\"metadata\":{}"), "index-json@@ \n" BOTH, "\"metadata\":{},\"w", 0, 1, 0},
     {MAP_OF(A "," X "},\"weight_map\":{" B), "index-json@@ \n" BOTH, ",\"weight", 1, 1, 0},
-    {MAP_OF(ALL ",\"c\":[{},7]"), "index-json@@ \n" BOTH, "[", 0, 1, 0},
+    {MAP_OF("\"c\":[{},7]," ALL), "index-json@@ \n" BOTH, "[", 0, 1, 0},
     {MAP_OF(ALL ",\"c\":\"/etc/a.safetensors\""), "index-shard-name@@ c\n" BOTH, "\"/etc", 0, 1, 0},
     {MAP_OF(ALL ",\"c\":\"../one.safetensors\""), "index-shard-name@@ c\n" BOTH, "\"..", 0, 1, 0},
     {MAP_OF(ALL ",\"c\":\"\""), "index-shard-name@@ c\n" BOTH, "\"\"", 0, 1, 0},
