@@ -27,12 +27,12 @@ static void line_take(const uint8_t **data, size_t *size, char *out)
     *size -= len;
 }
 
-static void stars_check(const char *pattern, const char *name, size_t len)
+static void stars_check(const char *pattern, const char *name, size_t len, bool fold)
 {
     st__span stars[ST__GLOB_STARS_MAX];
     size_t count = st__glob_stars(pattern);
     const char *at = name;
-    if (count > ST__GLOB_STARS_MAX || !st__glob_match(pattern, name, len, stars))
+    if (count > ST__GLOB_STARS_MAX || !st__glob_match(pattern, name, len, fold, stars))
         return;
     for (size_t i = 0; i < count; i++) {
         require(stars[i].at >= at && stars[i].at <= name + len);
@@ -74,7 +74,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     st_name_rule *rule;
     if (size == 0)
         return 0;
-    uint32_t kind = *data++ % 2;
+    uint32_t kind = *data % 4;
+    bool fold = *data / 4 % 2;
+    data++;
     size--;
     line_take(&data, &size, pattern);
     line_take(&data, &size, replacement);
@@ -85,7 +87,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     require(name != NULL);
     memcpy(name, data, size);
     if (kind == ST_NAME_GLOB)
-        stars_check(pattern, name, size);
+        stars_check(pattern, name, size, fold);
+    kind |= fold ? ST_NAME_IGNORE_CASE : 0;
     if (st_name_rule_new(pattern, replacement, kind, NULL, &rule, NULL) == ST_OK) {
         apply_check(rule, name, size);
         st_name_rule_free(rule);

@@ -41,7 +41,12 @@ enum {
     ST_NAME_GLOB = 0,
     /** A POSIX extended regular expression, found anywhere in the name, as the C library reads it. Some take it all
      *  time or memory there is: never one from a stranger. */
-    ST_NAME_REGEX = 1
+    ST_NAME_REGEX = 1,
+    /** The text itself, found anywhere in the name; a replacement is as that of a regular expression. */
+    ST_NAME_TEXT = 2,
+    /** Added to one of these: large and small letters are the same, to a glob those of ASCII, else those of the
+     *  process's locale. */
+    ST_NAME_IGNORE_CASE = 0x100
 };
 
 /** Matches names, and makes new ones of those that match. Immutable: any thread may use it. */
@@ -49,6 +54,7 @@ typedef struct st_name_rule st_name_rule;
 
 /**
  * Makes a rule.
+ * @param kind         ST_NAME_…
  * @param replacement  of a glob: the new name, in which each `*` stands for what the `*` of the same number in the
  *                     pattern matched, as little as there can be from left to right. Of a regular expression: what
  *                     is put in place of each match, `\1` to `\9` standing for what its groups matched, `\0` for all
@@ -61,7 +67,7 @@ ST_API ST_WARN_UNUSED st_status st_name_rule_new(const char *pattern, const char
                                                  st_name_rule **out, st_error *error);
 /** Frees. NULL is fine. */
 ST_API void st_name_rule_free(st_name_rule *rule);
-/** Tells whether a name matches. To a regular expression a NUL in it is the character U+0001. @return ST_OK;
+/** Tells whether a name matches. To all but a glob a NUL in it is the character U+0001. @return ST_OK;
  *  ST_ERR_NOMEM. */
 ST_API ST_WARN_UNUSED st_status st_name_rule_match(const st_name_rule *rule, const char *name,
                                                    size_t len, bool *out, st_error *error);

@@ -16,6 +16,12 @@ static size_t glob_char(const char *text, size_t len, uint32_t *out)
     return 1;
 }
 
+/* A letter of ASCII in the other case; any other character as it is. */
+static uint32_t other_case(uint32_t c)
+{
+    return (c | 0x20) >= 'a' && (c | 0x20) <= 'z' ? c ^ 0x20 : c;
+}
+
 /* One character of a class, behind a backslash or not; gives where the next one is. */
 static const char *class_char(const char *at, uint32_t *out)
 {
@@ -51,8 +57,19 @@ static bool class_match(const char *at, uint32_t c)
     return matches != inverted;
 }
 
+/* The same, with `fold` whichever case a letter has. */
+static bool class_match_case(const char *at, uint32_t c, bool fold)
+{
+    bool inverted = *at == '!' || *at == '^';
+    if (!fold || other_case(c) == c)
+        return class_match(at, c);
+    /* Inverted, it is in when neither is listed. */
+    return inverted ? class_match(at, c) && class_match(at, other_case(c))
+                    : class_match(at, c) || class_match(at, other_case(c));
+}
+
 /* Matches one character with what the pattern has for it, which is no star; both move on. */
-static bool glob_step(const char **pattern, const char **name, const char *end)
+static bool glob_step(const char **pattern, const char **name, const char *end, bool fold)
 {
     const char *p = *pattern, *behind = *p == '[' ? class_end(p + 1) : NULL;
     uint32_t c, wanted;
@@ -61,12 +78,12 @@ static bool glob_step(const char **pattern, const char **name, const char *end)
     size_t size = glob_char(*name, (size_t)(end - *name), &c);
     bool matches = true;
     if (behind)
-        matches = class_match(p + 1, c);
+        matches = class_match_case(p + 1, c, fold);
     else if (*p == '?')
         behind = p + 1;
     else {
         behind = class_char(p, &wanted);
-        matches = c == wanted;
+        matches = c == wanted || (fold && other_case(c) == wanted);
     }
     if (!matches)
         return false;
@@ -89,7 +106,7 @@ size_t st__glob_stars(const char *pattern)
     return stars;
 }
 
-bool st__glob_match(const char *pattern, const char *name, size_t len,
+bool st__glob_match(const char *pattern, const char *name, size_t len, bool fold,
                     st__span stars[ST__GLOB_STARS_MAX])
 {
     const char *end = name + len, *behind_star = NULL;
@@ -103,7 +120,7 @@ bool st__glob_match(const char *pattern, const char *name, size_t len,
             behind_star = ++pattern;
             continue;
         }
-        if (glob_step(&pattern, &name, end))
+        if (glob_step(&pattern, &name, end, fold))
             continue;
         const char *last = behind_star ? star->at + star->len : end;
         if (last == end)

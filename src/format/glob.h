@@ -18,9 +18,9 @@ typedef struct st__span {
 /* Gives the number of stars, which may be more than ST__GLOB_STARS_MAX. */
 size_t st__glob_stars(const char *pattern);
 
-/* Tells whether the whole name matches; `stars` receives what each star matched, which is as little as
- * there can be from left to right. */
-bool st__glob_match(const char *pattern, const char *name, size_t len,
+/* Tells whether the whole name matches, with `fold` whichever case the letters of ASCII have; `stars` receives what
+ * each star matched, which is as little as there can be from left to right. */
+bool st__glob_match(const char *pattern, const char *name, size_t len, bool fold,
                     st__span stars[ST__GLOB_STARS_MAX]);
 
 #endif

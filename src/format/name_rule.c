@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rules by which names are matched and rewritten: patterns, and POSIX regular expressions. */
+/* Rules by which names are matched and rewritten: patterns, and POSIX regular expressions. A plain text is an
+ * expression whose every special character stands for itself. */
+#include "format/name_rule.h"
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "base/error.h"
-#include "format/glob.h"
 
 #include <inttypes.h>
 #include <regex.h>
-#include <safetensors/edit.h>
 #include <string.h>
 
 /* What `\0` to `\9` stand for. */
@@ -17,11 +17,12 @@
 
 struct st_name_rule {
     st_context *context;
-    uint32_t kind;
+    uint32_t kind; /* without flags */
+    bool fold;     /* ST_NAME_IGNORE_CASE */
     char *pattern;
     char *replacement; /* NULL: none; behind the pattern */
     size_t text_size;  /* of both */
-    regex_t regex;     /* ST_NAME_REGEX */
+    regex_t regex;     /* unless ST_NAME_GLOB */
 };
 
 /* --------------------------------------------------------------------------------------- making */
@@ -63,9 +64,9 @@ static st_status regex_check(const st_name_rule *rule, st_error *error)
     return ST_OK;
 }
 
-static st_status regex_make(st_name_rule *rule, st_error *error)
+static st_status regex_compile(st_name_rule *rule, const char *pattern, st_error *error)
 {
-    int fault = regcomp(&rule->regex, rule->pattern, REG_EXTENDED);
+    int fault = regcomp(&rule->regex, pattern, REG_EXTENDED | (rule->fold ? REG_ICASE : 0));
     char reason[128];
     if (fault == 0)
         return ST_OK;
@@ -73,6 +74,40 @@ static st_status regex_make(st_name_rule *rule, st_error *error)
     if (fault == REG_ESPACE)
         return st__fail_nomem(error, 0);
     return rule_refuse("the expression", rule->pattern, reason, error);
+}
+
+/* Gives the expression that matches just this text. Of two bytes in it one is the text's at least. */
+static st_status text_compile(st_name_rule *rule, st_error *error)
+{
+    size_t size;
+    char *quoted = NULL;
+    if (st__mul_size(strlen(rule->pattern) + 1, 2, &size))
+        quoted = st__alloc(rule->context, size);
+    if (!quoted)
+        return st__fail_nomem(error, size);
+    char *out = quoted;
+    for (const char *at = rule->pattern; *at; at++) {
+        if (strchr("\\.[]()*+?{}^$|", *at))
+            *out++ = '\\';
+        *out++ = *at;
+    }
+    *out = '\0';
+    st_status status = regex_compile(rule, quoted, error);
+    st__free(rule->context, quoted, size);
+    return status;
+}
+
+/* Makes what the rule's kind needs of its pattern, and sees whether the replacement goes with it. */
+static st_status rule_compile(st_name_rule *rule, st_error *error)
+{
+    if (rule->kind == ST_NAME_GLOB)
+        return glob_check(rule, error);
+    ST_TRY(rule->kind == ST_NAME_TEXT ? text_compile(rule, error)
+                                      : regex_compile(rule, rule->pattern, error));
+    st_status status = regex_check(rule, error);
+    if (status != ST_OK)
+        regfree(&rule->regex);
+    return status;
 }
 
 static void rule_free(st_name_rule *rule)
@@ -103,22 +138,18 @@ static st_status rule_texts(st_name_rule *rule, const char *pattern, const char 
 st_status st_name_rule_new(const char *pattern, const char *replacement, uint32_t kind,
                            st_context *context, st_name_rule **out, st_error *error)
 {
-    if (kind > ST_NAME_REGEX)
+    if ((kind & ~(uint32_t)ST_NAME_IGNORE_CASE) > ST_NAME_TEXT)
         return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
                         "st_name_rule_new: unknown kind %" PRIu32, kind);
     st_name_rule *rule = st__alloc_zeroed(context, 1, sizeof *rule);
     if (!rule)
         return st__fail_nomem(error, sizeof *rule);
     rule->context = st_context_retain(context);
-    rule->kind = kind;
+    rule->kind = kind & ~(uint32_t)ST_NAME_IGNORE_CASE;
+    rule->fold = kind & ST_NAME_IGNORE_CASE;
     st_status status = rule_texts(rule, pattern, replacement, error);
     if (status == ST_OK)
-        status = kind == ST_NAME_GLOB ? glob_check(rule, error) : regex_make(rule, error);
-    if (status == ST_OK && kind == ST_NAME_REGEX) {
-        status = regex_check(rule, error);
-        if (status != ST_OK)
-            regfree(&rule->regex);
-    }
+        status = rule_compile(rule, error);
     if (status != ST_OK) {
         rule_free(rule);
         return status;
@@ -131,7 +162,7 @@ void st_name_rule_free(st_name_rule *rule)
 {
     if (!rule)
         return;
-    if (rule->kind == ST_NAME_REGEX)
+    if (rule->kind != ST_NAME_GLOB)
         regfree(&rule->regex);
     rule_free(rule);
 }
@@ -155,13 +186,23 @@ static void new_text_add(new_text *text, const char *from, size_t len)
 
 /* ---------------------------------------------------------------------------------------- globs */
 
+static bool text_equal(const char *a, const char *b, size_t len, bool fold)
+{
+    for (size_t i = 0; i < len; i++) {
+        bool letter = fold && (a[i] | 0x20) >= 'a' && (a[i] | 0x20) <= 'z';
+        if (a[i] != b[i] && !(letter && (a[i] ^ b[i]) == 0x20))
+            return false;
+    }
+    return true;
+}
+
 /* A name that is the very text of a pattern matches, though brackets in it may say otherwise; each star stands for
  * itself then. */
 static bool glob_find(const st_name_rule *rule, const char *name, size_t len, st__span *stars)
 {
-    if (st__glob_match(rule->pattern, name, len, stars))
+    if (st__glob_match(rule->pattern, name, len, rule->fold, stars))
         return true;
-    if (strlen(rule->pattern) != len || memcmp(rule->pattern, name, len) != 0)
+    if (strlen(rule->pattern) != len || !text_equal(rule->pattern, name, len, rule->fold))
         return false;
     for (size_t i = 0; i < ST__GLOB_STARS_MAX; i++)
         stars[i] = (st__span){"*", 1};
@@ -274,28 +315,47 @@ static st_status regex_rewrite(const st_name_rule *rule, const char *name, size_
 
 /* ------------------------------------------------------------------------------------- both kinds */
 
+bool st__name_rule_is_partial(const st_name_rule *rule)
+{
+    return rule->kind != ST_NAME_GLOB;
+}
+
+/* One match is all that is asked for: with groups the C library would take many times the text's memory. */
+static st_status regex_locate(const st_name_rule *rule, st__span text, uint32_t place,
+                              st__span *where, st_error *error)
+{
+    regmatch_t match;
+    regex_name terminated;
+    int flags =
+        (place & ST__TEXT_BEGINS ? 0 : REG_NOTBOL) | (place & ST__TEXT_ENDS ? 0 : REG_NOTEOL);
+    ST_TRY(regex_name_make(rule, text.at, text.len, &terminated, error));
+    int fault = regexec(&rule->regex, terminated.text, 1, &match, flags);
+    regex_name_release(rule, &terminated);
+    if (fault == 0)
+        *where = (st__span){text.at + match.rm_so, (size_t)(match.rm_eo - match.rm_so)};
+    else if (fault == REG_NOMATCH)
+        *where = (st__span){NULL, 0};
+    else
+        return st__fail_nomem(error, 0);
+    return ST_OK;
+}
+
+st_status st__name_rule_find(const st_name_rule *rule, st__span text, uint32_t place,
+                             st__span *where, st_error *error)
+{
+    st__span stars[ST__GLOB_STARS_MAX];
+    if (rule->kind != ST_NAME_GLOB)
+        return regex_locate(rule, text, place, where, error);
+    *where = glob_find(rule, text.at, text.len, stars) ? text : (st__span){NULL, 0};
+    return ST_OK;
+}
+
 st_status st_name_rule_match(const st_name_rule *rule, const char *name, size_t len, bool *out,
                              st_error *error)
 {
-    if (rule->kind == ST_NAME_GLOB) {
-        st__span stars[ST__GLOB_STARS_MAX];
-        *out = glob_find(rule, name, len, stars);
-        return ST_OK;
-    }
-    regmatch_t matches[RULE_GROUPS];
-    regex_name terminated;
-    st_error said;
-    st_status status = regex_name_make(rule, name, len, &terminated, error);
-    if (status != ST_OK)
-        return status;
-    status = regex_find(rule, &terminated, 0, matches, &said);
-    regex_name_release(rule, &terminated);
-    if (status != ST_OK && status != ST_ERR_NOT_FOUND) {
-        if (error)
-            *error = said;
-        return status;
-    }
-    *out = status == ST_OK;
+    st__span where, text = {len ? name : "", len};
+    ST_TRY(st__name_rule_find(rule, text, ST__TEXT_BEGINS | ST__TEXT_ENDS, &where, error));
+    *out = where.at != NULL;
     return ST_OK;
 }
 

@@ -129,6 +129,46 @@ static void test_expressions(void **state)
         check_one(&all[i], ST_NAME_REGEX);
 }
 
+static void test_texts(void **state)
+{
+    static const rewriting all[] = {
+        {"a.b", "x", "za.ba.b", "zxx"},
+        {"a.b", "x", "axb", NULL},
+        {"\\.[]()*+?{}^$|", "<\\0>", "w\\.[]()*+?{}^$|w", "w<\\.[]()*+?{}^$|>w"},
+        {"", "-", "ab", "-a-b-"},
+        {"\xc3\xa9", "e", "\xc3\xa9\xc3\xa8", "e\xc3\xa8"},
+        {"A", "x", "a", NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        check_one(&all[i], ST_NAME_TEXT);
+}
+
+static void test_either_case(void **state)
+{
+    static const struct {
+        uint32_t kind;
+        rewriting rewriting;
+    } all[] = {
+        {ST_NAME_TEXT, {"A.b", "x", "ya.By", "yxy"}},
+        {ST_NAME_TEXT, {"A.b", "x", "yaxBy", NULL}},
+        {ST_NAME_REGEX, {"^q[a-c]", "x", "QBc", "xc"}},
+        {ST_NAME_GLOB, {"Q*.w", "*", "q1.W", "1"}},
+        {ST_NAME_GLOB, {"[a-c]", "x", "B", "x"}},
+        {ST_NAME_GLOB, {"[A-C]", "x", "b", "x"}},
+        {ST_NAME_GLOB, {"[!A-C]", "x", "b", NULL}},
+        {ST_NAME_GLOB, {"[!A-C]", "x", "D", "x"}},
+        {ST_NAME_GLOB, {"[@]", "x", "`", NULL}}, /* as far apart as letters are */
+        {ST_NAME_GLOB, {"@", "x", "`", NULL}},
+        {ST_NAME_GLOB, {"w[0]", "x", "W[0]", "x"}},
+        {ST_NAME_GLOB, {"w[0]@", "x", "W[0]`", NULL}},
+        {ST_NAME_GLOB, {"\xc3\x89", "x", "\xc3\xa9", NULL}}, /* no letter of ASCII */
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        check_one(&all[i].rewriting, all[i].kind | ST_NAME_IGNORE_CASE);
+}
+
 /* Text of a few letters that mean something in patterns. */
 static void text_draw(const char *letters, char *text, size_t most)
 {
@@ -150,7 +190,7 @@ static void test_like_fnmatch(void **state)
     for (unsigned i = 0; i < RUNS; i++) {
         text_draw("ab*?[]!-\\", pattern, 8);
         text_draw("aabb-]!", name, 6);
-        bool matches = st__glob_match(pattern, name, strlen(name), stars);
+        bool matches = st__glob_match(pattern, name, strlen(name), false, stars);
         if (matches != (fnmatch(pattern, name, 0) == 0))
             fail_msg("%s with %s: %d", pattern, name, matches);
         matched += matches;
@@ -205,8 +245,12 @@ static void test_refused(void **state)
     char stars[80];
     size_t size = 0;
     (void)state;
-    CHECK_ERR_TEXT(st_name_rule_new("a", "b", 2, NULL, &rule, &error), ST_ERR_ARGUMENT,
-                   ST_NO_OFFSET, "unknown kind 2");
+    CHECK_ERR_TEXT(st_name_rule_new("a", "b", 3, NULL, &rule, &error), ST_ERR_ARGUMENT,
+                   ST_NO_OFFSET, "unknown kind 3");
+    CHECK_ERR_TEXT(st_name_rule_new("a", "b", 0x200, NULL, &rule, &error), ST_ERR_ARGUMENT,
+                   ST_NO_OFFSET, "unknown kind 512");
+    CHECK_ERR_TEXT(st_name_rule_new("a", "\\1", ST_NAME_TEXT, NULL, &rule, &error), ST_ERR_ARGUMENT,
+                   ST_NO_OFFSET, "it refers to a group");
     CHECK_ERR_TEXT(st_name_rule_new("a*", "*b*", ST_NAME_GLOB, NULL, &rule, &error),
                    ST_ERR_ARGUMENT, ST_NO_OFFSET,
                    "the replacement \"*b*\": it has more * than the pattern");
@@ -234,13 +278,14 @@ static void test_out_of_memory(void **state)
     char name[1000], text[1100];
     (void)state;
     memset(name, 'n', sizeof name);
-    for (uint32_t kind = ST_NAME_GLOB; kind <= ST_NAME_REGEX; kind++) {
+    for (uint32_t kind = ST_NAME_GLOB; kind <= ST_NAME_TEXT; kind++) {
         ST_OOM_LOOP(context, status)
         {
             st_name_rule *rule = NULL;
             bool matches = false;
             size_t size = sizeof text;
-            status = st_name_rule_new("n*", "x", kind, context, &rule, NULL);
+            status = st_name_rule_new(kind == ST_NAME_TEXT ? "n" : "n*", "x", kind, context, &rule,
+                                      NULL);
             if (status == ST_OK)
                 status = st_name_rule_match(rule, name, sizeof name, &matches, NULL);
             if (status == ST_OK)
@@ -256,6 +301,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_globs),         cmocka_unit_test(test_expressions),
+        cmocka_unit_test(test_texts),         cmocka_unit_test(test_either_case),
         cmocka_unit_test(test_like_fnmatch),  cmocka_unit_test(test_nul),
         cmocka_unit_test(test_long),          cmocka_unit_test(test_refused),
         cmocka_unit_test(test_out_of_memory),
