@@ -7,7 +7,7 @@
  * saved of such a file.
  * st_stats_read counts and measures the values of a tensor. st_hashes_read computes digests of a file and
  * of its tensors, and a manifest keeps them, to verify files by later. st_files_compare tells what two files have
- * not in common, and how far their values are apart.
+ * not in common, and how far their values are apart. st_header_search finds names and metadata by a rule.
  *
  * The calls that read tensors use as many threads as their file's context allows, memory within its
  * budget, and give the same results however many threads there are. Besides that budget st_stats_read keeps
@@ -17,6 +17,7 @@
 #ifndef SAFETENSORS_INSPECT_H
 #define SAFETENSORS_INSPECT_H
 
+#include <safetensors/edit.h>
 #include <safetensors/finding.h>
 #include <safetensors/json.h>
 #include <safetensors/safetensors.h>
@@ -553,6 +554,62 @@ ST_API ST_WARN_UNUSED st_status st_hash_record_verify(const st_file *file,
                                                       const st_verify_options *options,
                                                       uint64_t *records, uint64_t *differences,
                                                       st_error *error);
+
+/* -------------------------------------------------------------------------------- search */
+
+/** What texts of a header are searched. */
+enum {
+    ST_SEARCH_NAMES = 1, /**< of the tensors */
+    ST_SEARCH_KEYS = 2,  /**< of the metadata */
+    ST_SEARCH_VALUES = 4
+};
+
+/** The bytes of a text from `begin` up to `end`. */
+typedef struct st_match {
+    uint64_t begin;
+    uint64_t end;
+} st_match;
+
+/** A tensor or a metadata entry in which something was found. Valid during the callback. */
+typedef struct st_found {
+    const st_tensor *tensor;     /**< NULL: it is an entry */
+    const st_metadata *metadata; /**< NULL: it is a tensor */
+    uint32_t parts;              /**< ST_SEARCH_…: in which of its texts */
+    uint32_t reserved0;
+    st_match name;  /**< the first match in the tensor's name or the entry's key */
+    st_match value; /**< that in the entry's value */
+    uint64_t reserved[4];
+} st_found;
+
+/** Receives one; false ends the search. Called on the caller's thread. */
+typedef bool (*st_found_fn)(void *ctx, const st_found *found);
+
+/** What to search. Zero-initialise; NULL means the same. */
+typedef struct st_search_options {
+    st_found_fn found; /**< NULL: only count */
+    void *ctx;
+    uint64_t max;   /**< end after so many; 0: never */
+    uint32_t parts; /**< ST_SEARCH_…; 0: all */
+    uint32_t reserved0;
+    st_progress progress; /**< bytes of text */
+    uint64_t reserved[8];
+} st_search_options;
+
+/**
+ * Searches names and metadata of a file, tensors in the order of their data and then entries in the order of the
+ * header; in each text the first match counts, and of those the longest.
+ *
+ * A rule other than ST_NAME_GLOB looks at a text of more than 64 KiB in stretches of that size, each of which begins in
+ * the middle of the one before: a match of more than 32 KiB may not be found there. So memory stays within some
+ * hundred KiB, and what the C library makes of one stretch, which an expression can make grow with the square of
+ * its size, is the longest time between two calls of the progress.
+ * @param rule   its replacement means nothing here.
+ * @param count  receives how many tensors and entries were found; NULL: not asked.
+ * @return ST_OK, whatever was found; ST_ERR_NOMEM; ST_ERR_ARGUMENT for parts that are not known; ST_ERR_STOPPED.
+ */
+ST_API ST_WARN_UNUSED st_status st_header_search(const st_header *header, const st_name_rule *rule,
+                                                 const st_search_options *options, uint64_t *count,
+                                                 st_error *error);
 
 #ifdef __cplusplus
 }

@@ -201,6 +201,28 @@ FIELD(st_salvage_summary, metadata, 40);
 FIELD(st_salvage_summary, size, 48);
 FIELD(st_salvage_summary, reserved, 56);
 
+SIZE(st_match, 16);
+FIELD(st_match, begin, 0);
+FIELD(st_match, end, 8);
+
+SIZE(st_found, 88);
+FIELD(st_found, tensor, 0);
+FIELD(st_found, metadata, 8);
+FIELD(st_found, parts, 16);
+FIELD(st_found, reserved0, 20);
+FIELD(st_found, name, 24);
+FIELD(st_found, value, 40);
+FIELD(st_found, reserved, 56);
+
+SIZE(st_search_options, 112);
+FIELD(st_search_options, found, 0);
+FIELD(st_search_options, ctx, 8);
+FIELD(st_search_options, max, 16);
+FIELD(st_search_options, parts, 24);
+FIELD(st_search_options, reserved0, 28);
+FIELD(st_search_options, progress, 32);
+FIELD(st_search_options, reserved, 48);
+
 SIZE(st_progress, 16);
 FIELD(st_progress, fn, 0);
 FIELD(st_progress, ctx, 8);

@@ -155,6 +155,8 @@ static const number numbers[] = {
     ROW(ST_RECOVERY_BACK, 4),
     ROW(ST_NAME_GLOB, 0),
     ROW(ST_NAME_REGEX, 1),
+    ROW(ST_NAME_TEXT, 2),
+    ROW(ST_NAME_IGNORE_CASE, 0x100),
     ROW(ST_JSON_END, 0),
     ROW(ST_JSON_OBJECT_BEGIN, 1),
     ROW(ST_JSON_OBJECT_END, 2),
@@ -206,6 +208,9 @@ static const number numbers[] = {
     ROW(ST_SALVAGE_SAVED, 1),
     ROW(ST_SALVAGE_CHANGED, 2),
     ROW(ST_SALVAGE_LOST, 3),
+    ROW(ST_SEARCH_NAMES, 1),
+    ROW(ST_SEARCH_KEYS, 2),
+    ROW(ST_SEARCH_VALUES, 4),
 };
 
 #undef ROW
