@@ -12,6 +12,7 @@
 #include "input.h"
 #include "json.h"
 #include "opt.h"
+#include "progress.h"
 #include "salvage.h"
 #include "severity.h"
 #include "text.h"
@@ -51,11 +52,19 @@ struct check {
     struct json *json;    /* NULL: text */
     uint64_t printed;     /* findings of this file */
     struct findings kept; /* of an index, until its files have been checked */
+    struct progress progress;
 };
 
 static const char *plural(uint64_t count)
 {
     return count == 1 ? "" : "s";
+}
+
+/* Makes room on the terminal for what is printed. Elsewhere the bar is not in its way. */
+static void bar_hide(struct check *check)
+{
+    if (check->out->tty)
+        progress_hide(&check->progress);
 }
 
 /* ------------------------------------------------------------------------------ findings */
@@ -109,13 +118,14 @@ static bool finding_take(void *ctx, const st_finding *finding)
     struct check *check = ctx;
     finding_judge(check, finding);
     if (check->options->quiet || check->printed == check->options->max)
-        return true;
+        return progress_signal() == 0;
     check->printed++;
+    bar_hide(check);
     if (check->json)
         finding_json(check->json, finding);
     else
         finding_print(check, finding);
-    return true;
+    return progress_signal() == 0;
 }
 
 /* ------------------------------------------------------------------------------- summary */
@@ -233,6 +243,7 @@ static st_status source_check(struct check *check, st_source *source, st_error *
         st_json_emit_array_begin(check->json->emitter);
     }
     st_status status = st_check(source, &options, finding_take, check, &summary, error);
+    bar_hide(check);
     if (check->json)
         st_json_emit_array_end(check->json->emitter);
     if (status == ST_OK && check->json)
@@ -243,13 +254,15 @@ static st_status source_check(struct check *check, st_source *source, st_error *
 }
 
 /* A file that looks wrong, or right, may be in the middle of an edit. */
-static void journal_mention(const struct check *check)
+static void journal_mention(struct check *check)
 {
     st_recovery found;
     st_error error;
     if (strcmp(check->path, "-") == 0)
         return;
     st_status status = st_recovery_look(check->path, NULL, &found, &error);
+    if (status == ST_ERR_JOURNAL || (status == ST_OK && found.action == ST_RECOVERY_BACK))
+        progress_hide(&check->progress);
     if (status == ST_ERR_JOURNAL)
         complain("%s", error.message);
     else if (status == ST_OK && found.action == ST_RECOVERY_BACK)
@@ -262,12 +275,14 @@ static void file_begin(struct check *check, const char *path)
 {
     check->path = path;
     check->printed = 0;
-    if (check->json)
+    if (check->json) {
+        bar_hide(check);
         json_open_file(check->json, path);
+    }
 }
 
 /* `looked`: at a file, which may have a journal. */
-static void file_end(const struct check *check, bool looked)
+static void file_end(struct check *check, bool looked)
 {
     if (looked && !check->options->quiet)
         journal_mention(check);
@@ -275,16 +290,24 @@ static void file_end(const struct check *check, bool looked)
         st_json_emit_object_end(check->json->emitter);
 }
 
+static void check_fail(struct check *check, const st_error *error)
+{
+    progress_hide(&check->progress);
+    file_fail(check->out, check->json, error);
+}
+
 static void file_check(struct check *check, const char *path)
 {
     st_error error;
     st_source *source = NULL;
+    if (!progress_file(&check->progress))
+        return;
     file_begin(check, path);
     st_status status = input_open_source(path, &check->options->common, &source, &error);
     if (status == ST_OK)
         status = source_check(check, source, &error);
     if (status != ST_OK)
-        file_fail(check->out, check->json, &error);
+        check_fail(check, &error);
     file_end(check, source != NULL);
     st_source_release(source);
 }
@@ -299,20 +322,22 @@ static bool index_finding_take(void *ctx, const char *path, const st_finding *fi
     finding_judge(check, finding);
     if (!check->options->quiet && check->kept.count < check->options->max)
         findings_keep(&check->kept, finding);
-    return true;
+    return progress_signal() == 0;
 }
 
 static bool shard_check(void *ctx, const st_checkpoint_shard *shard)
 {
     struct check *check = ctx;
     st_error error;
+    if (!progress_file(&check->progress))
+        return false;
     file_begin(check, shard->path);
     if (!shard->source)
-        file_fail(check->out, check->json, shard->why);
+        check_fail(check, shard->why);
     else if (source_check(check, shard->source, &error) != ST_OK)
-        file_fail(check->out, check->json, &error);
+        check_fail(check, &error);
     file_end(check, shard->source != NULL);
-    return true;
+    return progress_signal() == 0;
 }
 
 /* Begins what is said of an index, or of a folder, as of a file. */
@@ -336,6 +361,9 @@ static bool index_tell(void *ctx, const char *path, const st_checkpoint_summary 
     struct json *json = check->json;
     const st_check_summary counts = {
         .errors = summary->errors, .warnings = summary->warnings, .notes = summary->notes};
+    if (progress_signal())
+        return false; /* what was found by now is not all there is */
+    bar_hide(check);
     index_begin(check, path);
     if (json) {
         counts_json(check, &counts);
@@ -359,8 +387,9 @@ static void checkpoint_check(struct check *check, const char *path)
         .finding = index_finding_take, .shard = shard_check, .end = index_tell, .ctx = check};
     if (st_checkpoint_check(path, &options, &observer, NULL, &error) == ST_OK)
         return;
+    bar_hide(check);
     index_begin(check, path);
-    file_fail(check->out, check->json, &error);
+    check_fail(check, &error);
     file_end(check, false);
 }
 
@@ -390,12 +419,16 @@ static int check_main(const struct verb *verb, const struct check_options *optio
         check.json = &json;
         json_open_files(&json, &out);
     }
-    for (size_t i = 0; i < args->count; i++) {
+    progress_start_files(&check.progress, args->count);
+    for (size_t i = 0; i < args->count && !progress_signal(); i++) {
+        check.progress.open = check.progress.open || input_is_checkpoint(args->at[i]);
         if (input_is_checkpoint(args->at[i]))
             checkpoint_check(&check, args->at[i]);
         else
             file_check(&check, args->at[i]);
     }
+    progress_end(&check.progress);
+    out_signal(&out);
     if (check.json)
         json_close_files(&json);
     return out_close(&out);

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* safetensors grep: names and metadata of many files. */
-#include <errno.h>
 #include <inttypes.h>
-#include <regex.h>
+#include <safetensors/inspect.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cmd.h"
 #include "input.h"
 #include "json.h"
-#include "memory.h"
 #include "opt.h"
+#include "progress.h"
 #include "text.h"
 #include "walk.h"
 
@@ -20,6 +19,7 @@ struct grep_options {
     bool keys;
     bool values;
     bool fixed;
+    bool glob;
     bool ignore_case;
     bool files_only;
     bool count;
@@ -37,6 +37,9 @@ static const struct opt grep_options[] = {
      .help = "Search the values of the metadata."},
     {OPT_FLAG, 'F', "fixed-strings", offsetof(struct grep_options, fixed),
      .help = "Take PATTERN as it stands, not as a regular expression."},
+    {OPT_FLAG, 'g', "glob", offsetof(struct grep_options, glob),
+     .help = "Take PATTERN as a glob, which all of a name, key, or value has to match: * for any "
+             "characters, ? for one, [a-z], [!a-z], and \\ before one that stands for itself."},
     {OPT_FLAG, 'i', "ignore-case", offsetof(struct grep_options, ignore_case),
      .help = "Take large and small letters for the same."},
     {OPT_FLAG, 'l', "files-with-matches", offsetof(struct grep_options, files_only),
@@ -55,10 +58,10 @@ struct grep {
     const struct grep_options *options;
     struct out *out;
     struct json *json; /* NULL: text */
-    regex_t regex;
+    st_name_rule *rule;
     const char *path; /* of the file at hand */
-    uint64_t found;   /* in it */
-    bool any;         /* in any file */
+    bool any;         /* found, in any file */
+    struct progress progress;
 };
 
 /* Where the pattern was found in a text. */
@@ -70,41 +73,26 @@ struct match {
 
 /* ------------------------------------------------------------------------------- pattern */
 
-/* Gives the regular expression that matches just this text; freed with free(). */
-static char *pattern_quote(const char *text)
-{
-    char *quoted = memory_new(2 * strlen(text) + 1, 1), *at = quoted;
-    for (; *text; text++) {
-        if (strchr("\\.[]()*+?{}^$|", *text))
-            *at++ = '\\';
-        *at++ = *text;
-    }
-    return quoted;
-}
-
 /* Gives OPT_GO, or the exit code. */
 static int pattern_compile(const struct verb *verb, struct grep *grep, const char *text)
 {
-    char why[200];
-    int flags = REG_EXTENDED | (grep->options->ignore_case ? REG_ICASE : 0);
-    char *quoted = grep->options->fixed ? pattern_quote(text) : NULL;
-    int failed = regcomp(&grep->regex, quoted ? quoted : text, flags);
-    free(quoted);
-    if (!failed)
+    const struct grep_options *options = grep->options;
+    st_error error;
+    uint32_t kind = ST_NAME_REGEX;
+    if (options->fixed && options->glob)
+        return usage_error(verb,
+                           "--fixed-strings and --glob are two ways to read PATTERN: give one");
+    if (options->fixed || options->glob)
+        kind = options->fixed ? ST_NAME_TEXT : ST_NAME_GLOB;
+    if (options->ignore_case)
+        kind |= ST_NAME_IGNORE_CASE;
+    st_status status = st_name_rule_new(text, NULL, kind, NULL, &grep->rule, &error);
+    if (status == ST_OK)
         return OPT_GO;
-    regerror(failed, &grep->regex, why, sizeof why);
-    return usage_error(verb, "%s is no pattern: %s", text_quote(text, strlen(text)).text, why);
-}
-
-/* Searches a terminated text. One with NULs in it is searched piece by piece: regexec knows no other way. */
-static struct match text_search(const struct grep *grep, const char *text, size_t len)
-{
-    for (size_t start = 0; start <= len; start += strlen(text + start) + 1) {
-        regmatch_t found;
-        if (regexec(&grep->regex, text + start, 1, &found, 0) == 0)
-            return (struct match){true, start + (size_t)found.rm_so, start + (size_t)found.rm_eo};
-    }
-    return (struct match){false, 0, 0};
+    if (status == ST_ERR_ARGUMENT)
+        return usage_error(verb, "PATTERN is no pattern: %s", error.message);
+    complain("%s", error.message);
+    return exit_of(status);
 }
 
 /* ------------------------------------------------------------------------------ printing */
@@ -184,17 +172,8 @@ static void json_match(struct json *json, const char *kind)
     json_text(json, "kind", kind);
 }
 
-/* Counts a match. Tells whether it is to be printed. */
-static bool match_count(struct grep *grep)
+static void tensor_print(struct grep *grep, const st_tensor *tensor, const struct match *match)
 {
-    grep->found++;
-    return !grep->options->files_only && !grep->options->count;
-}
-
-static void tensor_found(struct grep *grep, const st_tensor *tensor, const struct match *match)
-{
-    if (!match_count(grep))
-        return;
     if (grep->json) {
         json_match(grep->json, "tensor");
         json_string(grep->json, "name", tensor->name, tensor->name_len);
@@ -206,21 +185,20 @@ static void tensor_found(struct grep *grep, const st_tensor *tensor, const struc
     out_text(grep->out, "\n");
 }
 
-static void metadata_found(struct grep *grep, const st_metadata *entry, const struct match *key,
-                           const struct match *value)
+static void entry_json(struct json *json, const st_metadata *entry, bool in_key, bool in_value)
+{
+    json_match(json, "metadata");
+    json_string(json, "key", entry->key, entry->key_len);
+    json_string(json, "value", entry->value, entry->value_len);
+    json_bool(json, "in_key", in_key);
+    json_bool(json, "in_value", in_value);
+    st_json_emit_object_end(json->emitter);
+}
+
+static void entry_print(struct grep *grep, const st_metadata *entry, const struct match *key,
+                        const struct match *value)
 {
     struct out *out = grep->out;
-    if (!match_count(grep))
-        return;
-    if (grep->json) {
-        json_match(grep->json, "metadata");
-        json_string(grep->json, "key", entry->key, entry->key_len);
-        json_string(grep->json, "value", entry->value, entry->value_len);
-        json_bool(grep->json, "in_key", key->is);
-        json_bool(grep->json, "in_value", value->is);
-        st_json_emit_object_end(grep->json->emitter);
-        return;
-    }
     size_t before = text_width(grep->path, strlen(grep->path), out->text_flags) +
                     strlen(":metadata:=..") +
                     text_width(entry->key, entry->key_len, out->text_flags);
@@ -232,55 +210,70 @@ static void metadata_found(struct grep *grep, const st_metadata *entry, const st
     out_text(out, "\n");
 }
 
-/* ----------------------------------------------------------------------------- searching */
-
-/* Tells whether no more of the file is to be searched. */
-static bool is_enough(const struct grep *grep)
+/* Makes room on the terminal for what is printed. Elsewhere the bar is not in its way. */
+static void bar_hide(struct grep *grep)
 {
-    return grep->found >= grep->options->max || (grep->found && grep->options->files_only);
+    if (grep->out->tty)
+        progress_hide(&grep->progress);
 }
 
-static void header_search(struct grep *grep, const st_header *header)
+static bool found_print(void *ctx, const st_found *found)
+{
+    struct grep *grep = ctx;
+    const struct match name = {found->parts & (ST_SEARCH_NAMES | ST_SEARCH_KEYS),
+                               (size_t)found->name.begin, (size_t)found->name.end};
+    const struct match value = {found->parts & ST_SEARCH_VALUES, (size_t)found->value.begin,
+                                (size_t)found->value.end};
+    bar_hide(grep);
+    if (found->tensor)
+        tensor_print(grep, found->tensor, &name);
+    else if (grep->json)
+        entry_json(grep->json, found->metadata, name.is, value.is);
+    else
+        entry_print(grep, found->metadata, &name, &value);
+    return true;
+}
+
+/* ----------------------------------------------------------------------------- searching */
+
+/* Tells whether what is found is listed. */
+static bool is_listing(const struct grep *grep)
+{
+    return !grep->options->files_only && !grep->options->count;
+}
+
+static st_status header_search(struct grep *grep, const st_header *header, uint64_t *found,
+                               st_error *error)
 {
     const struct grep_options *options = grep->options;
-    bool all = !options->names && !options->keys && !options->values;
-    const struct match none = {false, 0, 0};
-    for (size_t i = 0; i < st_header_count(header) && (all || options->names); i++) {
-        const st_tensor *tensor = st_header_at(header, i);
-        if (is_enough(grep))
-            return;
-        struct match match = text_search(grep, tensor->name, tensor->name_len);
-        if (match.is)
-            tensor_found(grep, tensor, &match);
-    }
-    for (size_t i = 0;
-         i < st_header_metadata_count(header) && (all || options->keys || options->values); i++) {
-        const st_metadata *entry = st_header_metadata_at(header, i);
-        if (is_enough(grep))
-            return;
-        struct match key =
-            all || options->keys ? text_search(grep, entry->key, entry->key_len) : none;
-        struct match value =
-            all || options->values ? text_search(grep, entry->value, entry->value_len) : none;
-        if (key.is || value.is)
-            metadata_found(grep, entry, &key, &value);
-    }
+    const st_search_options search = {.found = is_listing(grep) ? found_print : NULL,
+                                      .ctx = grep,
+                                      .max = options->files_only ? 1 : options->max,
+                                      .parts = (options->names ? ST_SEARCH_NAMES : 0u) |
+                                               (options->keys ? ST_SEARCH_KEYS : 0u) |
+                                               (options->values ? ST_SEARCH_VALUES : 0u),
+                                      .progress = progress_callback(&grep->progress)};
+    *found = 0;
+    if (options->max == 0)
+        return ST_OK;
+    return st_header_search(header, grep->rule, &search, found, error);
 }
 
 /* What is to be said of a file as a whole. */
-static void file_tell(struct grep *grep)
+static void file_tell(struct grep *grep, uint64_t found)
 {
     struct out *out = grep->out;
     const struct grep_options *options = grep->options;
-    grep->any = grep->any || grep->found > 0;
+    grep->any = grep->any || found > 0;
     if (grep->json)
-        json_u64(grep->json, "count", grep->found);
-    else if (options->files_only && !grep->found)
+        json_u64(grep->json, "count", found);
+    else if (options->files_only && !found)
         return;
-    else if (options->files_only || options->count) {
+    else if (!is_listing(grep)) {
+        bar_hide(grep);
         out_escaped(out, grep->path, strlen(grep->path));
         if (!options->files_only)
-            out_print(out, ":%" PRIu64, grep->found);
+            out_print(out, ":%" PRIu64, found);
         out_text(out, "\n");
     }
 }
@@ -288,6 +281,7 @@ static void file_tell(struct grep *grep)
 /* One that cannot be searched does not end the search, but is not passed over in silence. */
 static void path_fail(struct grep *grep, const st_error *error)
 {
+    progress_hide(&grep->progress);
     file_fail(grep->out, grep->json, error);
     out_worst(grep->out, EXIT_UNREADABLE);
 }
@@ -296,24 +290,27 @@ static void file_search(void *ctx, const char *path)
 {
     struct grep *grep = ctx;
     struct json *json = grep->json;
-    bool lists = json && !grep->options->files_only && !grep->options->count;
     st_error error;
     st_file *file = NULL;
+    uint64_t found = 0;
     grep->path = path;
-    grep->found = 0;
-    if (json)
+    if (!progress_file(&grep->progress))
+        return;
+    if (json) {
+        bar_hide(grep);
         json_open_file(json, path);
+    }
     st_status status = input_open_file(path, &grep->options->common, &file, &error);
-    if (lists) {
+    if (json && is_listing(grep)) {
         json_key(json, "matches");
         st_json_emit_array_begin(json->emitter);
     }
     if (status == ST_OK)
-        header_search(grep, st_file_header(file));
-    if (lists)
+        status = header_search(grep, st_file_header(file), &found, &error);
+    if (json && is_listing(grep))
         st_json_emit_array_end(json->emitter);
     if (status == ST_OK)
-        file_tell(grep);
+        file_tell(grep, found);
     else
         path_fail(grep, &error);
     if (json)
@@ -327,8 +324,11 @@ static void argument_search(struct grep *grep, const char *path)
     st_error error;
     struct input_paths files = {0};
     if (input_list(path, &grep->options->common, &files, &error) != ST_OK) {
+        progress_hide(&grep->progress);
         only_fail(grep->out, grep->json, path, &error);
         out_worst(grep->out, EXIT_UNREADABLE);
+    } else {
+        grep->progress.total += files.count - 1; /* it was counted as one */
     }
     for (size_t i = 0; i < files.count; i++)
         file_search(grep, files.at[i]);
@@ -349,14 +349,58 @@ static void folder_fail(void *ctx, const char *path)
 
 /* ------------------------------------------------------------------------------ the verb */
 
+static void file_count(void *ctx, const char *path)
+{
+    uint64_t *count = ctx;
+    (void)path;
+    ++*count;
+}
+
+/* It is told of when it is walked through to search. */
+static void folder_skip(void *ctx, const char *path)
+{
+    (void)ctx;
+    (void)path;
+}
+
+static bool is_folder(const char *path)
+{
+    return strcmp(path, "-") != 0 && walk_is_folder(path);
+}
+
+/* Counts the files, for the progress; those of an index count as one until it is read. */
+static uint64_t files_count(const struct grep_options *options, const struct args *args)
+{
+    uint64_t count = 0;
+    const struct walk walk = {
+        .deep = options->recursive, .file = file_count, .fail = folder_skip, .ctx = &count};
+    for (size_t i = 1; i < args->count; i++)
+        if (is_folder(args->at[i]))
+            walk_folder(&walk, args->at[i]);
+        else
+            count++;
+    return count;
+}
+
+static void files_search(struct grep *grep, const struct args *args)
+{
+    const struct walk walk = {
+        .deep = grep->options->recursive, .file = file_search, .fail = folder_fail, .ctx = grep};
+    progress_start_files(&grep->progress, files_count(grep->options, args));
+    for (size_t i = 1; i < args->count && !progress_signal(); i++)
+        if (is_folder(args->at[i]))
+            walk_folder(&walk, args->at[i]);
+        else
+            argument_search(grep, args->at[i]);
+    progress_end(&grep->progress);
+}
+
 static int grep_main(const struct verb *verb, const struct grep_options *options,
                      const struct args *args)
 {
     struct out out;
     struct json json;
     struct grep grep = {.options = options, .out = &out};
-    struct walk walk = {
-        .deep = options->recursive, .file = file_search, .fail = folder_fail, .ctx = &grep};
     int code = pattern_compile(verb, &grep, args->at[0]);
     if (code != OPT_GO)
         return code;
@@ -365,16 +409,13 @@ static int grep_main(const struct verb *verb, const struct grep_options *options
         grep.json = &json;
         json_open_files(&json, &out);
     }
-    for (size_t i = 1; i < args->count; i++)
-        if (strcmp(args->at[i], "-") != 0 && walk_is_folder(args->at[i]))
-            walk_folder(&walk, args->at[i]);
-        else
-            argument_search(&grep, args->at[i]);
+    files_search(&grep, args);
     if (grep.json)
         json_close_files(&json);
-    regfree(&grep.regex);
+    st_name_rule_free(grep.rule);
     if (!grep.any)
         out_worst(&out, EXIT_BAD);
+    out_signal(&out);
     return out_close(&out);
 }
 
@@ -399,7 +440,9 @@ const struct verb verb_grep = {
         "are cut around what was found.\n\n"
         "Of an index the files it names are searched, of a folder its files *.safetensors, with -r "
         "those of all folders below too. "
-        "Headers are read, and no tensor.\n\n"
+        "Headers are read, and no tensor. In values of more than 16 KiB matches of more than 32 "
+        "KiB "
+        "may not be found.\n\n"
         "The exit code is 0 if anything is found, 1 if nothing is, 3 if there is a file that "
         "cannot be read, or is no valid safetensors file; the others are searched all the same.",
     .args = (const struct arg[]){{ARG_WORD, "PATTERN", 0, NULL},

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "out.h"
+#include "progress.h"
 
 #define STDIN_NAME "standard input"
 
@@ -53,6 +54,8 @@ static st_status spool_copy(int fd, st_error *error)
     static char block[1 << 16];
     for (;;) {
         ssize_t got = read(STDIN_FILENO, block, sizeof block);
+        if (progress_signal())
+            return error_fill(error, ST_ERR_STOPPED, STDIN_NAME ": the reading was stopped");
         if (got == 0)
             return ST_OK;
         if (got < 0 && errno == EINTR)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "progress.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <signal.h>
 #include <string.h>
@@ -75,7 +76,7 @@ static void duration_print(char *text, size_t size, double seconds)
         snprintf(text, size, "%u s", rest);
 }
 
-/* One line: percentage, bar, bytes, rate, time left, as far as they fit. */
+/* One line: percentage, bar, bytes and rate, or files, time left, as far as they fit. */
 struct line {
     char text[512];
     size_t columns;
@@ -95,18 +96,28 @@ static void line_add(struct line *line, const char *part, size_t columns)
 static void line_make(struct line *line, const struct progress *progress, uint64_t done,
                       double seconds)
 {
+    if (progress->open) {
+        char known[40];
+        snprintf(known, sizeof known, "%" PRIu64 " %s", done, progress->unit);
+        line_add(line, known, strlen(known));
+        return;
+    }
     double part = (double)done / (double)progress->total, rate = (double)done / seconds;
-    char percent[16], bytes[64], speed[40], left[48], bar[CHART_BAR] = "";
+    char percent[16], count[64], speed[40] = "", left[48] = "", bar[CHART_BAR] = "";
     snprintf(percent, sizeof percent, "%3d%%", (int)(part * 100));
-    snprintf(bytes, sizeof bytes, "%s of %s", text_bytes(done).text,
-             text_bytes(progress->total).text);
-    snprintf(speed, sizeof speed, "%s/s", text_bytes((uint64_t)rate).text);
-    *left = '\0';
+    if (progress->unit) {
+        snprintf(count, sizeof count, "%" PRIu64 " of %" PRIu64 " %s", done, progress->total,
+                 progress->unit);
+    } else {
+        snprintf(count, sizeof count, "%s of %s", text_bytes(done).text,
+                 text_bytes(progress->total).text);
+        snprintf(speed, sizeof speed, "%s/s", text_bytes((uint64_t)rate).text);
+    }
     if (done) {
         duration_print(left, sizeof left - 6, (double)(progress->total - done) / rate);
         strcat(left, " left");
     }
-    size_t others = strlen(percent) + 2 + strlen(bytes) + 2 + strlen(speed) + 2 + strlen(left) + 2;
+    size_t others = strlen(percent) + 2 + strlen(count) + 2 + strlen(speed) + 2 + strlen(left) + 2;
     line_add(line, percent, strlen(percent));
     if (line->room >= others + BAR_MIN) {
         size_t columns = line->room - others < BAR_MAX ? line->room - others : BAR_MAX;
@@ -114,8 +125,9 @@ static void line_make(struct line *line, const struct progress *progress, uint64
             strcat(bar, progress->utf8 ? "\u2591" : ".");
         line_add(line, bar, columns);
     }
-    line_add(line, bytes, strlen(bytes));
-    line_add(line, speed, strlen(speed));
+    line_add(line, count, strlen(count));
+    if (*speed)
+        line_add(line, speed, strlen(speed));
     if (*left)
         line_add(line, left, strlen(left));
 }
@@ -146,7 +158,7 @@ static void tick(struct progress *progress, uint64_t done, uint64_t total)
     if (total != progress->part)
         done = total ? (uint64_t)((double)done / (double)total * (double)progress->part + 0.5) : 0;
     done += progress->before;
-    draw(progress, done < progress->total ? done : progress->total, now);
+    draw(progress, done < progress->total || progress->open ? done : progress->total, now);
 }
 
 static bool told(void *ctx, uint64_t done, uint64_t total)
@@ -170,6 +182,12 @@ void progress_start(struct progress *progress, uint64_t total)
     signals_catch();
 }
 
+void progress_start_files(struct progress *progress, uint64_t total)
+{
+    progress_start(progress, total);
+    progress->unit = "files";
+}
+
 void progress_end(struct progress *progress)
 {
     progress_hide(progress);
@@ -180,6 +198,12 @@ void progress_part(struct progress *progress, uint64_t size)
 {
     progress->before += progress->part;
     progress->part = size;
+}
+
+bool progress_file(struct progress *progress)
+{
+    progress_part(progress, 1);
+    return told(progress, 0, 1);
 }
 
 st_progress progress_callback(struct progress *progress)

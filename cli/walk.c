@@ -9,6 +9,7 @@
 
 #include "memory.h"
 #include "place.h"
+#include "progress.h"
 
 #define ENDING ".safetensors"
 
@@ -83,7 +84,7 @@ void walk_folder(const struct walk *walk, const char *path)
     struct names names = {0};
     if (!names_read(&names, path))
         walk->fail(walk->ctx, path);
-    for (size_t i = 0; i < names.count; i++) {
+    for (size_t i = 0; i < names.count && !progress_signal(); i++) {
         char *inside = place_join(path, names.at[i]);
         entry_visit(walk, inside);
         free(inside);

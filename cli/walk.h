@@ -14,7 +14,8 @@ struct walk {
     void *ctx;
 };
 
-/* Walks through a folder. Links to files are followed, links to folders are not, so that there is an end. */
+/* Walks through a folder, or until a signal asks to stop. Links to files are followed, links to folders are not, so that
+ * there is an end. */
 void walk_folder(const struct walk *walk, const char *path);
 /* Tells whether a path is a folder's, or a link's to one. */
 bool walk_is_folder(const char *path);

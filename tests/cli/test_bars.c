@@ -266,6 +266,26 @@ static void test_parts(void **state)
     shown_close(&shown);
 }
 
+static void test_files(void **state)
+{
+    (void)state;
+    struct shown shown;
+    shown_open(&shown);
+    struct progress progress = progress_on(&shown, 60, false);
+    progress.unit = "files";
+    progress.total = 40;
+    assert_true(progress_file(&progress));
+    for (unsigned i = 1; i < 10; i++)
+        assert_true(progress_file(&progress));
+    fflush(shown.stream);
+    assert_int_equal(shown.len, 0);
+    now = 3 * SECOND;
+    assert_true(progress_file(&progress)); /* ten are done */
+    fflush(shown.stream);
+    assert_string_equal(shown.text, "\r 25%  ######...................  10 of 40 files  9 s left");
+    shown_close(&shown);
+}
+
 static void time_left_is(uint64_t seconds, uint64_t done, uint64_t total, const char *expected)
 {
     struct shown shown;
@@ -348,6 +368,7 @@ int main(void)
         cmocka_unit_test(test_widths),
         cmocka_unit_test(test_utf8),
         cmocka_unit_test(test_parts),
+        cmocka_unit_test(test_files),
         cmocka_unit_test(test_time_left),
         cmocka_unit_test(test_nothing_to_draw),
         cmocka_unit_test(test_signals), /* last: the program remembers the signal */

@@ -58,6 +58,17 @@ def test_fixed_strings(cli, make):
     assert len(cli("grep", "-F", "", model).lines) == 2
 
 
+def test_globs(cli, model):
+    """All of a text has to match."""
+    assert cli("grep", "-g", "*.q_proj.*", model).lines == [
+        f"{model}:tensor:layers.{i}.q_proj.weight" for i in range(2)]
+    assert cli("grep", "-g", "q_proj", model).code == 1
+    assert cli("grep", "--glob", "-i", "*Q?PROJ", model).lines == [f"{model}:metadata:Author=Zoë Q-Proj"]
+    done = cli("grep", "-F", "-g", "x", model)
+    assert (done.code, done.out) == (2, "") and "--glob" in done.err
+    assert "32 *" in cli("grep", "-g", "*" * 33, model).err
+
+
 def test_files_only_and_count(cli, model, tree):
     other = tree / "a.safetensors"
     done = cli("grep", "-l", "weight", model, other)
@@ -152,6 +163,16 @@ def test_text_of_any_kind(cli, make):
     assert done.lines == [f"{model}:tensor:a\\u0000needle\\n", f"{model}:metadata:k\\u0000=\\u0000\\u0000needle"]
     done = cli("grep", "31", model)
     assert "\x1b" not in done.out and "u001b" in done.out
+
+
+def test_long_values(cli, make):
+    """Longer ones than what is searched at once."""
+    value = "z" * 100000 + "needle" + "z" * 100000
+    model = make(build({}, {"k": value}))
+    done = cli("grep", "--json", "ne{2}dle", model)
+    assert done.json["files"][0]["matches"][0]["value"] == value
+    assert cli("grep", "^needle|needle$", model).code == 1
+    assert cli("grep", "-c", "^z|q", model).lines == [f"{model}:1"]
 
 
 def test_long_values_are_cut_around_the_match_on_a_terminal(terminal, cli, make):

@@ -16,6 +16,7 @@ import time
 
 import pytest
 
+from model_files import build
 from program import binary, environment
 
 SIZE = 16 << 20
@@ -137,3 +138,49 @@ def test_no_bar_in_a_file(large, tmp_path):
         pipe.drain()
         assert pipe.process.wait() == 0
     assert (tmp_path / "err").read_bytes() == b""
+
+
+# ------------------------------------------------------------- what reads many files, and no tensor of them
+
+# More than a pipe holds: once it is written, the program reads it.
+PIPED = build({"w": ("U8", [1 << 20], bytes(1 << 20))})
+
+
+@pytest.fixture
+def small(make):
+    return make({"w": ("U8", [1], b"x")})
+
+
+@pytest.mark.parametrize("words", [["grep", "w"], ["check"], ["grep", "--json", "w"], ["check", "--json"]])
+def test_signals_end_a_look_through_many_files(small, words):
+    """What was found by then is printed, and a document is whole."""
+    process = subprocess.Popen([binary(), *words, small, "-", small], env=environment(), stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdin.write(PIPED)
+    process.stdin.flush()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    if "--json" in words:
+        files = json.loads(out)["files"]
+        assert files[0]["file"] == str(small) and len(files) == 2 and "error" in files[1]
+    else:
+        assert len(out.decode().splitlines()) == 1 and str(small) in out.decode()
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [["grep", "w"], ["check"]])
+def test_bar_of_files(small, words):
+    """It stands there while standard input makes the program wait for its third file, and is gone at the end."""
+    ours, theirs = terminal_of(80)
+    process = subprocess.Popen([binary(), *words, small, "-", "-", small], env=environment(), stdin=subprocess.PIPE,
+                               stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    process.stdin.write(PIPED)
+    process.stdin.flush()
+    time.sleep(1.1)
+    process.stdin.close()
+    shown = screen_of(ours)
+    assert process.wait() == 0
+    assert re.match(r" 50%  [█░]{10,30}  2 of 4 files  \d+ s left", shown.split("\r")[1])
+    assert re.search(r"\r +\r$", shown) and "\n" not in shown
