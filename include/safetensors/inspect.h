@@ -599,8 +599,8 @@ typedef struct st_search_options {
  * Searches names and metadata of a file, tensors in the order of their data and then entries in the order of the
  * header; in each text the first match counts, and of those the longest.
  *
- * A rule other than ST_NAME_GLOB looks at a text of more than 64 KiB in stretches of that size, each of which begins in
- * the middle of the one before: a match of more than 32 KiB may not be found there. So memory stays within some
+ * A rule other than ST_NAME_GLOB looks at a text of more than 16 KiB in stretches of that size, each of which begins in
+ * the middle of the one before: a match of more than 8 KiB may not be found there. So memory stays within some
  * hundred KiB, and what the C library makes of one stretch, which an expression can make grow with the square of
  * its size, is the longest time between two calls of the progress.
  * @param rule   its replacement means nothing here.
