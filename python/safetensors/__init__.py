@@ -24,12 +24,14 @@ _LAZY = {
     "Deviation": "_compare",
     "Diff": "_compare",
     "DiffSummary": "_compare",
+    "GrepMatch": "_grep",
     "MetadataChange": "_compare",
     "Salvage": "_compare",
     "SalvageItem": "_compare",
     "SideTensor": "_compare",
     "TensorChange": "_compare",
     "diff": "_compare",
+    "grep": "_grep",
     "salvage": "_compare",
 }
 

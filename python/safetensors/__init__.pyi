@@ -12,6 +12,8 @@ from ._compare import SideTensor as SideTensor
 from ._compare import TensorChange as TensorChange
 from ._compare import diff as diff
 from ._compare import salvage as salvage
+from ._grep import GrepMatch as GrepMatch
+from ._grep import grep as grep
 from ._safetensors_rust import PrefetchLoader as PrefetchLoader
 from ._safetensors_rust import PySafeSlice as PySafeSlice
 from ._safetensors_rust import SafetensorError as SafetensorError

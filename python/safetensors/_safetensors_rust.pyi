@@ -540,3 +540,12 @@ def _compare(a: Any, b: Any, parts: int, flags: int, rtol: float, atol: float) -
 
 def _salvage(path: Any, out: Any) -> Any:
     """Saves what can be saved of a damaged file: what became of each thing, and a summary."""
+
+def _name_rule(pattern: str, kind: int) -> Any:
+    """A rule that matches names."""
+
+def _search(rule: Any, path: Any, parts: int, max: int) -> List[Tuple[Any, ...]]:
+    """What of a file's header a rule is found in: tuples of a name and a span, and of key, value and their spans."""
+
+def _shards(path: Any) -> List[str]:
+    """The names of a checkpoint's files in its folder."""

@@ -2,12 +2,9 @@
 /* _split, _merge and _cat: many files as one, for safetensors/checkpoint.py. */
 #include "edit.h"
 
-#include <safetensors/checkpoint.h>
-
 /* ---------------------------------------------------------------------------------- opening */
 
-/* A shard that is missing is named by the library's message, and not by the path. */
-static st_checkpoint *checkpoint_open(stpy_state *state, PyObject *path)
+st_checkpoint *stpy_checkpoint_open(stpy_state *state, PyObject *path)
 {
     const st_open_options options = {.context = state->context};
     stpy_place place;
@@ -107,7 +104,7 @@ PyObject *stpy_split(PyObject *module, PyObject *args)
         stpy_making_read(made, &self.making) || stpy_path_read(self.state, folder, &to))
         return NULL;
     self.folder = PyBytes_AsString(to.path);
-    st_checkpoint *checkpoint = checkpoint_open(self.state, path);
+    st_checkpoint *checkpoint = stpy_checkpoint_open(self.state, path);
     if (checkpoint)
         out = checkpoint_split(&self, checkpoint);
     st_checkpoint_close(checkpoint);
@@ -154,7 +151,7 @@ PyObject *stpy_merge(PyObject *module, PyObject *args)
         return NULL;
     self.shown = to.shown;
     const st_edit_options options = stpy_making_options(&making, &self);
-    st_checkpoint *checkpoint = checkpoint_open(self.state, path);
+    st_checkpoint *checkpoint = stpy_checkpoint_open(self.state, path);
     if (checkpoint) {
         if (st_checkpoint_merge(checkpoint, &options, &self.edit, &error))
             stpy_edit_raise(self.state, &error);
@@ -297,7 +294,7 @@ static int joining_fill(joining *self, const stpy_making *making, const char *me
         return -1;
     }
     for (size_t i = 0; i < self->count; i++)
-        if (!(self->checkpoints[i] = checkpoint_open(self->edit.state, input_path(self, i))))
+        if (!(self->checkpoints[i] = stpy_checkpoint_open(self->edit.state, input_path(self, i))))
             return -1;
     for (size_t i = 0; i < self->count; i++)
         if (input_take(self, i))

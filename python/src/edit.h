@@ -5,6 +5,7 @@
 
 #include "gather.h"
 
+#include <safetensors/checkpoint.h>
 #include <safetensors/edit.h>
 
 /* How a file is to be made: a tuple that safetensors/_editing.py has checked. */
@@ -61,6 +62,8 @@ typedef struct stpy_edit {
 int stpy_path_read(stpy_state *state, PyObject *object, stpy_place *out);
 /* Opens a file at a path; NULL with what opening it in another way raises. */
 st_file *stpy_path_open(stpy_state *state, PyObject *path);
+/* Opens a checkpoint the same way; a shard that is missing is named by the library's message, and not by the path. */
+st_checkpoint *stpy_checkpoint_open(stpy_state *state, PyObject *path);
 int stpy_making_read(PyObject *tuple, stpy_making *out);
 /* The library's options: `self` takes the progress. */
 st_edit_options stpy_making_options(const stpy_making *making, stpy_edit *self);

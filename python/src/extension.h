@@ -497,6 +497,10 @@ PyObject *stpy_size_parse(PyObject *module, PyObject *object);
 /* compare.c */
 PyObject *stpy_compare(PyObject *module, PyObject *args);
 PyObject *stpy_salvage(PyObject *module, PyObject *args);
+/* grep.c */
+PyObject *stpy_name_rule(PyObject *module, PyObject *args);
+PyObject *stpy_search(PyObject *module, PyObject *args);
+PyObject *stpy_shards(PyObject *module, PyObject *path);
 
 extern PyType_Spec stpy_file_spec, stpy_safe_open_spec, stpy_handle_spec, stpy_slice_spec,
     stpy_meta_spec, stpy_tensor_spec_spec, stpy_memory_spec, stpy_writer_spec;

@@ -129,6 +129,13 @@ static PyMethodDef module_methods[] = {
     {"_salvage", stpy_salvage, METH_VARARGS,
      "_salvage(path, out)\n--\n\nSaves what can be saved of a damaged file: what became of each "
      "thing, and a summary.\n"},
+    {"_name_rule", stpy_name_rule, METH_VARARGS,
+     "_name_rule(pattern, kind)\n--\n\nA rule that matches names.\n"},
+    {"_search", stpy_search, METH_VARARGS,
+     "_search(rule, path, parts, max)\n--\n\nWhat of a file's header a rule is found in: tuples of "
+     "a name and a span, and of key, value and their spans.\n"},
+    {"_shards", stpy_shards, METH_O,
+     "_shards(path)\n--\n\nThe names of a checkpoint's files in its folder.\n"},
     {"_read_many", stpy_read_many, METH_VARARGS,
      "_read_many(file, names, indices)\n--\n\nReads tensors, or parts of them, into memory of "
      "their own: a list of tensors and exceptions.\n"},

@@ -97,6 +97,8 @@ def change(path: pathlib.Path) -> Optional[float]:
     safetensors.checkpoint.cat([path, "d.safetensors"], "f.safetensors", prefixes=[".".join(name) for name in names])
     saved: bool = bool(safetensors.salvage(path, "g.safetensors"))
     found = safetensors.diff(path, "d.safetensors", atol=0.5 if saved else None)
+    spans: List[Optional[Tuple[int, int]]] = [each.name_span for each in safetensors.grep("a", [path], onerror=print)]
+    spans += [each.value_span for each in safetensors.grep("a", path, values=True, max_count=len(spans))]
     return found.tensors[0].values.max_absolute if found and found.tensors[0].values else None
 
 
@@ -105,7 +107,7 @@ version: str = safetensors.__version__
 
 # Each line is a mistake.
 MISTAKES = """
-from safetensors import PySafeSlice, TensorSpec, diff, safe_open, serialize; from safetensors.checkpoint import split; from safetensors.edit import edit
+from safetensors import PySafeSlice, TensorSpec, diff, safe_open, serialize; from safetensors.checkpoint import split; from safetensors import grep; from safetensors.edit import edit
 safe_open("a")
 safe_open("a", "pt", backend=1)
 safe_open("a", "pt").get_tensor(1)
@@ -120,6 +122,7 @@ edit("a", drop=1)
 edit(open("a"))
 split("a", "b", max_shard_size=1.5)
 diff("a")
+grep("a", 1)
 """
 
 
