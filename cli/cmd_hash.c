@@ -74,6 +74,7 @@ struct hash {
     st_hash algorithm;
     uint32_t parts;
     bool several;
+    struct progress progress; /* of all files */
 };
 
 /* ------------------------------------------------------------------------------ printing */
@@ -217,20 +218,28 @@ static void manifest_end(struct hash *hash)
 
 /* -------------------------------------------------------------------------------- the verb */
 
-static st_status file_read(const struct hash *hash, const st_file *file, st_hashes *hashes,
+/* Makes room on the terminal for what is printed. Elsewhere the bar is not in its way. */
+static void bar_hide(struct hash *hash)
+{
+    if (hash->out->tty)
+        progress_hide(&hash->progress);
+}
+
+static st_status file_read(struct hash *hash, const st_file *file, st_hashes *hashes,
                            st_error *error)
 {
-    struct progress progress;
-    progress_start(&progress, st_file_size(file));
-    progress_part(&progress, st_file_size(file));
-    st_hash_options options = {
-        .hash = hash->algorithm, .parts = hash->parts, .progress = progress_callback(&progress)};
+    uint64_t size = st_file_size(file);
+    hash->progress.total += strcmp(hash->path, "-") == 0 ? size : 0;
+    progress_part(&hash->progress, size);
+    st_hash_options options = {.hash = hash->algorithm,
+                               .parts = hash->parts,
+                               .progress = progress_callback(&hash->progress)};
     st_status status = st_hashes_read(file, &options, hashes, error);
-    progress_end(&progress);
+    bar_hide(hash);
     return status;
 }
 
-static st_status file_hash(const struct hash *hash, const st_file *file, st_error *error)
+static st_status file_hash(struct hash *hash, const st_file *file, st_error *error)
 {
     st_hashes hashes = {0};
     st_status status = file_read(hash, file, &hashes, error);
@@ -244,7 +253,7 @@ static st_status file_hash(const struct hash *hash, const st_file *file, st_erro
     return status;
 }
 
-static st_status path_hash(const struct hash *hash, st_error *error)
+static st_status path_hash(struct hash *hash, st_error *error)
 {
     st_file *file;
     st_status status = input_open_file(hash->path, &hash->options->common, &file, error);
@@ -264,27 +273,48 @@ static void one_hash(struct hash *hash, const char *path)
 {
     st_error error;
     hash->path = path;
-    if (hash->json)
+    if (hash->json) {
+        bar_hide(hash);
         json_open_file(hash->json, path);
-    if (path_hash(hash, &error) != ST_OK)
+    }
+    if (path_hash(hash, &error) != ST_OK) {
+        progress_hide(&hash->progress);
         file_fail(hash->out, hash->json, &error);
+    }
     if (hash->json)
         st_json_emit_object_end(hash->json->emitter);
 }
 
 /* A checkpoint is hashed file by file. */
+static void checkpoint_hash(struct hash *hash, const char *path)
+{
+    st_error error;
+    struct input_paths files = {0};
+    if (input_list(path, &hash->options->common, &files, &error) != ST_OK) {
+        progress_hide(&hash->progress);
+        only_fail(hash->out, hash->json, path, &error);
+    }
+    hash->several = hash->several || files.count > 1;
+    for (size_t i = 0; i < files.count; i++)
+        hash->progress.total += input_path_size(files.at[i]);
+    for (size_t i = 0; i < files.count && !progress_signal(); i++)
+        one_hash(hash, files.at[i]);
+    input_paths_release(&files);
+}
+
 static void files_hash(struct hash *hash, const struct args *args)
 {
-    for (size_t i = 0; i < args->count && !progress_signal(); i++) {
-        st_error error;
-        struct input_paths files = {0};
-        if (input_list(args->at[i], &hash->options->common, &files, &error) != ST_OK)
-            only_fail(hash->out, hash->json, args->at[i], &error);
-        hash->several = args->count > 1 || files.count > 1;
-        for (size_t k = 0; k < files.count && !progress_signal(); k++)
-            one_hash(hash, files.at[k]);
-        input_paths_release(&files);
-    }
+    uint64_t total = 0;
+    hash->several = args->count > 1;
+    for (size_t i = 0; i < args->count; i++)
+        total += input_is_checkpoint(args->at[i]) ? 0 : input_path_size(args->at[i]);
+    progress_start(&hash->progress, total);
+    for (size_t i = 0; i < args->count && !progress_signal(); i++)
+        if (input_is_checkpoint(args->at[i]))
+            checkpoint_hash(hash, args->at[i]);
+        else
+            one_hash(hash, args->at[i]);
+    progress_end(&hash->progress);
     out_signal(hash->out);
 }
 

@@ -26,6 +26,13 @@ st_open_options input_options(const struct common *common)
     return options;
 }
 
+uint64_t input_path_size(const char *path)
+{
+    struct stat info;
+    bool is = strcmp(path, "-") != 0 && stat(path, &info) == 0 && S_ISREG(info.st_mode);
+    return is ? (uint64_t)info.st_size : 0;
+}
+
 static st_status spool_fail(st_error *error, const char *what, const char *path)
 {
     int reason = errno;

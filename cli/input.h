@@ -22,6 +22,8 @@ st_open_options input_options(const struct common *common);
 
 /* Tells whether a path is that of a folder or of an index. */
 bool input_is_checkpoint(const char *path);
+/* Gives the bytes of a file; 0 for standard input, and for what is no file. */
+uint64_t input_path_size(const char *path);
 
 /* Files whose tensors are looked at as one. */
 struct input {

@@ -32,6 +32,7 @@ struct verify {
     const char *file;       /* the one at hand */
     struct ending *endings; /* sorted by name; NULL until they are asked for */
     uint64_t differences;
+    struct progress progress; /* of all files */
 };
 
 /* -------------------------------------------------------------------------- the manifest */
@@ -115,9 +116,17 @@ void verify_difference(struct out *out, struct json *json, const char *path,
     out_text(out, "\n");
 }
 
+/* Makes room on the terminal for what is printed. Elsewhere the bar is not in its way. */
+static void bar_hide(struct verify *verify)
+{
+    if (verify->out->tty)
+        progress_hide(&verify->progress);
+}
+
 static bool difference_take(void *ctx, const st_difference *difference)
 {
     struct verify *verify = ctx;
+    bar_hide(verify);
     verify_difference(verify->out, verify->json, verify->file, difference);
     return true;
 }
@@ -125,14 +134,13 @@ static bool difference_take(void *ctx, const st_difference *difference)
 static st_status file_compare(struct verify *verify, const st_file *file, size_t index,
                               st_error *error)
 {
-    struct progress progress;
-    progress_start(&progress, st_file_size(file));
-    progress_part(&progress, st_file_size(file));
-    st_verify_options options = {
-        .difference = difference_take, .ctx = verify, .progress = progress_callback(&progress)};
+    progress_part(&verify->progress, st_file_size(file));
+    st_verify_options options = {.difference = difference_take,
+                                 .ctx = verify,
+                                 .progress = progress_callback(&verify->progress)};
     st_status status =
         st_manifest_verify(verify->manifest, index, file, &options, &verify->differences, error);
-    progress_end(&progress);
+    bar_hide(verify);
     return status;
 }
 
@@ -144,6 +152,19 @@ void verify_good(struct out *out, const char *path)
     out_text(out, "OK");
     out_style(out, STYLE_PLAIN);
     out_text(out, "\n");
+}
+
+static void verify_fail(struct verify *verify, const st_error *error)
+{
+    progress_hide(&verify->progress);
+    file_fail(verify->out, verify->json, error);
+}
+
+/* The same of a path that nothing else is to be told of. */
+static void verify_only_fail(struct verify *verify, const char *path, const st_error *error)
+{
+    progress_hide(&verify->progress);
+    only_fail(verify->out, verify->json, path, error);
 }
 
 /* Tells of what the file holds whether it is what the manifest says; `file` NULL: nothing was there to
@@ -161,7 +182,7 @@ static void file_verify(struct verify *verify, const st_file *file, size_t index
     if (json)
         st_json_emit_array_end(json->emitter);
     if (status != ST_OK)
-        file_fail(verify->out, json, error);
+        verify_fail(verify, error);
     else if (json)
         json_bool(json, "good", verify->differences == 0);
     else if (verify->differences == 0)
@@ -175,7 +196,7 @@ static void file_tell(struct verify *verify, const st_file *file, st_status stat
     if (status == ST_OK)
         status = explain_file(&explain, error);
     if (status != ST_OK)
-        file_fail(verify->out, verify->json, error);
+        verify_fail(verify, error);
 }
 
 static void path_verify(struct verify *verify, const char *path, size_t index)
@@ -187,6 +208,7 @@ static void path_verify(struct verify *verify, const char *path, size_t index)
     verify->file = path;
     verify->differences = 0;
     if (json) {
+        bar_hide(verify);
         json_open_file(json, path);
         json_string(json, "name", entry->name, entry->name_len);
     }
@@ -263,7 +285,7 @@ static void named_verify(struct verify *verify, const char *path)
     error_fill(&error, found ? ST_ERR_ARGUMENT : ST_ERR_NOT_FOUND, "%.200s: it has %s called %s",
                verify->path, found ? "more than one file" : "no file",
                text_quote(end, strlen(end)).text);
-    only_fail(verify->out, verify->json, path, &error);
+    verify_only_fail(verify, path, &error);
 }
 
 /* Verifies what the manifest names. It may come from a stranger: it reaches nothing but what lies
@@ -276,7 +298,7 @@ static void entry_verify(struct verify *verify, size_t index)
         error_fill(&error, ST_ERR_JSON,
                    "%.200s: it names a file outside of its folder, %s; name that FILE to verify it",
                    verify->path, text_quote(entry->name, entry->name_len).text);
-        only_fail(verify->out, verify->json, entry->name, &error);
+        verify_only_fail(verify, entry->name, &error);
         return;
     }
     char *path = place_join(verify->folder, entry->name);
@@ -287,11 +309,17 @@ static void entry_verify(struct verify *verify, size_t index)
 static void all_verify(struct verify *verify, const struct args *args)
 {
     size_t count = args->count ? args->count : st_manifest_count(verify->manifest);
+    uint64_t total = 0;
+    for (size_t i = 0; i < count; i++)
+        total +=
+            args->count ? input_path_size(args->at[i]) : st_manifest_at(verify->manifest, i)->size;
+    progress_start(&verify->progress, total);
     for (size_t i = 0; i < count && !progress_signal(); i++)
         if (args->count)
             named_verify(verify, args->at[i]);
         else
             entry_verify(verify, i);
+    progress_end(&verify->progress);
     out_signal(verify->out);
 }
 

@@ -184,3 +184,99 @@ def test_bar_of_files(small, words):
     assert process.wait() == 0
     assert re.match(r" 50%  [█░]{10,30}  2 of 4 files  \d+ s left", shown.split("\r")[1])
     assert re.search(r"\r +\r$", shown) and "\n" not in shown
+
+
+# --------------------------------------------------- what reads or writes tensor data: each verb, under strace
+
+PART = 4 << 20
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """Two files that can be told apart, of names that they have in common."""
+    for name in "ab":
+        tensors = {f"t{i}": ("U8", [PART], bytes([i + ord(name)]) * PART) for i in range(4)}
+        (tmp_path / f"{name}.safetensors").write_bytes(build(tensors))
+    return tmp_path
+
+
+# What is called, and which of the calls by which data is read or moved the signal comes with, or is slow: the header
+# of a file is one of them.
+VERBS = [
+    (["hash", "a.safetensors"], "preadv", 3),
+    (["hash", "--tensors", "a.safetensors", "b.safetensors"], "preadv", 3),
+    (["stats", "a.safetensors"], "preadv", 3),
+    (["diff", "--atol", "1", "a.safetensors", "b.safetensors"], "preadv", 5),
+    (["split", "-s", "5MB", "a.safetensors", "shards"], "copy_file_range", 2),
+    (["merge", "shards", "-o", "new.safetensors"], "copy_file_range", 2),
+    (["cat", "-P", "a.safetensors", "b.safetensors", "-o", "new.safetensors"], "copy_file_range", 1),
+    (["report", "a.safetensors", "-o", "new.html"], "preadv", 3),
+]
+
+
+@pytest.fixture
+def alone():
+    """One processor, and so one thread: each thread would have calls counted for itself, and a signal of its own."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
+
+
+def left_in(folder):
+    return sorted(os.fspath(path.relative_to(folder)) for path in folder.rglob("*") if path.name != "log")
+
+
+def prepare(cli, folder, words):
+    """The shards that merge wants; what stands where a new file goes."""
+    if words[0] == "merge":
+        assert cli("split", "-s", "5MB", folder / "a.safetensors", folder / "shards").code == 0
+    if words[0] != "split" and "-o" in words:
+        (folder / words[-1]).write_bytes(b"old")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+@pytest.mark.parametrize("words, call, when", VERBS, ids=lambda each: each[0] if isinstance(each, list) else "")
+def test_signals_end_every_verb(cli, traced, pair, alone, words, call, when, options):
+    """In the midst of its work: nothing new is there, nothing old is gone, and of what is told a document is whole."""
+    prepare(cli, pair, words)
+    before = left_in(pair)
+    done, calls = traced(["-e", f"trace={call}", "-e", f"inject={call}:signal=SIGINT:when={when}"], words[0], *options,
+                         *words[1:], cwd=pair)
+    if not any("SIGINT" in line for line in calls):
+        pytest.skip(f"{call} is not how data is read or moved here")
+    assert done.code == 130
+    assert len(done.err.splitlines()) == 1 and done.err.startswith("safetensors: ")
+    if options:
+        assert done.json["files"] and done.out.count('"ST_ERR_STOPPED"') == 1
+    new = [name for name in left_in(pair) if name not in before]
+    if words[0] == "split":
+        # The shards that were written by then, whole, and no index.
+        assert new[0] == "shards" and all(name.endswith(".safetensors") for name in new[1:])
+        assert cli("check", *(pair / name for name in new[1:])).code == 0
+        new = []
+    assert new == [] and set(before) <= set(left_in(pair))
+    if (pair / words[-1]).is_file() and "-o" in words:
+        assert (pair / words[-1]).read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("words, call, when", VERBS, ids=lambda each: each[0] if isinstance(each, list) else "")
+def test_bars_of_every_verb(cli, traced, pair, alone, words, call, when):
+    """One call is so slow that the bar is due behind it, however fast the machine is."""
+    prepare(cli, pair, words)
+    _, calls = traced(["-e", f"trace={call}"], *words, cwd=pair)
+    if len([line for line in calls if f"{call}(" in line]) <= when:
+        pytest.skip(f"{call} is not how data is read or moved here")
+    prepare(cli, pair, words)
+    ours, theirs = terminal_of(80)
+    # The leak sanitizer traces the program itself.
+    env = environment({"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"})
+    process = subprocess.Popen(
+        ["strace", "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}",
+         "-e", f"inject={call}:delay_exit=1100000:when={when}", binary(), *words],
+        cwd=pair, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    shown = screen_of(ours)
+    assert process.wait() in (0, 1)
+    assert re.search(r"\r *\d+%  [█▉▊▋▌▍▎▏░]{10,30}  [\d.]+ [KM]?i?B of [\d.]+ MiB", shown)
+    assert re.search(r"\r +\r$", shown)
