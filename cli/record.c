@@ -17,9 +17,28 @@ struct record {
     const struct record_options *options; /* NULL: verifies */
     const char *path;
     struct out *out;
-    struct json *json; /* NULL: text */
-    struct progress progress;
+    struct json *json;        /* NULL: text */
+    struct progress progress; /* of all files */
 };
+
+/* Makes room on the terminal for what is printed. Elsewhere the bar is not in its way. */
+static void bar_hide(struct record *record)
+{
+    if (record->out->tty)
+        progress_hide(&record->progress);
+}
+
+/* Tells whether a file that is hashed is then written as well, all of it. */
+static bool is_copied(const struct record *record)
+{
+    return record->options && !record->options->dry && !record->options->in_place;
+}
+
+/* Gives the bytes that are read and written of a file of so many. */
+static uint64_t work_of(const struct record *record, uint64_t size)
+{
+    return is_copied(record) ? 2 * size : size;
+}
 
 /* ------------------------------------------------------------------------------ recording */
 
@@ -59,7 +78,7 @@ static st_status entry_write(struct record *record, const st_file *file, const s
     st_status status = st_edit_new(file, &options, &edit, error);
     if (status != ST_OK)
         return status;
-    progress_part(&record->progress, st_header_data_size(st_file_header(file)));
+    progress_part(&record->progress, is_copied(record) ? st_file_size(file) : 0);
     status = records_remove(edit, st_file_header(file), error);
     if (status == ST_OK)
         status = st_edit_set_metadata(edit, entry, error);
@@ -69,10 +88,11 @@ static st_status entry_write(struct record *record, const st_file *file, const s
     return status;
 }
 
-static void record_tell(const struct record *record, const st_file *file, const st_metadata *entry)
+static void record_tell(struct record *record, const st_file *file, const st_metadata *entry)
 {
     struct out *out = record->out;
     struct json *json = record->json;
+    bar_hide(record);
     if (json) {
         json_text(json, "algorithm", st_hash_name(record->options->algorithm));
         json_string(json, "key", entry->key, entry->key_len);
@@ -90,10 +110,7 @@ static st_status file_record(struct record *record, const st_file *file, st_erro
 {
     st_hashes hashes = {0};
     st_hash_record made = {0};
-    uint64_t size = st_header_data_size(st_file_header(file));
-    bool copies = !record->options->dry && !record->options->in_place;
-    progress_start(&record->progress, copies ? 2 * size : size);
-    progress_part(&record->progress, size);
+    progress_part(&record->progress, st_file_size(file));
     st_hash_options options = {.hash = record->options->algorithm,
                                .parts = ST_HASH_TENSORS,
                                .progress = progress_callback(&record->progress)};
@@ -102,7 +119,6 @@ static st_status file_record(struct record *record, const st_file *file, st_erro
         status = st_hash_record_init(&made, file, &hashes, error);
     if (status == ST_OK)
         status = entry_write(record, file, &made.entry, error);
-    progress_end(&record->progress);
     if (status == ST_OK)
         record_tell(record, file, &made.entry);
     st_hash_record_release(&made);
@@ -115,7 +131,7 @@ static st_status file_record(struct record *record, const st_file *file, st_erro
 static bool difference_take(void *ctx, const st_difference *difference)
 {
     struct record *record = ctx;
-    progress_hide(&record->progress);
+    bar_hide(record);
     verify_difference(record->out, record->json, record->path, difference);
     return true;
 }
@@ -123,14 +139,12 @@ static bool difference_take(void *ctx, const st_difference *difference)
 static st_status file_compare(struct record *record, const st_file *file, uint64_t *records,
                               uint64_t *differences, st_error *error)
 {
-    uint64_t size = st_header_data_size(st_file_header(file));
-    progress_start(&record->progress, size);
-    progress_part(&record->progress, size);
+    progress_part(&record->progress, st_file_size(file));
     st_verify_options options = {.difference = difference_take,
                                  .ctx = record,
                                  .progress = progress_callback(&record->progress)};
     st_status status = st_hash_record_verify(file, &options, records, differences, error);
-    progress_end(&record->progress);
+    bar_hide(record);
     return status;
 }
 
@@ -165,6 +179,8 @@ static st_status path_take(struct record *record, st_error *error)
     st_status status = input_open_file(record->path, record->common, &file, error);
     if (status != ST_OK)
         return status;
+    if (strcmp(record->path, "-") == 0)
+        record->progress.total += work_of(record, st_file_size(file));
     struct explain explain = {
         .path = record->path, .file = file, .out = record->out, .json = record->json};
     if (record->common->explain)
@@ -181,12 +197,33 @@ static void one_take(struct record *record, const char *path)
 {
     st_error error;
     record->path = path;
-    if (record->json)
+    if (record->json) {
+        bar_hide(record);
         json_open_file(record->json, path);
-    if (path_take(record, &error) != ST_OK)
+    }
+    if (path_take(record, &error) != ST_OK) {
+        progress_hide(&record->progress);
         file_fail(record->out, record->json, &error);
+    }
     if (record->json)
         st_json_emit_object_end(record->json->emitter);
+}
+
+/* Takes a file, or those of a checkpoint. */
+static void argument_take(struct record *record, const char *path)
+{
+    st_error error;
+    struct input_paths files = {0};
+    if (input_list(path, record->common, &files, &error) != ST_OK) {
+        progress_hide(&record->progress);
+        only_fail(record->out, record->json, path, &error);
+    }
+    bool counted = !input_is_checkpoint(path);
+    for (size_t i = 0; i < files.count && !counted; i++)
+        record->progress.total += work_of(record, input_path_size(files.at[i]));
+    for (size_t i = 0; i < files.count && !progress_signal(); i++)
+        one_take(record, files.at[i]);
+    input_paths_release(&files);
 }
 
 static int files_take(struct record *record, const struct args *args)
@@ -199,15 +236,14 @@ static int files_take(struct record *record, const struct args *args)
         record->json = &json;
         json_open_files(&json, &out);
     }
-    for (size_t i = 0; i < args->count && !progress_signal(); i++) {
-        st_error error;
-        struct input_paths files = {0};
-        if (input_list(args->at[i], record->common, &files, &error) != ST_OK)
-            only_fail(&out, record->json, args->at[i], &error);
-        for (size_t k = 0; k < files.count && !progress_signal(); k++)
-            one_take(record, files.at[k]);
-        input_paths_release(&files);
-    }
+    uint64_t total = 0;
+    for (size_t i = 0; i < args->count; i++)
+        if (!input_is_checkpoint(args->at[i]))
+            total += work_of(record, input_path_size(args->at[i]));
+    progress_start(&record->progress, total);
+    for (size_t i = 0; i < args->count && !progress_signal(); i++)
+        argument_take(record, args->at[i]);
+    progress_end(&record->progress);
     out_signal(&out);
     if (record->json)
         json_close_files(&json);

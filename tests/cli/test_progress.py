@@ -8,6 +8,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -205,6 +206,9 @@ def pair(tmp_path):
 VERBS = [
     (["hash", "a.safetensors"], "preadv", 3),
     (["hash", "--tensors", "a.safetensors", "b.safetensors"], "preadv", 3),
+    (["hash", "--record", "a.safetensors", "b.safetensors"], "preadv", 3),
+    (["hash", "--verify-metadata", "new.safetensors"], "preadv", 3),
+    (["hash", "-c", "manifest.json"], "preadv", 3),
     (["stats", "a.safetensors"], "preadv", 3),
     (["diff", "--atol", "1", "a.safetensors", "b.safetensors"], "preadv", 5),
     (["split", "-s", "5MB", "a.safetensors", "shards"], "copy_file_range", 2),
@@ -231,7 +235,12 @@ def prepare(cli, folder, words):
     """The shards that merge wants; what stands where a new file goes."""
     if words[0] == "merge":
         assert cli("split", "-s", "5MB", folder / "a.safetensors", folder / "shards").code == 0
-    if words[0] != "split" and "-o" in words:
+    if "--verify-metadata" in words:
+        shutil.copy(folder / "a.safetensors", folder / "new.safetensors")
+        assert cli("hash", "--record", folder / "new.safetensors").code == 0
+    if "-c" in words:
+        assert cli("hash", "-a", "xxh3", "-m", folder / "manifest.json", folder / "a.safetensors").code == 0
+    if "-o" in words:
         (folder / words[-1]).write_bytes(b"old")
 
 
