@@ -97,6 +97,15 @@ def test_shells_can_read_them(generated, shell):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.fixture
+def folder(small, tmp_path):
+    """A checkpoint: of its tensors ls names the shards too."""
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    shutil.copy(small, shards)
+    return shards
+
+
 CASES = [
     ([""], {*VERBS[:16], "meta", "help"}),
     (["me"], {"merge", "meta"}),
@@ -114,6 +123,7 @@ CASES = [
     (["meta", "set", "FILE", "f"], {"format"}),
     (["help", "s"], {"show", "split", "stats"}),
     (["stats", "FILE", "b"], {"b.weight"}),
+    (["stats", "FOLDER", "b"], {"b.weight"}),
     (["hash", "--algorithm", "x"], {"xxh3", "xxh128"}),
     (["diff", "--eq"], {"--equal-nan"}),
     (["hash", "--ver"], {"--verify", "--verify-metadata"}),
@@ -137,9 +147,9 @@ CASES = [
     (["diff", "FILE", "NEAR"], {"FILE"}),
     (["bench", "FILE", "NEAR"], {"FILE"}),
     (["grep", "x", "NEAR"], {"FILE"})])
-def test_bash_completes(generated, small, words, expected):
+def test_bash_completes(generated, small, folder, words, expected):
     """Calls the function as the shell does."""
-    names = {"FILE": str(small), "NEAR": str(small)[:-3]}
+    names = {"FILE": str(small), "NEAR": str(small)[:-3], "FOLDER": str(folder)}
     words = [names.get(word, word) for word in words]
     script = ('source "$1"; shift; COMP_WORDS=(safetensors "${@:2}"); '
               'COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _safetensors "$1"; '
@@ -167,12 +177,13 @@ def test_bash_never_runs_a_name(generated, make):
 
 @needs("fish")
 @pytest.mark.parametrize("words, expected", CASES)
-def test_fish_completes(generated, small, tmp_path, words, expected):
+def test_fish_completes(generated, small, folder, tmp_path, words, expected):
     """Asks the shell itself."""
     tools = tmp_path / "bin"
     tools.mkdir()
     (tools / "safetensors").symlink_to(binary())
-    line = " ".join(["safetensors", *[str(small) if word == "FILE" else word for word in words]])
+    names = {"FILE": str(small), "FOLDER": str(folder)}
+    line = " ".join(["safetensors", *[names.get(word, word) for word in words]])
     env = environment({"HOME": str(tmp_path), "PATH": f"{tools}:{os.environ['PATH']}"})
     done = subprocess.run(["fish", "--no-config", "-c", 'source $argv[1]; complete -C $argv[2]',
                            generated / "safetensors.fish", line], capture_output=True, text=True,
