@@ -53,12 +53,23 @@ void html_words(struct out *out, const char *text)
     markup_write(out, text, strlen(text));
 }
 
+void html_name(struct out *out, const char *name, size_t len)
+{
+    html_text(out, len ? name : "\"\"", len ? len : 2, 0);
+}
+
 void html_number(struct out *out, uint64_t number)
 {
     char digits[24];
     int len = snprintf(digits, sizeof digits, "%" PRIu64, number);
     for (int i = 0; i < len; i++)
         out_print(out, "%s%c", i && (len - i) % 3 == 0 ? "," : "", digits[i]);
+}
+
+void html_count(struct out *out, uint64_t number, const char *noun)
+{
+    html_number(out, number);
+    out_print(out, " %s%s", noun, number == 1 ? "" : "s");
 }
 
 void html_fact_begin(struct out *out, const char *term)

@@ -38,7 +38,8 @@ struct input {
 struct input_place {
     const st_file *file;
     const st_tensor *tensor;
-    const char *shard; /* the file's name in its folder; NULL unless the input is a checkpoint */
+    size_t index;      /* of the file */
+    const char *shard; /* its name in its folder; NULL unless the input is a checkpoint */
 };
 
 /* Opens all; `input` is to be closed whatever comes of it. Gives what st_checkpoint_open gives. */

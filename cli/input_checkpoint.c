@@ -149,10 +149,10 @@ struct input_place input_place(const struct input *input, const st_tensor *tenso
 {
     st_checkpoint_tensor found;
     if (!input->checkpoint)
-        return (struct input_place){input->file, tensor, NULL};
+        return (struct input_place){input->file, tensor, 0, NULL};
     if (!st_checkpoint_find(input->checkpoint, tensor->name, tensor->name_len, &found))
         abort(); /* the header was made of what is in the checkpoint */
-    return (struct input_place){found.file, found.tensor,
+    return (struct input_place){found.file, found.tensor, found.file_index,
                                 st_checkpoint_file_name(input->checkpoint, found.file_index)};
 }
 

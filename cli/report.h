@@ -17,7 +17,7 @@
 #include "out.h"
 #include "tree.h"
 
-/* The most tensors that have rows of HTML, each about 2 KB. */
+/* The most tensors that have rows of HTML, each about 2 KB, and the most shards. */
 #define REPORT_ROWS 2000
 /* Bars of a histogram. */
 #define REPORT_BINS 32
@@ -43,6 +43,7 @@ void report_write(const struct report *report);
 /* What fills the slots. */
 void report_tiles(const struct report *report);
 void report_facts(const struct report *report);
+void report_shards(const struct report *report);
 void report_dtypes(const struct report *report);
 void report_notices(const struct report *report);
 void report_metadata(const struct report *report);

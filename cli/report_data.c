@@ -9,8 +9,8 @@
 /* JavaScript's numbers are doubles: greater whole numbers are written as strings of digits. */
 #define SAFE_MAX (UINT64_C(1) << 53)
 
-static const char *const columns[] = {"name",  "dtype",  "shape", "elements",
-                                      "bytes", "offset", "stats", NULL};
+static const char *const columns[] = {"name",   "dtype", "shape", "elements", "bytes",
+                                      "offset", "stats", "shard", NULL};
 static const char *const stats_columns[] = {"count",
                                             "finite",
                                             "nan",
@@ -116,6 +116,10 @@ static void tensor_emit(struct json *json, const struct report *report, size_t i
         stats_emit(json, &report->stats[index]);
     else
         st_json_emit_null(json->emitter);
+    if (report->input->checkpoint)
+        u64_emit(json, input_place(report->input, tensor).index);
+    else
+        st_json_emit_null(json->emitter);
     st_json_emit_array_end(json->emitter);
 }
 
@@ -148,6 +152,19 @@ static void dtypes_emit(struct json *json, const struct report *report)
     st_json_emit_array_end(json->emitter);
 }
 
+/* None of a file. */
+static void shards_emit(struct json *json, const st_checkpoint *checkpoint)
+{
+    size_t count = checkpoint ? st_checkpoint_file_count(checkpoint) : 0;
+    json_key(json, "shards");
+    st_json_emit_array_begin(json->emitter);
+    for (size_t i = 0; i < count; i++) {
+        const char *name = st_checkpoint_file_name(checkpoint, i);
+        st_json_emit_string(json->emitter, name, strlen(name));
+    }
+    st_json_emit_array_end(json->emitter);
+}
+
 void report_data(const struct report *report)
 {
     struct json json;
@@ -159,6 +176,7 @@ void report_data(const struct report *report)
     json_u64(&json, "header_size", input_header_size(report->input));
     json_bool(&json, "rows", report->count <= REPORT_ROWS);
     dtypes_emit(&json, report);
+    shards_emit(&json, report->input->checkpoint);
     words_emit(&json, "columns", columns);
     words_emit(&json, "stats_columns", stats_columns);
     json_key(&json, "tensors");

@@ -9,6 +9,8 @@
 
 /* Tensors named in a notice; the order by which to find the rest is one of the script's. */
 #define NAMED 10
+/* So many shards are listed from the start; more are folded. */
+#define SHARDS_OPEN 12
 
 static uint64_t alignment_of(uint64_t offset)
 {
@@ -20,8 +22,8 @@ static void tile(struct out *out, const char *term, const char *large, uint64_t 
 {
     html_fact_begin(out, term);
     out_print(out, "<strong>%s</strong> <small>", large);
-    html_number(out, exact);
-    out_print(out, " %s</small>", unit);
+    html_count(out, exact, unit);
+    out_text(out, "</small>");
     html_fact_end(out);
 }
 
@@ -39,9 +41,9 @@ void report_tiles(const struct report *report)
         out_text(out, "</small>");
     }
     html_fact_end(out);
-    tile(out, "Parameters", text_count(all->elements).text, all->elements, "elements");
-    tile(out, "Data", text_bytes(all->bytes).text, all->bytes, "bytes");
-    html_fact_begin(out, "Type");
+    tile(out, "Parameters", text_count(all->elements).text, all->elements, "element");
+    tile(out, "Data", text_bytes(all->bytes).text, all->bytes, "byte");
+    html_fact_begin(out, "Dtype");
     size_t len = 0;
     const char *code = "none";
     if (report->dtype_count)
@@ -67,8 +69,7 @@ uint64_t report_offset(const struct report *report, const st_tensor *tensor)
 static void fact_size(struct out *out, const char *term, uint64_t bytes)
 {
     html_fact_begin(out, term);
-    html_number(out, bytes);
-    out_text(out, " bytes");
+    html_count(out, bytes, "byte");
     if (bytes >= 1024)
         out_print(out, " <small>%s</small>", text_bytes(bytes).text);
     html_fact_end(out);
@@ -107,11 +108,6 @@ void report_facts(const struct report *report)
     struct out *out = report->out;
     const st_header *header = input_header(report->input);
     bool single = !report->input->checkpoint;
-    if (!single) {
-        html_fact_begin(out, "Files");
-        html_number(out, input_file_count(report->input));
-        html_fact_end(out);
-    }
     fact_size(out, single ? "File" : "Size", input_size(report->input));
     fact_size(out, single ? "Header" : "Headers", input_header_size(report->input));
     fact_size(out, "Data", st_header_data_size(header));
@@ -126,6 +122,34 @@ void report_facts(const struct report *report)
     html_number(out, entries);
     out_text(out, entries == 1 ? " entry" : " entries");
     html_fact_end(out);
+}
+
+void report_shards(const struct report *report)
+{
+    struct out *out = report->out;
+    const st_checkpoint *checkpoint = report->input->checkpoint;
+    size_t count = checkpoint ? st_checkpoint_file_count(checkpoint) : 0;
+    size_t shown = count < REPORT_ROWS ? count : REPORT_ROWS;
+    if (!count)
+        return;
+    out_print(out, "<details class=\"shards\"%s><summary>", count <= SHARDS_OPEN ? " open" : "");
+    html_count(out, count, "shard");
+    out_text(out, "</summary><div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">Shard</th>"
+                  "<th scope=\"col\">Tensors</th><th scope=\"col\">Size</th></tr></thead>\n"
+                  "<tbody>\n");
+    for (size_t i = 0; i < shown; i++) {
+        const char *name = st_checkpoint_file_name(checkpoint, i);
+        const st_file *file = st_checkpoint_file(checkpoint, i);
+        out_text(out, "<tr><th scope=\"row\">");
+        html_name(out, name, strlen(name));
+        out_text(out, "</th><td>");
+        html_number(out, st_file_count(file));
+        out_print(out, "</td><td>%s</td></tr>\n", text_bytes(st_file_size(file)).text);
+    }
+    out_text(out, "</tbody>\n</table></div>");
+    if (shown < count)
+        out_print(out, "<p class=\"hint\">And %zu more.</p>", count - shown);
+    out_text(out, "</details>\n");
 }
 
 /* ------------------------------------------------------------------------------ the dtypes */
@@ -152,7 +176,7 @@ void report_dtypes(const struct report *report)
     if (report->all.bytes)
         shares_draw(report);
     out_text(out,
-             "<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">Type</th>"
+             "<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">Dtype</th>"
              "<th scope=\"col\">Tensors</th><th scope=\"col\">Elements</th>"
              "<th scope=\"col\">Size</th><th scope=\"col\">Share</th></tr></thead>\n<tbody>\n");
     for (size_t i = 0; i < report->dtype_count; i++) {
@@ -193,7 +217,7 @@ void report_notices(const struct report *report)
         if (!is_sick(&report->stats[i]))
             continue;
         out_text(out, named++ ? ", <code>" : "<code>");
-        html_text(out, report->tensors[i]->name, report->tensors[i]->name_len, 0);
+        html_name(out, report->tensors[i]->name, report->tensors[i]->name_len);
         out_text(out, "</code>");
     }
     out_text(out, sick > named ? ", and others.</p>\n" : ".</p>\n");

@@ -75,7 +75,7 @@ static void entry_write(struct out *out, const st_metadata *entry, size_t *budge
     *budget -= used < *budget ? used : *budget;
 
     out_text(out, "<div><dt>");
-    html_text(out, entry->key, entry->key_len, 0);
+    html_name(out, entry->key, entry->key_len);
     out_text(out, "</dt><dd>");
     if (folded)
         out_print(out, "<details><summary>%s, %s</summary>", json ? "JSON" : "text",

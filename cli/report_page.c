@@ -74,6 +74,7 @@ static const struct slot slots[] = {
     {"tiles", report_tiles},
     {"notices", report_notices},
     {"facts", report_facts},
+    {"shards", report_shards},
     {"dtypes", report_dtypes},
     {"tensors", report_tensors},
     {"measured", measured_write},

@@ -156,13 +156,13 @@ static void card_write(const struct report *report, size_t index)
 {
     struct out *out = report->out;
     const st_tensor *tensor = report->tensors[index];
-    uint64_t offset = report_offset(report, tensor);
+    const char *shard = input_place(report->input, tensor).shard;
     size_t len;
     const char *code = st_header_dtype_code(input_header(report->input), tensor->dtype, &len);
     out_text(out, "<div class=\"card\"><p class=\"full\">");
-    html_text(out, tensor->name, tensor->name_len, 0);
+    html_name(out, tensor->name, tensor->name_len);
     out_text(out, "</p><dl class=\"facts\">");
-    html_fact_begin(out, "type");
+    html_fact_begin(out, "dtype");
     html_text(out, code, len, 0);
     html_fact_end(out);
     html_fact_begin(out, "shape");
@@ -174,8 +174,13 @@ static void card_write(const struct report *report, size_t index)
     html_fact_begin(out, "bytes");
     html_number(out, st_tensor_size(tensor));
     html_fact_end(out);
+    if (shard) {
+        html_fact_begin(out, "shard");
+        html_name(out, shard, strlen(shard));
+        html_fact_end(out);
+    }
     html_fact_begin(out, "offset");
-    html_number(out, offset);
+    html_number(out, report_offset(report, tensor));
     html_fact_end(out);
     if (report_measured(report, index))
         stats_facts(out, &report->stats[index]);
@@ -214,7 +219,7 @@ static void row_write(const struct report *report, const struct tree_node *node)
     const st_tensor *tensor = node->tensor;
     const char *code = st_header_dtype_code(input_header(report->input), tensor->dtype, &len);
     out_text(out, "<li><details class=\"tensor\"><summary><span class=\"name\">");
-    html_text(out, node->label, node->label_len, 0);
+    html_name(out, node->label, node->label_len);
     out_print(out, "</span><span class=\"dtype\"><i class=\"c%zu\"></i>",
               report_dtype(report, tensor->dtype) % 8);
     html_text(out, code, len, 0);
@@ -245,11 +250,11 @@ static void group_write(const struct report *report, const struct tree_node *nod
     struct out *out = report->out;
     out_print(out, "<li><details class=\"group\"%s><summary><span class=\"name\">",
               open ? " open" : "");
-    html_text(out, node->label, node->label_len, 0);
+    html_name(out, node->label, node->label_len);
     out_text(out, "</span><span class=\"count\">");
-    html_number(out, node->tensors);
-    out_print(out, " tensor%s</span><span class=\"size\">%s</span></summary>\n<ul>\n",
-              node->tensors == 1 ? "" : "s", text_bytes(node->bytes).text);
+    html_count(out, node->tensors, "tensor");
+    out_print(out, "</span><span class=\"size\">%s</span></summary>\n<ul>\n",
+              text_bytes(node->bytes).text);
     if (node->tensor)
         row_write(report, node);
     level_write(report, node->child, depth + 1);
@@ -287,7 +292,7 @@ void report_tensors(const struct report *report)
     /* What the cells of a row are stands in each card in words. */
     if (report->count)
         out_print(out,
-                  "<div class=\"heads\" aria-hidden=\"true\"><span>name</span><span>type</span>"
+                  "<div class=\"heads\" aria-hidden=\"true\"><span>name</span><span>dtype</span>"
                   "<span>shape</span><span class=\"size\">size</span>%s</div>\n",
                   report->stats ? "<span>min \u2026 max</span><span>mean \u00b1 std</span>"
                                   "<span>histogram</span>"

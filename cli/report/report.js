@@ -8,7 +8,7 @@
   "use strict";
 
   const data = JSON.parse(document.getElementById("data").textContent);
-  const [NAME, DTYPE, SHAPE, ELEMENTS, BYTES, OFFSET, STATS] = data.columns.map((_, i) => i);
+  const [NAME, DTYPE, SHAPE, ELEMENTS, BYTES, OFFSET, STATS, SHARD] = data.columns.map((_, i) => i);
   const [COUNT, FINITE, NAN, POSITIVE, NEGATIVE, ZEROS, NEGATIVES, MIN, MAX, MEAN, STD, LOW, HIGH, BINS] =
     data.stats_columns.map((_, i) => i);
   const tensors = data.tensors;
@@ -54,6 +54,8 @@
       return SHORT.get(c) || (code > 0xffff ? "\\U" + hex.padStart(8, "0") : "\\u" + hex.padStart(4, "0"));
     });
   }
+
+  const nameText = (name) => visible(name) || '""';
 
   function whole(number) {
     return String(number).replace(/\B(?=(\d{3})+$)/g, ",");
@@ -125,9 +127,10 @@
   function card(index) {
     const tensor = tensors[index];
     const stats = tensor[STATS];
-    const facts = [["type", dtypeText(tensor)], ["shape", shapeText(tensor[SHAPE])],
-                   ["elements", whole(tensor[ELEMENTS])], ["bytes", whole(tensor[BYTES])],
-                   ["offset", whole(tensor[OFFSET])]];
+    const facts = [["dtype", dtypeText(tensor)], ["shape", shapeText(tensor[SHAPE])],
+                   ["elements", whole(tensor[ELEMENTS])], ["bytes", whole(tensor[BYTES])]];
+    if (tensor[SHARD] !== null) facts.push(["shard", nameText(data.shards[tensor[SHARD]])]);
+    facts.push(["offset", whole(tensor[OFFSET])]);
     if (stats) {
       for (const [term, at] of [["zeros", ZEROS], ["negatives", NEGATIVES], ["NaN", NAN], ["+Inf", POSITIVE],
                                 ["-Inf", NEGATIVE]])
@@ -135,7 +138,7 @@
       facts.push(["min", extreme(tensor, stats[MIN], 7)], ["max", extreme(tensor, stats[MAX], 7)],
                  ["mean", general(stats[MEAN], 7)], ["std", general(stats[STD], 7)]);
     }
-    const element = make("div", {class: "card"}, make("p", {class: "full"}, visible(tensor[NAME])),
+    const element = make("div", {class: "card"}, make("p", {class: "full"}, nameText(tensor[NAME])),
                          make("dl", {class: "facts"}, ...facts.map((each) => fact(...each))));
     if (stats && stats[FINITE])
       element.append(make("figure", {class: "histogram"}, bars("bars", stats), make("figcaption", null,
@@ -149,7 +152,7 @@
   function row(index, label) {
     const tensor = tensors[index];
     const stats = tensor[STATS];
-    const summary = make("summary", null, make("span", {class: "name"}, visible(label)),
+    const summary = make("summary", null, make("span", {class: "name"}, nameText(label)),
       make("span", {class: "dtype"}, make("i", {class: colour(tensor[DTYPE])}), dtypeText(tensor)),
       make("span", {class: "shape"}, shapeText(tensor[SHAPE])),
       make("span", {class: "size"}, bytesText(tensor[BYTES])));
@@ -236,7 +239,7 @@
   function group(node) {
     const list = make("ul");
     const details = make("details", {class: "group"}, make("summary", null,
-      make("span", {class: "name"}, visible(node.label)),
+      make("span", {class: "name"}, nameText(node.label)),
       make("span", {class: "count"}, whole(node.tensors) + (node.tensors === 1 ? " tensor" : " tensors")),
       make("span", {class: "size"}, bytesText(node.bytes))), list);
     let filled = false;
@@ -449,11 +452,12 @@
   }
 
   function fullName(node) {
-    if (node.index >= 0) return visible(tensors[node.index][NAME]);
+    if (node.index >= 0) return nameText(tensors[node.index][NAME]);
     if (node.rest) return fullName(node.parent) + ", " + node.label;
+    if (!node.parent) return "all";
     const labels = [];
-    for (let at = node; at && at.parent; at = at.parent) labels.unshift(visible(at.label));
-    return labels.join(".") || "all";
+    for (let at = node; at.parent; at = at.parent) labels.unshift(visible(at.label));
+    return labels.join(".") || '""';
   }
 
   function describe(node) {
@@ -474,7 +478,7 @@
 
   function cellMake(node, box, className, parent) {
     const element = make("button", {type: "button", class: className, tabindex: "-1", "aria-label": describe(node)});
-    if (box.w >= 22 && box.h >= 16) element.append(make("span", {class: "label"}, visible(node.label)));
+    if (box.w >= 22 && box.h >= 16) element.append(make("span", {class: "label"}, nameText(node.label)));
     if (box.h >= 34 && box.w >= 50 && !className.startsWith("head"))
       element.append(make("span", {class: "size"}, bytesText(node.bytes)));
     boxPlace(element, box);
@@ -506,7 +510,7 @@
     const steps = [];
     for (let at = map.top; at; at = at.parent) steps.unshift(at);
     byId("trail").replaceChildren(...steps.flatMap((node, i) => {
-      const label = i ? visible(node.label) : "all";
+      const label = i ? nameText(node.label) : "all";
       if (node === map.top) return [make("span", {"aria-current": "true"}, label)];
       const button = make("button", {type: "button"}, label);
       button.addEventListener("click", () => mapZoom(node, true));

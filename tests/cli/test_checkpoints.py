@@ -175,7 +175,7 @@ def test_report(cli, either, tmp_path):
     page = tmp_path / "page.html"
     assert cli("report", "-o", page, either).code == 0
     text = page.read_text()
-    assert "<dt>Files</dt>" in text
+    assert "<summary>2 shards</summary>" in text
     assert all(name in text for name in TENSORS)
 
 

@@ -175,6 +175,7 @@ def test_data_is_what_ls_and_stats_say(report, cli, llm):
                 strict=True,
             )
         )
+        assert ours.pop("shard") is None
         assert ours == theirs
         expected = {k: v for k, v in stats["stats"].items() if k not in ("quantiles", "histogram")}
         expected |= {k: v for k, v in stats["stats"]["histogram"].items() if k in ("low", "high", "bins")}
@@ -228,6 +229,47 @@ def test_metadata(report, llm):
         "notes": "first line\nsecond line",
         "config": json.dumps(json.loads(METADATA["config"]), indent=2),
     }
+
+
+def test_names_without_characters(report, make):
+    """Are seen: a tensor's, a group's, and a key."""
+    page = report(make({"": ("U8", [1], b"\1"), ".x": ("U8", [1], b"\2")}, {"": "v"}))
+    assert page.texts_of("p", "full") == ['""', ".x"]
+    assert page.texts_of("span", "name") == ['""', '""', "x"]
+    assert page.texts["dt"][-1] == '""' and page.texts["pre"] == ["\nv"]
+
+
+def test_one_of_each(report, make):
+    """In words: one byte, not one bytes."""
+    page = report(make({"t": ("U8", [1], b"\1")}, {"k": "v"}))
+    facts = dict(zip(page.texts["dt"], page.texts["dd"]))
+    assert (facts["Parameters"], facts["Data"], facts["Metadata"]) == ("1 1 element", "1 byte", "1 entry")
+
+
+def test_shards(cli, report, llm, tmp_path):
+    """Of a folder: a table of them, and of each tensor which one it lies in."""
+    folder = tmp_path / "shards"
+    assert cli("split", "-s", "8KB", llm, folder).code == 0
+    page = report(folder)
+    check_isolation(page)
+    listed = cli("ls", "--json", folder).json["files"][0]
+    names = [each["shard"] for each in listed["shards"]]
+    assert 3 < len(names) <= 12 and page.data["shards"] == names
+    assert [names[row[7]] for row in page.data["tensors"]] == [each["shard"] for each in listed["tensors"]]
+    table = page.text.split('<details class="shards" open>')[1].split("</details>")[0]
+    assert table.startswith(f"<summary>{len(names)} shards</summary>")
+    cells = re.findall(r'<tr><th scope="row">(.*?)</th><td>(\d+)</td>', table)
+    assert cells == [(each["shard"], str(each["tensors"])) for each in listed["shards"]]
+    cards = dict(zip(page.texts_of("p", "full"), re.findall("<dt>shard</dt><dd>(.*?)</dd>", page.text), strict=True))
+    assert cards == {each["name"]: each["shard"] for each in listed["tensors"]}
+
+
+def test_many_shards_are_folded(report, make, tmp_path):
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for i in range(13):
+        make({f"t{i}": ("U8", [1], b"\1")}, name=f"shards/{i}.safetensors")
+    assert '<details class="shards"><summary>13 shards</summary>' in report(folder).text
 
 
 def test_no_metadata_and_no_tensors(report, make):

@@ -182,9 +182,14 @@ def test_map_zooms(shown, llm):
     assert page.complaints() == []
 
 
-def test_script_makes_the_rows_of_the_program(shown, llm):
+@pytest.mark.parametrize("sharded", [False, True])
+def test_script_makes_the_rows_of_the_program(cli, shown, llm, tmp_path, sharded):
     """Word for word, of all tensors."""
-    page = shown(llm)
+    path = tmp_path / "shards" if sharded else llm
+    if sharded:
+        assert cli("split", "-s", "8KB", llm, path).code == 0
+    page = shown(path)
+    assert page.run("[...document.querySelectorAll('#tree dt')].some((e) => e.textContent === 'shard')") == sharded
     page.run(
         "document.querySelector('#order').value = 'offset'; "
         "document.querySelector('#order').dispatchEvent(new Event('change'))"
@@ -268,6 +273,30 @@ def test_contrast(shown, make, scheme):
         == 8
     )
     assert page.run(CONTRASTS) == []
+
+
+def test_names_without_characters(shown, make):
+    """Of tensors and of groups, in the map and in rows."""
+    page = shown(make({"": ("U8", [64], None), ".x": ("U8", [64], None), "y": ("U8", [64], None)}))
+    labels = "[...document.querySelectorAll('#map button')].map((e) => e.getAttribute('aria-label').split(': ')[0])"
+    assert sorted(page.run(labels)) == ['""', '""', ".x", "y"]
+    assert page.run("[...document.querySelectorAll('#map .head')].map((e) => e.textContent)") == ['""']
+    page.click("#map .head")
+    assert page.run("document.querySelector('#trail').textContent") == 'all \u203a ""'
+    page.run(
+        "document.querySelector('#order').value = 'offset'; "
+        "document.querySelector('#order').dispatchEvent(new Event('change'))"
+    )
+    assert page.run("[...document.querySelectorAll('#found .name')].map((e) => e.textContent)") == ['""', ".x", "y"]
+
+
+def test_a_long_name_leaves_the_page_short(shown, make):
+    """A million characters are there, to be scrolled to."""
+    long = "n" * 1_000_000
+    page = shown(make({long: ("U8", [1], b"\1")}, {long: "v"}))
+    page.run("document.querySelectorAll('details').forEach((e) => { e.open = true; })")
+    assert page.run("document.querySelector('#tree .name').textContent.length") == len(long)
+    assert page.run("document.scrollingElement.scrollHeight") < 4000
 
 
 @pytest.mark.parametrize("size", SCREENS)
