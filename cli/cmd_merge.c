@@ -416,7 +416,7 @@ static int join_check(const struct verb *verb, const struct join_options *option
 {
     uint64_t alignment = options->alignment;
     if (!options->target.path)
-        return usage_error(verb, "where to? --output OUT is missing");
+        return usage_error(verb, "where to? OUT is missing");
     if (alignment && (alignment < 8 || alignment > 4096 || (alignment & (alignment - 1)) != 0))
         return usage_error(verb, "--align takes a power of 2 from 8 to 4096, not %" PRIu64,
                            alignment);
@@ -432,12 +432,26 @@ static int join_check(const struct verb *verb, const struct join_options *option
     return OPT_GO;
 }
 
+/* Takes the OUT of merge, which stands behind IN where --output does not name it. Gives OPT_GO, or the exit code. */
+static int output_take(const struct verb *verb, struct join_options *options, struct args *args)
+{
+    if (args->count < 2)
+        return OPT_GO;
+    if (options->target.path)
+        return usage_error(verb, "OUT is given twice: \"%s\" and by --output", args->at[1]);
+    options->target.path = args->at[1];
+    args->count = 1;
+    return OPT_GO;
+}
+
 static int join_run(const struct verb *verb, int argc, char **argv, bool cats)
 {
     struct join_options options = {.target.durability = TARGET_DURABILITY_DEFAULT};
     struct joining joining = {.options = &options, .cats = cats};
     struct args args;
     int code = opt_parse(verb, argc, argv, &options, &args);
+    if (code == OPT_GO && !cats)
+        code = output_take(verb, &options, &args);
     if (code == OPT_GO)
         code = join_check(verb, &options, &args);
     if (code == OPT_GO) {
@@ -468,12 +482,13 @@ const struct verb verb_merge = {
         "folder without an index all files count; with one, those that it names and no others. "
         "What the index says of the whole and what all files say alike becomes the metadata. OUT "
         "is written whole or not at all.",
-    .args = (const struct arg[]){{ARG_FILE, "IN", 0, NULL}, {0}},
+    .args =
+        (const struct arg[]){{ARG_FILE, "IN", 0, NULL}, {ARG_FILE, "OUT", ARG_OPTIONAL, NULL}, {0}},
     .options = merge_options,
     .examples =
         (const struct example[]){
-            {"safetensors merge checkpoint/ -o model.safetensors", "All shards of a folder."},
-            {"safetensors merge -O file model.safetensors.index.json -o model.safetensors",
+            {"safetensors merge checkpoint/ model.safetensors", "All shards of a folder."},
+            {"safetensors merge -O file model.safetensors.index.json model.safetensors",
              "Those of an index, in their own order."},
             {0},
         },

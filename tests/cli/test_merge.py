@@ -45,6 +45,19 @@ def test_layout(cli, shards, target):
     assert order_of(target) == names
 
 
+def test_out_behind_in(cli, shards, target, tmp_path):
+    """As with copy and split."""
+    assert cli("merge", shards, "-o", tmp_path / "named").code == 0
+    done = cli("merge", shards, target)
+    assert (done.code, done.err) == (0, "")
+    assert target.read_bytes() == (tmp_path / "named").read_bytes()
+    assert cli("merge", shards, "-").raw == target.read_bytes()
+    done = cli("merge", shards, tmp_path / "one", "-o", tmp_path / "two")
+    assert done.code == 2 and "OUT is given twice" in done.err
+    assert not (tmp_path / "one").exists() and not (tmp_path / "two").exists()
+    assert cli("merge", shards, target, tmp_path / "three").code == 2
+
+
 def test_pipe(cli, shards, target):
     done = cli("merge", shards, "-o", "-")
     assert done.code == 0
