@@ -92,11 +92,31 @@ static void line_add(struct view_text *text, size_t at, enum style style)
     text->lines[text->count++] = (struct view_line){at, style};
 }
 
+/* Behind the last blank of the line that is broken. */
+struct view_gap {
+    struct view_line line; /* that would begin there */
+    size_t column;         /* 0: there is none */
+};
+
+/* Breaks a line before the piece at `at`: between two words, if that leaves more than half of the line full. Gives
+ * the columns that have gone to the new line. */
+static size_t line_break(struct view_text *text, struct view_line at, size_t column,
+                         const struct view_gap *gap)
+{
+    if (gap->column > column / 2) {
+        line_add(text, gap->line.at, gap->line.style);
+        return column - gap->column;
+    }
+    line_add(text, at.at, at.style);
+    return 0;
+}
+
 /* Breaks the text into lines, at newlines and where the columns end. */
 static void lines_break(struct view_text *text, int columns)
 {
     enum style style = STYLE_PLAIN;
     struct text_piece piece;
+    struct view_gap gap = {{0, STYLE_PLAIN}, 0};
     size_t column = 0, used;
     text->count = 0;
     if (text->len)
@@ -105,16 +125,19 @@ static void lines_break(struct view_text *text, int columns)
         const char *at = text->text + i;
         if (*at == '\n') {
             used = 1;
-            column = 0;
+            column = gap.column = 0;
             if (i + 1 < text->len)
                 line_add(text, i + 1, style);
         } else if ((used = out_style_read(at, text->len - i, &style)) == 0) {
             used = text_escape(at, text->len - i, TEXT_KEEP_BACKSLASH, &piece);
-            if (column > 0 && column + piece.width > (size_t)columns) {
-                line_add(text, i, style);
-                column = 0;
+            /* A blank may stand in the column behind the last: there it is not drawn. */
+            if (column > 0 && column + piece.width > (size_t)columns && *at != ' ') {
+                column = line_break(text, (struct view_line){i, style}, column, &gap);
+                gap.column = 0;
             }
             column += piece.width;
+            if (*at == ' ')
+                gap = (struct view_gap){{i + used, style}, column};
         }
     }
     text->columns = columns;
@@ -146,9 +169,12 @@ static size_t top_last(const struct view_text *text)
 static void line_draw(const struct view_text *text, const struct screen *screen, size_t line)
 {
     enum style style = text->lines[line].style;
+    size_t start = text->lines[line].at;
     size_t end = line + 1 < text->count ? text->lines[line + 1].at : text->len;
+    while (end > start && text->text[end - 1] == ' ')
+        end--;
     screen_style(screen, style, false);
-    for (size_t i = text->lines[line].at, used; i < end && text->text[i] != '\n'; i += used) {
+    for (size_t i = start, used; i < end && text->text[i] != '\n'; i += used) {
         const char *at = text->text + i;
         used = out_style_read(at, end - i, &style);
         if (used) {

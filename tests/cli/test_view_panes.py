@@ -247,6 +247,22 @@ def test_metadata(browse, make):
     ended(terminal)
 
 
+def test_lines_are_broken_between_words(browse, make):
+    """Unless that left half of a line empty; a blank in the column behind the last makes no line."""
+    words = [f"word{i}" for i in range(10, 40)]
+    fits = "a" * 20 + " " + "b" * 19
+    terminal = browse(make({}, {"n": " ".join(words), "o": f"{fits[3:]} {'c' * 39}"}), columns=40, rows=20)
+    terminal.wait(KEYS)
+    terminal.type("m")
+    shown = terminal.wait("c" * 39)
+    lines = [line.rstrip() for line in shown.split("\n")[1:19] if line.strip()]
+    text = lines[: lines.index(f"o: {fits[3:]}")]
+    assert " ".join(text) == "n: " + " ".join(words) and min(map(len, text[:-1])) > 30
+    assert lines[len(text) + 1] == "c" * 39
+    terminal.type("q", "q")
+    ended(terminal)
+
+
 def test_no_metadata(browse, make):
     terminal = browse(make({"w": ("U8", [1], b"\0")}))
     terminal.wait(KEYS)
