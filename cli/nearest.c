@@ -54,6 +54,9 @@ void nearest_offer(struct nearest *nearest, const char *name, size_t len)
     if (len > LENGTH_MAX || nearest->len > LENGTH_MAX)
         return;
     size_t limit = nearest->len < 6 ? 2 : nearest->len / 3;
+    /* Of a name that has no character in common nothing can be learnt. */
+    if (limit >= nearest->len)
+        limit = nearest->len ? nearest->len - 1 : 0;
     if (nearest->count == NEAREST_COUNT)
         limit = smaller(limit, nearest->best[NEAREST_COUNT - 1].distance - 1);
     size_t distance = 1;

@@ -46,6 +46,8 @@ def test_several_tensors(cli, counting):
     assert done.code == 2
     assert done.lines[0] == "s" and done.lines[6] == "0.1" and done.lines[7:9] == ["", "m"]
     assert done.err == f'safetensors: {counting}: no tensor "nothing"\n'
+    # Of a name as short as "q" any other is as near.
+    assert cli("show", counting, "q").err == f'safetensors: {counting}: no tensor "q"\n'
 
 
 def test_summary(cli, counting):
