@@ -13,12 +13,14 @@
 #include "target.h"
 #include "text.h"
 
+#define COUNT_UNSAID UINT64_MAX
+
 struct split_options {
     struct common common;
     struct target target; /* of every file; its path is the folder */
     const char *max_size;
     uint64_t max_bytes; /* what that says; 0: not said */
-    uint64_t count;     /* 0: not said */
+    uint64_t count;     /* COUNT_UNSAID: not said */
     const char *name;
     uint64_t alignment; /* 0: not said */
     bool dry_run;
@@ -139,7 +141,8 @@ static st_status checkpoint_split(struct splitting *s, const st_checkpoint *chec
     struct progress progress;
     st_split *split = NULL;
     st_split_options options = {.max_shard_size = s->options->max_bytes,
-                                .shard_count = s->options->count,
+                                .shard_count =
+                                    s->options->count == COUNT_UNSAID ? 0 : s->options->count,
                                 .pattern = s->options->name,
                                 .durability = target_durable(s->options->target.durability),
                                 .flags = s->options->target.no_clobber ? ST_SINK_NEW : 0,
@@ -196,10 +199,12 @@ static int split_check(const struct verb *verb, struct split_options *options,
 {
     st_error error;
     const char *size = options->max_size;
-    if (size && options->count)
+    if (size && options->count != COUNT_UNSAID)
         return usage_error(verb, "--max-size and --count exclude each other");
     if (size && st_size_parse(size, strlen(size), 0, &options->max_bytes, &error) != ST_OK)
         return usage_error(verb, "--max-size: %s", error.message);
+    if (options->count == 0)
+        return usage_error(verb, "--count is at least one shard");
     if (size && options->max_bytes == 0)
         return usage_error(verb, "--max-size is at least one byte");
     if (options->alignment > 4096)
@@ -212,7 +217,8 @@ static int split_check(const struct verb *verb, struct split_options *options,
 
 static int split_run(const struct verb *verb, int argc, char **argv)
 {
-    struct split_options options = {.target.durability = TARGET_DURABILITY_DEFAULT};
+    struct split_options options = {.target.durability = TARGET_DURABILITY_DEFAULT,
+                                    .count = COUNT_UNSAID};
     struct args args;
     int code = opt_parse(verb, argc, argv, &options, &args);
     if (code == OPT_GO)
@@ -232,7 +238,9 @@ const struct verb verb_split = {
         "file, a folder, or an index. Names, sizes, and the index are those that huggingface_hub "
         "makes of the same tensors in the same order: one behind the other into a shard until one "
         "does not fit, a tensor larger than the limit in a shard of its own. One file alone has "
-        "no number and no index; an index of its name that is there is removed.\n\n"
+        "no number and no index; an index of its name that is there is removed, and beside "
+        "numbered "
+        "shards of its name it is not written.\n\n"
         "Each file is written whole or not at all, the index last. Data is moved by the file "
         "system itself where it can do that. A file of IN that lies where a shard goes is "
         "replaced once nothing more is needed of it; where that cannot be, nothing is written.\n\n"

@@ -226,13 +226,15 @@ ST_API const char *st_split_index_name(const st_split *split);
 /**
  * Writes the shards into a folder, which is made if it is not there, each in the canonical order, whole or not at all, and
  * the index last: a reader finds the old index or the new one. Of one shard there is none, and one of its name that
- * is there is removed. After a failure the shards written before it stay.
+ * is there is removed; where numbered shards of the same pattern are there, nothing is written, because without an index
+ * they would count as parts of the one. Beside an index, shards that it does not name are left alone. After a failure
+ * the shards written before it stay.
  *
  * A shard whose name is that of a file of the checkpoint replaces it once all others are written that take tensors
  * out of it, so that at every moment each tensor is in some file. Of the checkpoint's files, those replaced are then
  * no longer to be read through it.
  * @return ST_OK; ST_ERR_ARGUMENT, before anything is written, where two such shards would have to wait for each
- *         other; ST_ERR_IO, with EEXIST under ST_SINK_NEW for any name that is taken; as st_writer_begin,
+ *         other, or numbered ones are in the way; ST_ERR_IO, with EEXIST under ST_SINK_NEW for any name that is taken; as st_writer_begin,
  *         st_writer_copy_from and st_writer_finish.
  */
 ST_API ST_WARN_UNUSED st_status st_split_write(const st_split *split, const char *folder,

@@ -44,7 +44,7 @@ static const char *pattern_fill(st__arena *arena, const char *pattern, const cha
 
 static ST__COLD st_status pattern_refuse(const char *pattern, const char *why, st_error *error)
 {
-    return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET, "st_split_options: the pattern %s %s",
+    return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET, "the pattern %s %s",
                     st__quote(pattern, strlen(pattern)).text, why);
 }
 
@@ -84,8 +84,43 @@ static st_status shards_name(st_split *split, const char *pattern, st_error *err
             return st__checkpoint_nomem(split->checkpoint, strlen(pattern), error);
     }
     split->index_name = pattern_fill(&split->texts, pattern, "", ".index.json");
-    return split->index_name ? ST_OK
-                             : st__checkpoint_nomem(split->checkpoint, strlen(pattern), error);
+    split->pattern = st__arena_text(&split->texts, pattern, strlen(pattern));
+    return split->index_name && split->pattern
+               ? ST_OK
+               : st__checkpoint_nomem(split->checkpoint, strlen(pattern), error);
+}
+
+/* Gives the length of the five digits or more that a text begins with; else 0. */
+static size_t number_len(const char *text)
+{
+    size_t len = strspn(text, "0123456789");
+    return len >= 5 ? len : 0;
+}
+
+/* Gives the length of "-00001-of-00003" where a text begins with the like; else 0. */
+static size_t suffix_len(const char *text)
+{
+    size_t first = text[0] == '-' ? number_len(text + 1) : 0, behind = 1 + first;
+    if (!first || strncmp(text + behind, "-of-", 4) != 0)
+        return 0;
+    size_t second = number_len(text + behind + 4);
+    return second ? behind + 4 + second : 0;
+}
+
+bool st__split_is_numbered(const st_split *split, const char *name)
+{
+    size_t mark_len = strlen(SUFFIX_MARK);
+    const char *at = split->pattern;
+    for (const char *mark; (mark = strstr(at, SUFFIX_MARK)); at = mark + mark_len) {
+        size_t plain = (size_t)(mark - at);
+        if (strncmp(name, at, plain) != 0)
+            return false;
+        size_t suffix = suffix_len(name + plain);
+        if (!suffix)
+            return false;
+        name += plain + suffix;
+    }
+    return strcmp(name, at) == 0;
 }
 
 /* -------------------------------------------------------------------------------- grouping */

@@ -17,6 +17,7 @@ struct st_split {
     st_shard *shards; /* `count` */
     size_t count;
     size_t tensor_count;
+    const char *pattern;
     const char *index_name; /* of the file; named after one shard too */
     char *index;            /* its text; NULL for one shard */
     size_t index_len;
@@ -25,6 +26,9 @@ struct st_split {
 
 /* Makes the index's text, as Python's json writes it with an indent of 2. ST_ERR_NOMEM. */
 st_status st__split_index_make(st_split *split, st_error *error);
+
+/* Tells a name that the pattern makes of one of several shards, however many. */
+bool st__split_is_numbered(const st_split *split, const char *name);
 
 /* Tells a metadata entry that goes into every shard rather than into the index. */
 bool st__split_is_of_shards(const st_metadata *entry);

@@ -111,6 +111,37 @@ static size_t shard_next(const split_writing *w, size_t from)
     return count;
 }
 
+typedef struct stray_search {
+    const split_writing *w;
+    st_status status;
+} stray_search;
+
+static int stray_note(void *ctx, const char *name)
+{
+    stray_search *search = ctx;
+    const split_writing *w = search->w;
+    if (!st__split_is_numbered(w->split, name))
+        return 0;
+    search->status =
+        st__fail(w->error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
+                 "%s: %s is there, and beside one file without an index would count as "
+                 "a part of it; remove it first, or write into another folder",
+                 w->folder, st__quote(name, strlen(name)).text);
+    return EEXIST;
+}
+
+/* One file has no index that would tell it from the shards of an older split. Who may not list the folder leaves
+ * them to those who may. */
+static st_status strays_refuse(const split_writing *w)
+{
+    stray_search search = {w, ST_OK};
+    int failed = st__os_list(w->folder, stray_note, &search);
+    if (search.status != ST_OK || !failed || failed == EACCES)
+        return search.status;
+    return st__fail_errno(w->error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s: cannot be listed",
+                          w->folder);
+}
+
 /* Goes through the whole order without writing. */
 static st_status order_check(split_writing *w)
 {
@@ -261,6 +292,8 @@ static st_status all_write(split_writing *w)
     ST_TRY(st__folder_make(split->context, w->folder, durable, w->error));
     ST_TRY(order_find(w));
     ST_TRY(order_check(w));
+    if (!split->index)
+        ST_TRY(strays_refuse(w));
     for (size_t done = 0; done < split->count; done++, next++) {
         next = shard_next(w, next);
         ST_TRY(shard_write(w, &split->shards[next]));

@@ -292,6 +292,49 @@ static void test_in_place(void **state)
     st_checkpoint_close(checkpoint);
 }
 
+/* One file has no index: beside numbered shards of its name it would be no checkpoint. Others do not matter. */
+static void test_strays(void **state)
+{
+    (void)state;
+    static const char *const others[] = {
+        "out/model-1-of-00002.safetensors", "out/model-00001.of-00002.safetensors",
+        "out/model-00001-of-2.safetensors", "out/model-00001-of-00002.safetensors.old",
+        "out/other-00001-of-00002.safetensors"};
+    static const char *const strays[] = {"out/model-00004-of-00004.safetensors",
+                                         "out/model-100000-of-123456.safetensors"};
+    model_tensors("in.safetensors", "a:3 b:3", NULL);
+    split_into("in.safetensors", "out", NULL);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        model_text(others[i], "x");
+    split_into("in.safetensors", "out", NULL);
+    st_checkpoint *checkpoint = model_open("in.safetensors");
+    st_split *split = split_of(checkpoint, NULL);
+    st_split *of_x = split_of(checkpoint, &(st_split_options){.pattern = "x{suffix}.{suffix}y"
+                                                                         ".safetensors"});
+    for (size_t i = 0; i < sizeof strays / sizeof strays[0]; i++) {
+        model_text(strays[i], "x");
+        model_text("out/model.safetensors", "old");
+        CHECK_ERR_TEXT(st_split_write(split, model_path("out"), &error), ST_ERR_ARGUMENT,
+                       ST_NO_OFFSET, strays[i] + strlen("out/"));
+        check_text("out/model.safetensors", "old");
+        CHECK_OK(st_split_write(of_x, model_path("out"), &error));
+        unlink(model_path(strays[i]));
+    }
+    model_text("out/x-00001-of-00002.-00001-of-00002y.safetensors", "x");
+    CHECK_ERR_TEXT(st_split_write(of_x, model_path("out"), &error), ST_ERR_ARGUMENT, ST_NO_OFFSET,
+                   "into another folder");
+    CHECK_OK(st_split_write(split, model_path("out"), &error));
+    st_split_free(of_x);
+    st_split_free(split);
+    st_checkpoint_close(checkpoint);
+    /* With an index they are no part of it. */
+    model_text(strays[0], "x");
+    split_into("in.safetensors", "out", &(st_split_options){.max_shard_size = 3});
+    checkpoint = model_open("out");
+    assert_string_equal(model_list(checkpoint), "0/a 1/b");
+    st_checkpoint_close(checkpoint);
+}
+
 /* Shards that take the places of the files they are made of: shard 1 takes a tensor out of file 2, which is replaced
  * after that. */
 static void test_replaced(void **state)
@@ -457,7 +500,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         EACH(test_plan),          EACH(test_refused),  EACH(test_write),    EACH(test_empty),
         EACH(test_unknown_dtype), EACH(test_new_only), EACH(test_in_place), EACH(test_replaced),
-        EACH(test_circle),        EACH(test_folders),  EACH(test_progress), EACH(test_oom),
+        EACH(test_circle),        EACH(test_strays),   EACH(test_folders),  EACH(test_progress),
+        EACH(test_oom),
     };
     return cmocka_run_group_tests_name("split", tests, NULL, NULL);
 }

@@ -127,10 +127,19 @@ def test_bad(cli, tmp_path, model, folder):
     assert done.code == 3 and "gone.safetensors" in done.err and f"{path} names it" in done.err
 
 
+def test_strays(cli, model, folder):
+    """One file does not go beside the shards of an older split."""
+    split_ten(cli, model, folder)
+    before = sorted(os.listdir(folder))
+    done = cli("split", model, folder)
+    assert done.code == 2 and "model-0000" in done.err and "remove it first" in done.err
+    assert sorted(os.listdir(folder)) == before and cli("ls", folder).code == 0
+
+
 @pytest.mark.parametrize("options, says", [
     (["--max-size", "5Gb"], "may mean bits"), (["--max-size", "5G"], "unit"), (["--max-size", "0"], "one byte"),
-    (["--max-size", "5", "--count", "2"], "exclude"), (["--count", "x"], "whole number"), (["--align", "3"], "power of 2"),
-    (["--name", "model.safetensors"], "no {suffix}"), (["--name", "../m{suffix}.safetensors"], "another folder")])
+    (["--max-size", "5", "--count", "2"], "exclude"), (["--count", "x"], "whole number"), (["--count", "0"], "one shard"), (["--align", "3"], "power of 2"),
+    (["--name", "model.safetensors"], 'safetensors: the pattern "model.safetensors" has no {suffix}'), (["--name", "../m{suffix}.safetensors"], "another folder")])
 def test_usage(cli, model, folder, options, says):
     done = cli("split", *options, model, folder)
     assert done.code == 2 and says in done.err
