@@ -5,7 +5,6 @@
 #include "cmd.h"
 #include "explain.h"
 #include "input.h"
-#include "memory.h"
 #include "opt.h"
 #if ST_VIEW
 # include "view.h"
@@ -37,27 +36,16 @@ static int input_browse(const struct view_options *options, const struct input *
 {
     st_error error;
     struct screen screen;
-    size_t count = input_file_count(input);
-    struct view_file *files = memory_new(count, sizeof *files);
-    for (size_t i = 0; i < count; i++) {
-        const char *shard =
-            input->checkpoint ? st_checkpoint_file_name(input->checkpoint, i) : input->path;
-        files[i] = (struct view_file){input_file(input, i), shard};
-    }
-    struct view_start start = {.path = input_title(input),
-                               .files = files,
-                               .file_count = count,
+    struct view_start start = {.input = input,
                                .filter = options->filter,
                                .order = (enum view_order)options->sort,
                                .flat = options->flat};
     if (screen_open(&screen, options->common.color, &error) != ST_OK) {
         complain("%s; ls, show, stats, and meta get print what there is to see", error.message);
-        free(files);
         return exit_of(error.status);
     }
     int code = view_run(&screen, &start);
     screen_close();
-    free(files);
     return code;
 }
 #else

@@ -56,6 +56,8 @@ const char *input_title(const struct input *input);
 
 size_t input_file_count(const struct input *input);
 const st_file *input_file(const struct input *input, size_t index);
+/* Gives its name in its folder; NULL unless the input is a checkpoint. */
+const char *input_shard(const struct input *input, size_t index);
 /* Gives the bytes of all files, and of their headers. */
 uint64_t input_size(const struct input *input);
 uint64_t input_header_size(const struct input *input);

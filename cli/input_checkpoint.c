@@ -172,6 +172,11 @@ const st_file *input_file(const struct input *input, size_t index)
     return input->checkpoint ? st_checkpoint_file(input->checkpoint, index) : input->file;
 }
 
+const char *input_shard(const struct input *input, size_t index)
+{
+    return input->checkpoint ? st_checkpoint_file_name(input->checkpoint, index) : NULL;
+}
+
 uint64_t input_size(const struct input *input)
 {
     uint64_t size = 0;

@@ -138,7 +138,7 @@ void report_shards(const struct report *report)
                   "<th scope=\"col\">Tensors</th><th scope=\"col\">Size</th></tr></thead>\n"
                   "<tbody>\n");
     for (size_t i = 0; i < shown; i++) {
-        const char *name = st_checkpoint_file_name(checkpoint, i);
+        const char *name = input_shard(report->input, i);
         const st_file *file = st_checkpoint_file(checkpoint, i);
         out_text(out, "<tr><th scope=\"row\">");
         html_name(out, name, strlen(name));

@@ -33,7 +33,7 @@ const st_tensor *view_tensor(struct view *view, const st_file **file)
         view_say(view, STYLE_ERROR, "its dtype is unknown, so that it has no values");
         return NULL;
     }
-    *file = view->files[node->file].file;
+    *file = input_file(view->input, node->file);
     return node->tensor;
 }
 
@@ -140,6 +140,12 @@ static void tensor_title(const struct view *view, const char *what)
         view_title(view, node->tensor->name, node->tensor->name_len, what);
 }
 
+static void input_title_draw(const struct view *view, const char *what)
+{
+    const char *title = input_title(view->input);
+    view_title(view, title, strlen(title), what);
+}
+
 static void values_draw(struct view *view)
 {
     char place[160], row[240];
@@ -164,11 +170,11 @@ void view_draw(struct view *view)
         text_draw(view, &view->text);
         break;
     case VIEW_METADATA:
-        view_title(view, view->path, strlen(view->path), "metadata");
+        input_title_draw(view, "metadata");
         text_draw(view, &view->text);
         break;
     case VIEW_FACTS:
-        view_title(view, view->path, strlen(view->path), "file");
+        input_title_draw(view, "file");
         text_draw(view, &view->text);
         break;
     case VIEW_HELP:
@@ -309,13 +315,13 @@ static void view_key(struct view *view, int key)
 
 static void model_fill(struct view *view)
 {
-    size_t count = 0, at = 0;
-    for (size_t i = 0; i < view->file_count; i++)
-        count += st_file_count(view->files[i].file);
+    const st_header *header = input_header(view->input);
+    size_t count = st_header_count(header);
     struct view_entry *entries = memory_new(count, sizeof *entries);
-    for (size_t i = 0; i < view->file_count; i++)
-        for (size_t k = 0; k < st_file_count(view->files[i].file); k++)
-            entries[at++] = (struct view_entry){st_file_at(view->files[i].file, k), (uint32_t)i};
+    for (size_t i = 0; i < count; i++) {
+        struct input_place place = input_place(view->input, st_header_at(header, i));
+        entries[i] = (struct view_entry){place.tensor, (uint32_t)place.index};
+    }
     view_model_init(&view->model, entries, count);
     free(entries);
 }
@@ -336,10 +342,7 @@ static void view_begin(struct view *view, const struct view_start *start)
 
 int view_run(const struct screen *screen, const struct view_start *start)
 {
-    struct view view = {.screen = *screen,
-                        .path = start->path,
-                        .files = start->files,
-                        .file_count = start->file_count};
+    struct view view = {.screen = *screen, .input = start->input};
     view_begin(&view, start);
     while (!view.over) {
         view_draw(&view);

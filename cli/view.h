@@ -5,25 +5,18 @@
 
 #include <safetensors/inspect.h>
 
+#include "input.h"
 #include "view_model.h"
 #include "view_screen.h"
 #include "view_text.h"
 #include "view_values.h"
 
-/* An open file, and what the command line calls it. */
-struct view_file {
-    const st_file *file;
-    const char *path;
-};
-
 enum view_pane { VIEW_TREE, VIEW_VALUES, VIEW_STATS, VIEW_METADATA, VIEW_FACTS, VIEW_HELP };
 
 struct view {
     struct screen screen;
-    const char *path; /* of all files */
-    const struct view_file *files;
-    size_t file_count;
-    struct view_model model;
+    const struct input *input;
+    struct view_model model; /* its files are those of the input */
     enum view_pane pane;
     enum view_pane behind; /* the help */
     uint32_t top;          /* the tree's first row to be seen */
@@ -44,9 +37,7 @@ struct view {
 
 /* What there is to see, and how it is seen at first. */
 struct view_start {
-    const char *path; /* of all files together */
-    const struct view_file *files;
-    size_t file_count;
+    const struct input *input;
     const char *filter; /* NULL: none */
     enum view_order order;
     bool flat;

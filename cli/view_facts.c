@@ -41,32 +41,46 @@ static void entry_show(struct out *out, const st_metadata *entry)
     }
 }
 
-static void name_print(const struct view *view, const struct view_file *file, struct out *out)
+/* Tells whether a header has an entry of the same key and value. */
+static bool entry_is_in(const st_header *header, const st_metadata *entry)
 {
-    if (view->file_count == 1)
-        return;
-    out_style(out, STYLE_HEAD);
-    out_escaped(out, file->path, strlen(file->path));
-    out_style(out, STYLE_PLAIN);
-    out_text(out, "\n");
+    const st_metadata *found = st_header_metadata_find(header, entry->key, entry->key_len);
+    return found && found->value_len == entry->value_len &&
+           memcmp(found->value, entry->value, entry->value_len) == 0;
+}
+
+/* Prints what a shard says otherwise than the whole, below its name. Gives how many entries that were. */
+static size_t shard_metadata_print(const struct view *view, size_t index, struct out *out)
+{
+    const st_header *header = st_file_header(input_file(view->input, index));
+    const char *name = input_shard(view->input, index);
+    size_t printed = 0;
+    for (size_t i = 0; i < st_header_metadata_count(header); i++) {
+        const st_metadata *entry = st_header_metadata_at(header, i);
+        if (entry_is_in(input_header(view->input), entry))
+            continue;
+        if (printed++ == 0) {
+            out_style(out, STYLE_HEAD);
+            out_escaped(out, name, strlen(name));
+            out_style(out, STYLE_PLAIN);
+            out_text(out, "\n");
+        }
+        entry_show(out, entry);
+    }
+    return printed;
 }
 
 void view_metadata_print(struct view *view)
 {
     struct out out;
-    bool any = false;
+    const st_header *header = input_header(view->input);
+    size_t printed = st_header_metadata_count(header);
     view_text_begin(&view->text, &view->screen, &out);
-    for (size_t i = 0; i < view->file_count; i++) {
-        const st_header *header = st_file_header(view->files[i].file);
-        size_t count = st_header_metadata_count(header);
-        if (count == 0)
-            continue;
-        name_print(view, &view->files[i], &out);
-        for (size_t k = 0; k < count; k++)
-            entry_show(&out, st_header_metadata_at(header, k));
-        any = true;
-    }
-    if (!any)
+    for (size_t i = 0; i < st_header_metadata_count(header); i++)
+        entry_show(&out, st_header_metadata_at(header, i));
+    for (size_t i = 0; view->input->checkpoint && i < input_file_count(view->input); i++)
+        printed += shard_metadata_print(view, i, &out);
+    if (printed == 0)
         out_text(&out, "no metadata\n");
     view_text_end(&view->text, &out, false);
 }
@@ -84,14 +98,14 @@ static void totals_print(const st_header *header, struct out *out)
     free(listing.tensors);
 }
 
-static void file_print(const struct view_file *file, struct out *out)
+static void file_print(const st_file *file, const char *path, struct out *out)
 {
-    const st_header *header = st_file_header(file->file);
+    const st_header *header = st_file_header(file);
     uint64_t offset = st_header_data_offset(header);
     fact_begin(out, "path");
-    out_escaped(out, file->path, strlen(file->path));
+    out_escaped(out, path, strlen(path));
     out_text(out, "\n");
-    fact_number(out, "bytes", st_file_size(file->file));
+    fact_number(out, "bytes", st_file_size(file));
     fact_number(out, "header", st_header_size(header));
     fact_begin(out, "data");
     out_print(out, "%" PRIu64 " bytes from offset %" PRIu64 " on, a multiple of %" PRIu64 "\n",
@@ -106,10 +120,11 @@ void view_facts_print(struct view *view)
 {
     struct out out;
     view_text_begin(&view->text, &view->screen, &out);
-    for (size_t i = 0; i < view->file_count; i++) {
+    for (size_t i = 0; i < input_file_count(view->input); i++) {
+        const char *shard = input_shard(view->input, i);
         if (i)
             out_text(&out, "\n");
-        file_print(&view->files[i], &out);
+        file_print(input_file(view->input, i), shard ? shard : view->input->path, &out);
     }
     view_text_end(&view->text, &out, false);
 }

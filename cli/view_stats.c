@@ -89,10 +89,10 @@ void view_stats_print(struct view *view, bool again)
 {
     struct out out;
     const struct view_node *node = view_model_here(&view->model);
-    struct request request = {.file = view->files[node->file].file, .tensor = node->tensor};
+    struct request request = {.file = input_file(view->input, node->file),
+                              .tensor = node->tensor,
+                              .shard = input_shard(view->input, node->file)};
     struct figures figures = {.quantiles = quantiles, .quantile_count = QUANTILES};
-    if (view->file_count > 1)
-        request.shard = view->files[node->file].path;
     view_text_begin(&view->text, &view->screen, &out);
     figures_print_counts(&view->stats, &out);
     if (view->stats.finite) {

@@ -43,7 +43,7 @@ static struct shape_text shape_of(const st_tensor *tensor)
 
 static const char *dtype_of(const struct view *view, const struct view_node *node, size_t *len)
 {
-    const st_header *header = st_file_header(view->files[node->file].file);
+    const st_header *header = st_file_header(input_file(view->input, node->file));
     return st_header_dtype_code(header, node->tensor->dtype, len);
 }
 
@@ -212,7 +212,7 @@ static void title_draw(const struct view *view)
     snprintf(text, sizeof text, "%s%" PRIu32 " tensor%s, %s%s", part, model->tensors,
              model->tensors == 1 ? "" : "s", text_bytes(bytes_shown(model)).text,
              orders[model->by]);
-    view_title(view, view->path, strlen(view->path), text);
+    view_title(view, input_title(view->input), strlen(input_title(view->input)), text);
 }
 
 /* Gives the name of a node: a tensor's, or what the names of all tensors of a group begin with. */
@@ -239,7 +239,7 @@ static void status_draw(const struct view *view, int row)
         snprintf(text, sizeof text, "%s element%s at %" PRIu64,
                  text_count(st_tensor_count(node->tensor)).text,
                  st_tensor_count(node->tensor) == 1 ? "" : "s",
-                 st_file_offset(view->files[node->file].file, node->tensor));
+                 st_file_offset(input_file(view->input, node->file), node->tensor));
     if (node->span > 1)
         snprintf(text, sizeof text, "%" PRIu32 " tensors, %s", node->tensors,
                  text_bytes(node->bytes).text);

@@ -198,7 +198,29 @@ def test_view(browse, either, folder):
     terminal.type("G")
     terminal.wait(["shard", "m-2.safetensors"])
     terminal.type("q", "m")
-    terminal.wait(["m-1.safetensors", "m-2.safetensors", "format"])
+    assert terminal.wait("format: pt").count("format: pt") == 1
+    terminal.type("i")
+    terminal.wait(["m-1.safetensors", "m-2.safetensors"])
+    terminal.type("Q")
+    ended(terminal)
+
+
+def test_view_of_the_whole(browse, folder):
+    """Metadata of the index, then what a shard says otherwise; no tensor that the index does not name."""
+    tensors = {**SHARDS["m-2.safetensors"], "stray": ("U8", [1], None)}
+    (folder / "m-2.safetensors").write_bytes(build(tensors, {**METADATA, "own": "two"}))
+    rewrite(folder, note="of all")
+    terminal = browse(folder)
+    assert "stray" not in terminal.wait([KEYS, "3 tensors, 20 B"])
+    terminal.type("m")
+    shown = terminal.wait("own: two")
+    assert [line.strip() for line in shown.splitlines()[1:6]] == [
+        "format: pt",
+        "note: of all",
+        "m-2.safetensors",
+        "own: two",
+        "",
+    ]
     terminal.type("Q")
     ended(terminal)
 
