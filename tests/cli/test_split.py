@@ -138,8 +138,10 @@ def test_strays(cli, model, folder):
 
 @pytest.mark.parametrize("options, says", [
     (["--max-size", "5Gb"], "may mean bits"), (["--max-size", "5G"], "unit"), (["--max-size", "0"], "one byte"),
-    (["--max-size", "5", "--count", "2"], "exclude"), (["--count", "x"], "whole number"), (["--count", "0"], "one shard"), (["--align", "3"], "power of 2"),
-    (["--name", "model.safetensors"], 'safetensors: the pattern "model.safetensors" has no {suffix}'), (["--name", "../m{suffix}.safetensors"], "another folder")])
+    (["--max-size", "5", "--count", "2"], "exclude"), (["--count", "x"], "whole number"),
+    (["--count", "0"], "one shard"), (["--align", "3"], "power of 2"),
+    (["--name", "model.safetensors"], 'safetensors: the pattern "model.safetensors" has no {suffix}'),
+    (["--name", "../m{suffix}.safetensors"], "another folder")])
 def test_usage(cli, model, folder, options, says):
     done = cli("split", *options, model, folder)
     assert done.code == 2 and says in done.err
