@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "bench_run.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -10,7 +8,6 @@
 
 #include "cache.h"
 #include "ceiling.h"
-#include "input.h"
 #include "memory.h"
 #include "out.h"
 #include "text.h"
@@ -25,10 +22,9 @@
 /* What may stay of a file that counts as cold, and lack of one that counts as warm: a part in so many. */
 #define STRAY_PART 100
 
-/* One file while it is measured. */
+/* What is loaded while it is measured. */
 struct course {
     struct bench *bench;
-    int fd; /* for the page cache */
     struct progress progress;
     st_progress told;
     unsigned threads; /* of the ceiling of memory */
@@ -37,7 +33,7 @@ struct course {
 /* What one run needs. */
 struct run {
     st_context *context;
-    st_file *file;
+    st_checkpoint *checkpoint; /* a file is one of itself */
     st_load_item *items;
     size_t count;
     st_buffer **held;
@@ -172,7 +168,7 @@ static st_status load_time(struct course *course, struct run *run, unsigned way,
     return status;
 }
 
-/* Opens the file in a context of its own: nothing is known yet, and no memory is there to be used again. */
+/* Opens the files in a context of their own: nothing is known yet, and no memory is there to be used again. */
 static st_status run_open(const struct bench *bench, struct run *run, st_error *error)
 {
     st_context_options limits = {.max_threads = bench->threads};
@@ -182,14 +178,16 @@ static st_status run_open(const struct bench *bench, struct run *run, st_error *
     if (status != ST_OK)
         return status;
     options.context = run->context;
-    status = st_file_open(bench->path, &options, &run->file, error);
+    status = st_checkpoint_open(bench->path, &options, &run->checkpoint, error);
     if (status != ST_OK)
         return status;
-    run->count = st_file_count(run->file);
+    run->count = st_checkpoint_count(run->checkpoint);
     run->items = memory_new(run->count, sizeof *run->items);
     run->held = memory_new(run->count, sizeof *run->held);
-    for (size_t i = 0; i < run->count; i++)
-        run->items[i] = (st_load_item){.file = run->file, .tensor = st_file_at(run->file, i)};
+    for (size_t i = 0; i < run->count; i++) {
+        st_checkpoint_tensor found = st_checkpoint_at(run->checkpoint, i);
+        run->items[i] = (st_load_item){.file = found.file, .tensor = found.tensor};
+    }
     return ST_OK;
 }
 
@@ -200,7 +198,7 @@ static void run_close(struct run *run)
         st_buffer_release(run->held[i]);
     free(run->held);
     free(run->items);
-    st_file_close(run->file);
+    st_checkpoint_close(run->checkpoint);
     st_context_release(run->context);
 }
 
@@ -209,12 +207,17 @@ static void run_close(struct run *run)
 static st_status resident_ask(const struct run *run, uint64_t *resident, uint64_t *all,
                               st_error *error)
 {
-    st_explanation said;
-    st_status status = st_file_explain(run->file, NULL, NULL, &said, error);
-    if (status != ST_OK)
-        return status;
-    *resident = said.resident;
-    *all = said.read;
+    *resident = *all = 0;
+    for (size_t i = 0; i < st_checkpoint_file_count(run->checkpoint); i++) {
+        st_explanation said;
+        const st_file *file = st_checkpoint_file(run->checkpoint, i);
+        st_status status = st_file_explain(file, NULL, NULL, &said, error);
+        if (status != ST_OK)
+            return status;
+        bool known = *resident != UINT64_MAX && said.resident != UINT64_MAX;
+        *resident = known ? *resident + said.resident : UINT64_MAX;
+        *all += said.read;
+    }
     return ST_OK;
 }
 
@@ -222,6 +225,15 @@ static void note_set(struct bench_state *state, uint64_t resident, uint64_t all,
 {
     snprintf(state->note, sizeof state->note, "%s of %s %s", text_bytes(resident).text,
              text_bytes(all).text, why);
+}
+
+static st_status files_do(const struct bench *bench,
+                          st_status (*what)(const char *path, st_error *error), st_error *error)
+{
+    st_status status = ST_OK;
+    for (size_t i = 0; i < bench->files.count && status == ST_OK; i++)
+        status = what(bench->files.at[i], error);
+    return status;
 }
 
 static st_status cache_clear(const struct course *course, const struct run *run,
@@ -232,8 +244,9 @@ static st_status cache_clear(const struct course *course, const struct run *run,
     for (int i = 0; i < DROPS; i++) {
         if (i)
             nanosleep(&pause, NULL);
-        cache_drop(course->fd);
-        st_status status = resident_ask(run, &resident, &all, error);
+        st_status status = files_do(course->bench, cache_drop, error);
+        if (status == ST_OK)
+            status = resident_ask(run, &resident, &all, error);
         if (status != ST_OK)
             return status;
         if (resident == UINT64_MAX || resident <= all / STRAY_PART)
@@ -257,7 +270,7 @@ static st_status cache_warm(const struct course *course, const struct run *run,
     st_status status = resident_ask(run, &resident, &all, error);
     bool known = resident != UINT64_MAX;
     if (status == ST_OK && (!known || resident < all)) {
-        status = cache_fill(course->fd, course->bench->path, error);
+        status = files_do(course->bench, cache_fill, error);
         if (status == ST_OK)
             status = resident_ask(run, &resident, &all, error);
     }
@@ -304,6 +317,22 @@ static st_status way_run(struct course *course, int number, unsigned way, st_err
     return status;
 }
 
+/* Reads one file after the other. */
+static st_status disk_run(const struct bench *bench, struct ceiling *all, st_error *error)
+{
+    st_status status = ST_OK;
+    struct stopwatch watch = {.seconds = 0};
+    for (size_t i = 0; i < bench->files.count && status == ST_OK; i++) {
+        status = ceiling_disk(all, bench->files.at[i], error);
+        watch.seconds += all->watch.seconds;
+        watch.cpu += all->watch.cpu;
+        all->before += all->bytes;
+    }
+    all->watch = watch;
+    all->bytes = all->before;
+    return status;
+}
+
 /* The disk's when cold, the memory's when warm. */
 static st_status ceiling_run(struct course *course, int number, st_error *error)
 {
@@ -315,7 +344,7 @@ static st_status ceiling_run(struct course *course, int number, st_error *error)
     if (*state->no_ceiling)
         return ST_OK;
     st_status status = number == STATE_COLD
-                           ? ceiling_disk(&ceiling, bench->path, &why)
+                           ? disk_run(bench, &ceiling, &why)
                            : ceiling_memory(&ceiling, bench->ahead ? bench->ahead : bench->bytes,
                                             course->threads, &why);
     if (status == ST_ERR_STOPPED)
@@ -350,27 +379,35 @@ static st_status state_run(struct course *course, int number, st_error *error)
     return status;
 }
 
-/* Looks at the file: how large it is, where it lies, and whether there is room for it. */
-static st_status file_look(struct course *course, st_error *error)
+/* Looks at what was opened: how large it is, where it lies, and whether there is room for it. */
+static st_status run_look(const struct run *run, struct bench *bench, st_error *error)
+{
+    st_explanation said;
+    bench->tensors = run->count;
+    bench->bytes = st_checkpoint_data_size(run->checkpoint);
+    if (bench->bytes == 0)
+        return error_fill(error, ST_ERR_NOT_FOUND, "%.300s: it has no bytes to load", bench->path);
+    for (size_t i = 0; i < st_checkpoint_file_count(run->checkpoint); i++)
+        bench->size += st_file_size(st_checkpoint_file(run->checkpoint, i));
+    st_status status =
+        st_file_explain(st_checkpoint_file(run->checkpoint, 0), NULL, NULL, &said, error);
+    if (status != ST_OK)
+        return status;
+    bench->latency = said.latency;
+    if (!bench->ahead && bench->bytes > said.memory / MEMORY_PART)
+        bench->ahead = AHEAD;
+    return ST_OK;
+}
+
+static st_status files_look(struct bench *bench, st_error *error)
 {
     struct run run;
-    st_explanation said;
-    struct bench *bench = course->bench;
     st_status status = run_open(bench, &run, error);
     if (status == ST_OK)
-        status = st_file_explain(run.file, NULL, NULL, &said, error);
-    if (status == ST_OK) {
-        bench->tensors = run.count;
-        bench->size = st_file_size(run.file);
-        bench->bytes = st_header_data_size(st_file_header(run.file));
-        bench->latency = said.latency;
-        if (!bench->ahead && bench->bytes > said.memory / MEMORY_PART)
-            bench->ahead = AHEAD;
-        if (bench->bytes == 0)
-            status =
-                error_fill(error, ST_ERR_NOT_FOUND, "%.300s: it has no bytes to load", bench->path);
-    }
+        status = run_look(&run, bench, error);
     run_close(&run);
+    if (status == ST_OK)
+        status = input_list(bench->path, bench->common, &bench->files, error);
     return status;
 }
 
@@ -410,24 +447,21 @@ st_status bench_run(struct bench *bench, st_error *error)
 {
     struct course course = {.bench = bench,
                             .threads = bench->threads ? bench->threads : cpu_count()};
-    st_status status = file_look(&course, error);
+    st_status status = files_look(bench, error);
     if (status != ST_OK)
         return status;
-    course.fd = open(bench->path, O_RDONLY | O_CLOEXEC);
-    if (course.fd < 0)
-        return io_error(bench->path, error);
     states_prepare(bench);
     progress_start(&course.progress, work_of(bench));
     course.told = progress_callback(&course.progress);
     for (int i = 0; i < STATES && status == ST_OK; i++)
         status = state_run(&course, i, error);
     progress_end(&course.progress);
-    close(course.fd);
     return status;
 }
 
 void bench_release(struct bench *bench)
 {
+    input_paths_release(&bench->files);
     for (int i = 0; i < STATES; i++) {
         series_release(&bench->at[i].ceiling);
         for (unsigned way = 0; way < WAYS; way++)

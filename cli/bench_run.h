@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The measurements of bench: one file, loaded by each strategy, out of the page cache and past it. */
+/* The measurements of bench: a file, or all files of a checkpoint as one load, by each strategy, out of the page cache
+ * and past it. */
 #ifndef CLI_BENCH_RUN_H
 #define CLI_BENCH_RUN_H
 
 #include <safetensors/load.h>
 
+#include "input.h"
 #include "progress.h"
-#include "verb.h"
 
 /* What is measured: the strategies by their numbers, ST_IO_…, and views of a mapping. */
 enum { WAY_AUTO = ST_IO_AUTO, WAY_VIEWS = ST_IO_POPULATE + 1, WAYS };
@@ -47,7 +48,7 @@ struct bench_state {
 
 struct bench {
     /* What is asked for. */
-    const char *path;
+    const char *path; /* of a file or a checkpoint */
     const struct common *common;
     unsigned ways;   /* a bit for each */
     unsigned states; /* a bit for each */
@@ -56,7 +57,8 @@ struct bench {
     uint64_t
         ahead; /* bytes held in memory at once; 0: all, unless there is no room, which is told here */
     /* What comes of it. */
-    uint64_t size;  /* of the file */
+    struct input_paths files;
+    uint64_t size;  /* of them all */
     uint64_t bytes; /* of the tensors */
     size_t tensors;
     uint32_t latency; /* ST_LATENCY_… */

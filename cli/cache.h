@@ -6,9 +6,10 @@
 #include "progress.h"
 
 /* Asks the system to drop what it keeps of the file, once it is on the disk. What is mapped or held otherwise
- * stays. False where nothing can be dropped by asking; errors are none: what stays is looked at after. */
-bool cache_drop(int fd);
+ * stays, and so does all where nothing can be dropped by asking: that is looked at after. Gives ST_ERR_IO for a file
+ * that cannot be opened. */
+st_status cache_drop(const char *path, st_error *error);
 /* Reads all of it through the cache. Gives ST_ERR_STOPPED after a signal, ST_ERR_IO. */
-st_status cache_fill(int fd, const char *path, st_error *error);
+st_status cache_fill(const char *path, st_error *error);
 
 #endif

@@ -29,7 +29,8 @@ static st_status stopped(st_error *error)
 
 static bool told(const struct ceiling *ceiling, uint64_t done)
 {
-    return ceiling->progress->fn(ceiling->progress->ctx, done, ceiling->bytes);
+    return ceiling->progress->fn(ceiling->progress->ctx, ceiling->before + done,
+                                 ceiling->before + ceiling->bytes);
 }
 
 /* Asks for huge pages: a device takes few pieces of memory at once. */

@@ -11,6 +11,7 @@
 struct ceiling {
     struct stopwatch watch;
     uint64_t bytes;
+    uint64_t before;             /* bytes of other files that are done */
     const st_progress *progress; /* told how far it has come */
 };
 

@@ -130,6 +130,8 @@ static void head_print(struct out *out, const struct bench *bench)
     out_style(out, STYLE_HEAD);
     out_escaped(out, bench->path, strlen(bench->path));
     out_style(out, STYLE_PLAIN);
+    if (input_is_checkpoint(bench->path))
+        out_print(out, " (%zu file%s)", bench->files.count, bench->files.count == 1 ? "" : "s");
     out_print(out, ": %zu tensor%s, %s, %s, %zu run%s each\n", bench->tensors,
               bench->tensors == 1 ? "" : "s", text_bytes(bench->bytes).text,
               places[known ? bench->latency : ST_LATENCY_UNKNOWN], bench->runs,
@@ -317,6 +319,8 @@ static void state_json(struct json *json, const struct bench_state *state, int n
 static void bench_json(struct json *json, const struct bench *bench)
 {
     json_u64(json, "size", bench->size);
+    if (input_is_checkpoint(bench->path))
+        json_u64(json, "shards", bench->files.count);
     json_u64(json, "tensors", bench->tensors);
     json_u64(json, "bytes", bench->bytes);
     json_text(json, "latency", explain_latency(bench->latency));
@@ -440,7 +444,9 @@ const struct verb verb_bench = {
     .name = "bench",
     .brief = "Measure how fast files get into memory, by each strategy",
     .about =
-        "Loads all tensors of each FILE by every strategy, first with the file dropped from the "
+        "Loads all tensors of each FILE, those of all shards at once if it is a folder or an "
+        "index, "
+        "by every strategy, first with the file dropped from the "
         "page cache before each run (cold), then with the file in it (warm), and prints the "
         "median of the seconds, the least and the most, GB (1000000000 bytes) per second, and "
         "the seconds of all CPUs. The strategies take turns. views are loads that give a "
