@@ -7,7 +7,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "input.h"
 #include "memory.h"
 #include "nearest.h"
 #include "out.h"
@@ -32,13 +31,13 @@ void change_options_release(struct change_options *options)
 
 /* -------------------------------------------------------------------------------- messages */
 
-/* Names what is near `name` among the file's tensors, as a hint behind a message. */
-static void names_near(const st_file *file, const char *name, char *hint, size_t size)
+/* Names what is near `name` among the tensors, as a hint behind a message. */
+static void names_near(const st_header *header, const char *name, char *hint, size_t size)
 {
     struct nearest nearest;
     nearest_init(&nearest, name, strlen(name));
-    for (size_t i = 0; i < st_file_count(file); i++)
-        nearest_offer(&nearest, st_file_at(file, i)->name, st_file_at(file, i)->name_len);
+    for (size_t i = 0; i < st_header_count(header); i++)
+        nearest_offer(&nearest, st_header_at(header, i)->name, st_header_at(header, i)->name_len);
     nearest_print(&nearest, hint, size);
 }
 
@@ -46,9 +45,10 @@ static st_status unmatched(const struct changes *changes, const char *option, co
                            st_error *error)
 {
     char hint[600];
-    names_near(changes->file, pattern, hint, sizeof hint);
-    return error_fill(error, ST_ERR_NOT_FOUND, "%.150s: --%s %s: no tensor matches%s",
-                      changes->path, option, text_quote(pattern, strlen(pattern)).text, hint);
+    const struct input *input = changes->rewrite->input;
+    names_near(input_header(input), pattern, hint, sizeof hint);
+    return error_fill(error, ST_ERR_NOT_FOUND, "%.150s: --%s %s: no tensor matches%s", input->path,
+                      option, text_quote(pattern, strlen(pattern)).text, hint);
 }
 
 /* Says which option an error of the library is about. */
@@ -101,87 +101,135 @@ static st_status pair_refuse(const char *option, const char *value, const char *
 
 /* ---------------------------------------------------------------------------- by patterns */
 
-/* Calls `take` for every tensor that matches and is still in. */
-static st_status matching(struct changes *changes, const char *option, const char *pattern,
-                          st_status (*take)(struct changes *changes, size_t index, void *ctx,
-                                            st_error *error),
-                          void *ctx, st_error *error)
+/* A tensor of one of the files. */
+struct spot {
+    size_t file;
+    const st_tensor *tensor;
+    struct change *change;
+    st_edit *edit;
+};
+
+struct change *changes_of(const struct changes *changes, size_t index, const st_tensor *tensor)
 {
-    st_name_rule *rule;
-    st_status status = st_name_rule_new(pattern, NULL, ST_NAME_GLOB, NULL, &rule, error);
-    size_t count = 0;
-    if (status != ST_OK)
-        return option_fail(option, pattern, status, error);
-    for (size_t i = 0; i < st_file_count(changes->file) && status == ST_OK; i++) {
-        const st_tensor *tensor = st_file_at(changes->file, i);
-        bool matches = false;
-        status = st_name_rule_match(rule, tensor->name, tensor->name_len, &matches, error);
-        if (status != ST_OK || !matches)
-            continue;
-        count++;
-        if (!changes->of[i].dropped)
-            status = take(changes, i, ctx, error);
-    }
-    st_name_rule_free(rule);
-    return status == ST_OK && count == 0 ? unmatched(changes, option, pattern, error) : status;
+    const st_header *header = st_file_header(input_file(changes->rewrite->input, index));
+    return &changes->of[index][st_header_index(header, tensor)];
 }
 
-static st_status keep_take(struct changes *changes, size_t index, void *ctx, st_error *error)
+static struct spot spot_of(const struct changes *changes, size_t file, const st_tensor *tensor)
 {
-    (void)changes;
-    (void)error;
-    ((bool *)ctx)[index] = true;
-    return ST_OK;
+    return (struct spot){.file = file,
+                         .tensor = tensor,
+                         .change = changes_of(changes, file, tensor),
+                         .edit = rewrite_edit(changes->rewrite, file)};
 }
 
-static st_status drop_take(struct changes *changes, size_t index, void *ctx, st_error *error)
+/* Calls `take` for every tensor, until it fails. */
+static st_status each_take(const struct changes *changes,
+                           st_status (*take)(const struct spot *spot, void *ctx, st_error *error),
+                           void *ctx, st_error *error)
 {
-    changes->of[index].dropped = true;
-    return st_edit_drop(ctx, st_file_at(changes->file, index), error);
-}
-
-static st_status keeps_make(struct changes *changes, st_edit *edit, st_error *error)
-{
-    const struct opt_list *keeps = &changes->options->keeps;
-    size_t count = st_file_count(changes->file);
+    const struct input *input = changes->rewrite->input;
     st_status status = ST_OK;
-    if (keeps->count == 0)
-        return ST_OK;
-    bool *kept = memory_new(count + 1, sizeof *kept);
-    for (size_t i = 0; i < keeps->count && status == ST_OK; i++)
-        status = matching(changes, "keep", keeps->at[i], keep_take, kept, error);
-    for (size_t i = 0; i < count && status == ST_OK; i++)
-        if (!kept[i])
-            status = drop_take(changes, i, edit, error);
-    free(kept);
+    for (size_t f = 0; f < input_file_count(input) && status == ST_OK; f++) {
+        const st_file *file = input_file(input, f);
+        for (size_t i = 0; i < st_file_count(file) && status == ST_OK; i++) {
+            struct spot spot = spot_of(changes, f, st_file_at(file, i));
+            status = take(&spot, ctx, error);
+        }
+    }
     return status;
 }
 
-static st_status drops_make(struct changes *changes, st_edit *edit, st_error *error)
+struct matching {
+    st_name_rule *rule;
+    size_t count;
+    st_status (*take)(const struct spot *spot, void *ctx, st_error *error);
+    void *ctx;
+};
+
+static st_status match_take(const struct spot *spot, void *ctx, st_error *error)
+{
+    struct matching *matching = ctx;
+    bool matches = false;
+    st_status status = st_name_rule_match(matching->rule, spot->tensor->name,
+                                          spot->tensor->name_len, &matches, error);
+    if (status != ST_OK || !matches)
+        return status;
+    matching->count++;
+    return spot->change->dropped ? ST_OK : matching->take(spot, matching->ctx, error);
+}
+
+/* Calls `take` for every tensor that matches and is still in. */
+static st_status
+matching_take(const struct changes *changes, const char *option, const char *pattern,
+              st_status (*take)(const struct spot *spot, void *ctx, st_error *error), void *ctx,
+              st_error *error)
+{
+    struct matching matching = {.take = take, .ctx = ctx};
+    st_status status = st_name_rule_new(pattern, NULL, ST_NAME_GLOB, NULL, &matching.rule, error);
+    if (status != ST_OK)
+        return option_fail(option, pattern, status, error);
+    status = each_take(changes, match_take, &matching, error);
+    st_name_rule_free(matching.rule);
+    if (status == ST_OK && matching.count == 0)
+        return unmatched(changes, option, pattern, error);
+    return status;
+}
+
+static st_status keep_take(const struct spot *spot, void *ctx, st_error *error)
+{
+    (void)ctx;
+    (void)error;
+    spot->change->kept = true;
+    return ST_OK;
+}
+
+static st_status drop_take(const struct spot *spot, void *ctx, st_error *error)
+{
+    (void)ctx;
+    spot->change->dropped = true;
+    return st_edit_drop(spot->edit, spot->tensor, error);
+}
+
+static st_status rest_drop(const struct spot *spot, void *ctx, st_error *error)
+{
+    return spot->change->kept ? ST_OK : drop_take(spot, ctx, error);
+}
+
+static st_status keeps_make(const struct changes *changes, st_error *error)
+{
+    const struct opt_list *keeps = &changes->options->keeps;
+    st_status status = ST_OK;
+    if (keeps->count == 0)
+        return ST_OK;
+    for (size_t i = 0; i < keeps->count && status == ST_OK; i++)
+        status = matching_take(changes, "keep", keeps->at[i], keep_take, NULL, error);
+    return status == ST_OK ? each_take(changes, rest_drop, NULL, error) : status;
+}
+
+static st_status drops_make(const struct changes *changes, st_error *error)
 {
     const struct opt_list *drops = &changes->options->drops;
     st_status status = ST_OK;
     for (size_t i = 0; i < drops->count && status == ST_OK; i++)
-        status = matching(changes, "drop", drops->at[i], drop_take, edit, error);
+        status = matching_take(changes, "drop", drops->at[i], drop_take, NULL, error);
     return status;
 }
 
 /* ------------------------------------------------------------------------------------- casts */
 
 struct casting {
-    st_edit *edit;
     st_dtype to;
     size_t floats; /* that matched */
 };
 
-static st_status cast_take(struct changes *changes, size_t index, void *ctx, st_error *error)
+static st_status cast_take(const struct spot *spot, void *ctx, st_error *error)
 {
     struct casting *casting = ctx;
-    const st_tensor *tensor = st_file_at(changes->file, index);
-    if (st_dtype_kind(tensor->dtype) != ST_KIND_FLOAT)
+    if (st_dtype_kind(spot->tensor->dtype) != ST_KIND_FLOAT)
         return ST_OK;
-    st_status status = st_edit_cast(casting->edit, tensor, casting->to, error);
-    changes->of[index].cast = tensor->dtype == casting->to ? 0 : casting->to;
+    st_status status = st_edit_cast(spot->edit, spot->tensor, casting->to, error);
+    spot->change->cast = spot->tensor->dtype == casting->to ? 0 : casting->to;
     casting->floats++;
     return status;
 }
@@ -207,34 +255,40 @@ static st_status cast_dtype(const char *value, size_t len, st_dtype *out, st_err
                       text_quote(value, len).text, hint);
 }
 
-static st_status cast_make(struct changes *changes, st_edit *edit, const char *value,
-                           st_error *error)
+static st_status cast_make(const struct changes *changes, const char *value, st_error *error)
 {
     const char *colon = strchr(value, ':');
-    struct casting casting = {.edit = edit};
+    struct casting casting = {.floats = 0};
     size_t len = colon ? (size_t)(colon - value) : strlen(value);
     st_status status = cast_dtype(value, len, &casting.to, error);
     if (status == ST_OK)
-        status = matching(changes, "cast", colon ? colon + 1 : "*", cast_take, &casting, error);
+        status =
+            matching_take(changes, "cast", colon ? colon + 1 : "*", cast_take, &casting, error);
     if (status == ST_OK && casting.floats == 0)
         status = error_fill(error, ST_ERR_NOT_FOUND, "%.150s: --cast %s: no tensor of floats %s",
-                            changes->path, text_quote(value, strlen(value)).text,
+                            changes->rewrite->input->path, text_quote(value, strlen(value)).text,
                             colon ? "matches" : "is there");
     return status;
 }
 
 /* ------------------------------------------------------------------------ out of other files */
 
-static st_status tensor_find(const st_file *file, const char *name, const st_tensor **out,
-                             st_error *error)
+static st_status tensor_find(const char *path, const st_header *header, const char *name,
+                             const st_tensor **out, st_error *error)
 {
     char hint[600];
-    *out = st_file_find(file, name, strlen(name));
+    *out = st_header_find(header, name, strlen(name));
     if (*out)
         return ST_OK;
-    names_near(file, name, hint, sizeof hint);
-    return error_fill(error, ST_ERR_NOT_FOUND, "%.150s: no tensor %s%s", st_file_name(file),
+    names_near(header, name, hint, sizeof hint);
+    return error_fill(error, ST_ERR_NOT_FOUND, "%.150s: no tensor %s%s", path,
                       text_quote(name, strlen(name)).text, hint);
+}
+
+static st_status part_find(const struct part *part, const char *name, const st_tensor **out,
+                           st_error *error)
+{
+    return tensor_find(st_file_name(part->file), st_file_header(part->file), name, out, error);
 }
 
 static st_status part_get(struct changes *changes, const char *path, bool raw, struct part **out,
@@ -268,49 +322,68 @@ static char *tensor_part(char *source)
     return at + 1;
 }
 
-static st_status replacement_make(struct changes *changes, st_edit *edit, const char *name,
-                                  char *source, st_error *error)
+/* Finds a tensor in whichever file it lies. */
+static st_status spot_find(const struct changes *changes, const char *name, struct spot *out,
+                           st_error *error)
 {
-    const st_tensor *tensor, *from;
+    const st_tensor *tensor;
+    const struct input *input = changes->rewrite->input;
+    st_status status = tensor_find(input->path, input_header(input), name, &tensor, error);
+    if (status != ST_OK)
+        return status;
+    struct input_place place = input_place(input, tensor);
+    *out = spot_of(changes, place.index, place.tensor);
+    return ST_OK;
+}
+
+static st_status replacement_make(struct changes *changes, const char *name, char *source,
+                                  st_error *error)
+{
+    const st_tensor *from;
     struct part *part;
+    struct spot spot;
     st_array array = {0};
     char *named = tensor_part(source);
-    st_status status = tensor_find(changes->file, name, &tensor, error);
+    st_status status = spot_find(changes, name, &spot, error);
     if (status == ST_OK)
         status = part_get(changes, source, !named, &part, error);
     if (status == ST_OK && named)
-        status = tensor_find(part->file, named, &from, error);
+        status = part_find(part, named, &from, error);
     if (status == ST_OK)
-        status =
-            named ? part_array(part, from, &array, error) : part_bytes(part, tensor, &array, error);
+        status = named ? part_array(part, from, &array, error)
+                       : part_bytes(part, spot.tensor, &array, error);
     if (status == ST_OK)
-        status = st_edit_replace(edit, tensor, &array, error);
+        status = st_edit_replace(spot.edit, spot.tensor, &array, error);
     if (status == ST_OK) {
-        struct change *change =
-            &changes->of[st_header_index(st_file_header(changes->file), tensor)];
-        change->replaced = true;
-        change->cast = 0;
+        spot.change->replaced = true;
+        spot.change->cast = 0;
     }
     return status;
 }
 
-static st_status addition_make(struct changes *changes, st_edit *edit, const char *name,
-                               char *source, st_error *error)
+/* Of several files the last one gets it. */
+static st_status addition_make(struct changes *changes, const char *name, char *source,
+                               st_error *error)
 {
     const st_tensor *tensor;
     struct part *part;
     const char *named = tensor_part(source);
+    size_t count = input_file_count(changes->rewrite->input);
+    if (count == 0)
+        return error_fill(error, ST_ERR_NOT_FOUND, "%.150s: --add %s: there is no file to add to",
+                          changes->rewrite->input->path, text_quote(name, strlen(name)).text);
     st_status status = part_get(changes, source, false, &part, error);
     if (status == ST_OK)
-        status = tensor_find(part->file, named ? named : name, &tensor, error);
+        status = part_find(part, named ? named : name, &tensor, error);
     if (status == ST_OK)
-        status = st_edit_include(edit, part->file, tensor, name, strlen(name), error);
+        status = st_edit_include(rewrite_edit(changes->rewrite, count - 1), part->file, tensor,
+                                 name, strlen(name), error);
     return status;
 }
 
-static st_status pairs_make(struct changes *changes, st_edit *edit, const struct opt_list *list,
-                            st_status (*make)(struct changes *changes, st_edit *edit,
-                                              const char *name, char *source, st_error *error),
+static st_status pairs_make(struct changes *changes, const struct opt_list *list,
+                            st_status (*make)(struct changes *changes, const char *name,
+                                              char *source, st_error *error),
                             st_error *error)
 {
     bool adds = list == &changes->options->additions;
@@ -322,7 +395,7 @@ static st_status pairs_make(struct changes *changes, st_edit *edit, const struct
                                adds ? "NAME=FILE.safetensors[:TENSOR]"
                                     : "NAME=FILE.safetensors:TENSOR or NAME=FILE",
                                error);
-        status = make(changes, edit, name, source, error);
+        status = make(changes, name, source, error);
         free(name);
     }
     return status;
@@ -330,8 +403,20 @@ static st_status pairs_make(struct changes *changes, st_edit *edit, const struct
 
 /* ----------------------------------------------------------------------------------- renames */
 
-static st_status rename_make(struct changes *changes, st_edit *edit, const char *option,
-                             const char *value, st_error *error)
+static st_status rule_rename(const struct changes *changes, const st_name_rule *rule,
+                             uint64_t *matched, st_error *error)
+{
+    st_status status = ST_OK;
+    for (size_t i = 0; i < input_file_count(changes->rewrite->input) && status == ST_OK; i++) {
+        uint64_t count = 0;
+        status = st_edit_rename_all(rewrite_edit(changes->rewrite, i), rule, &count, error);
+        *matched += count;
+    }
+    return status;
+}
+
+static st_status rename_make(const struct changes *changes, const char *option, const char *value,
+                             st_error *error)
 {
     char *pattern, *replacement;
     uint64_t matched = 0;
@@ -342,7 +427,7 @@ static st_status rename_make(struct changes *changes, st_edit *edit, const char 
     st_status status = st_name_rule_new(pattern, replacement, regex ? ST_NAME_REGEX : ST_NAME_GLOB,
                                         NULL, &rule, error);
     if (status == ST_OK)
-        status = st_edit_rename_all(edit, rule, &matched, error);
+        status = rule_rename(changes, rule, &matched, error);
     status = option_fail(option, value, status, error);
     if (status == ST_OK && matched == 0)
         status = unmatched(changes, option, pattern, error);
@@ -351,39 +436,50 @@ static st_status rename_make(struct changes *changes, st_edit *edit, const char 
     return status;
 }
 
-static st_status renames_make(struct changes *changes, st_edit *edit, st_error *error)
+static st_status renames_make(const struct changes *changes, st_error *error)
 {
     const struct opt_list *renames = &changes->options->renames;
     st_status status = ST_OK;
     for (size_t i = 0; i + 1 < renames->count && status == ST_OK; i += 2)
-        status = rename_make(changes, edit, renames->at[i], renames->at[i + 1], error);
+        status = rename_make(changes, renames->at[i], renames->at[i + 1], error);
     return status;
 }
 
 /* --------------------------------------------------------------------------------- all of them */
 
-st_status changes_make(struct changes *changes, st_edit *edit, st_error *error)
+static void changes_begin(struct changes *changes)
+{
+    const struct input *input = changes->rewrite->input;
+    changes->of = memory_new(input_file_count(input), sizeof *changes->of);
+    for (size_t i = 0; i < input_file_count(input); i++)
+        changes->of[i] = memory_new(st_file_count(input_file(input, i)), sizeof **changes->of);
+}
+
+st_status changes_make(struct changes *changes, st_error *error)
 {
     const struct change_options *options = changes->options;
-    changes->of = memory_new(st_file_count(changes->file) + 1, sizeof *changes->of);
-    st_status status = keeps_make(changes, edit, error);
+    changes_begin(changes);
+    st_status status = keeps_make(changes, error);
     if (status == ST_OK)
-        status = drops_make(changes, edit, error);
+        status = drops_make(changes, error);
     for (size_t i = 0; i < options->casts.count && status == ST_OK; i++)
-        status = cast_make(changes, edit, options->casts.at[i], error);
+        status = cast_make(changes, options->casts.at[i], error);
     if (status == ST_OK)
-        status = pairs_make(changes, edit, &options->replacements, replacement_make, error);
+        status = pairs_make(changes, &options->replacements, replacement_make, error);
     if (status == ST_OK)
-        status = renames_make(changes, edit, error);
+        status = renames_make(changes, error);
     if (status == ST_OK)
-        status = pairs_make(changes, edit, &options->additions, addition_make, error);
+        status = pairs_make(changes, &options->additions, addition_make, error);
     return status;
 }
 
 void changes_release(struct changes *changes)
 {
+    size_t files = changes->of ? input_file_count(changes->rewrite->input) : 0;
     for (size_t i = 0; i < changes->part_count; i++)
         part_close(&changes->parts[i]);
+    for (size_t i = 0; i < files; i++)
+        free(changes->of[i]);
     free(changes->parts);
     free(changes->of);
 }

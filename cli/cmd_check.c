@@ -36,7 +36,8 @@ static const struct opt check_options[] = {
      .help = "Print at most so many findings per file (default 1000); all are counted."},
     {OPT_FILE, 'r', "repair", offsetof(struct check_options, repair), .arg = "OUT",
      .help = "Save what can be saved of FILE, which stays as it is, in a new file that is valid, "
-             "and print what was saved, changed, and lost."},
+             "and print what was saved, changed, and lost. Of a folder or an index OUT is a new "
+             "folder."},
     {OPT_FLAG, 'n', "dry-run", offsetof(struct check_options, dry),
      .help = "With --repair: print the same, and write nothing."},
     {OPT_FLAG, 0, "rules", offsetof(struct check_options, rules),
@@ -404,16 +405,16 @@ static int check_main(const struct verb *verb, const struct check_options *optio
     if (args->count == 0)
         return usage_error(verb, "FILE is missing");
     check.path = args->at[0];
-    if (options->repair && !options->quiet)
+    if (options->repair && !options->quiet && !input_is_checkpoint(check.path))
         journal_mention(&check);
     if (options->repair)
-        return salvage_file(&(struct salvage_options){.common = &options->common,
-                                                      .target = options->repair,
-                                                      .dry = options->dry,
-                                                      .quiet = options->quiet,
-                                                      .strict = options->strict,
-                                                      .max = options->max},
-                            args->at[0]);
+        return salvage_run(&(struct salvage_options){.common = &options->common,
+                                                     .target = options->repair,
+                                                     .dry = options->dry,
+                                                     .quiet = options->quiet,
+                                                     .strict = options->strict,
+                                                     .max = options->max},
+                           args->at[0]);
     out_open(&out, options->common.color);
     if (options->common.json && !options->quiet) {
         check.json = &json;
@@ -482,6 +483,9 @@ const struct verb verb_check = {
         "end of the header that is missing costs the entries in it. Nothing is made up, and what "
         "is in OUT passes the check. A line for each thing: FILE:OFFSET: WHAT: MESSAGE [RULE], "
         "where WHAT is saved (on a terminal only counted), changed, or lost.\n\n"
+        "Of a folder or an index each file that is there is saved so, under its name in the folder "
+        "OUT, which has to be new or empty, and the index, if there is one, is made anew of the "
+        "tensors that are in them.\n\n"
         "The exit code is 1 if there is an error in any file, repaired or not; 3 if nothing can be "
         "saved.",
     .args = (const struct arg[]){{ARG_FILE, "FILE", ARG_OPTIONAL | ARG_MANY, NULL}, {0}},

@@ -6,25 +6,15 @@
 
 #include "changes.h"
 #include "cmd.h"
-#include "input.h"
 #include "memory.h"
-#include "progress.h"
-#include "rewrite.h"
 #include "text.h"
-
-#define ALIGNMENT_MIN 8
-#define ALIGNMENT_MAX 4096
 
 struct edit_options {
     struct common common;
     struct rewrite_options rewrite;
     struct change_options changes;
-    int order; /* ST_EDIT_ORDER_… */
     bool strict;
 };
-
-/* By their numbers, ST_EDIT_ORDER_…. */
-static const char *const order_choices[] = {"file", "canonical", "name", NULL};
 
 #define CHANGES(member) offsetof(struct edit_options, changes.member)
 
@@ -52,22 +42,25 @@ static const struct opt edit_options[] = {
              ":TENSOR, or the bytes of any other file, as many as the tensor has."},
     {OPT_LIST, 'a', "add", CHANGES(additions), .arg = "NAME=FILE[:TENSOR]",
      .help = "Take a tensor of another file in as NAME: NAME=OTHER.safetensors:TENSOR; without "
-             "TENSOR the one of the same name."},
-    {OPT_CHOICE, 0, "order", offsetof(struct edit_options, order), .arg = "ORDER",
-     .choices = order_choices,
-     .help = "Lay the tensors out as they are in the file (the default), in canonical order (by "
-             "dtype, the wide ones first, then by name), or by name."},
-    {OPT_SIZE, 0, "align", offsetof(struct edit_options, rewrite.alignment), .arg = "BYTES",
-     .help = "Let the data start at a multiple of this: a power of 2 from 8 to 4096."},
+             "TENSOR the one of the same name. Of several shards the last one gets it."},
+    LAYOUT_ROW_FILE(edit_options, rewrite.layout),
+    LAYOUT_ROW_ALIGN(edit_options, rewrite.layout, "4096 where it does so before, else 8,"),
     REWRITE_ROWS(edit_options, rewrite),
     {0},
 };
 
 /* What a cast lost of one tensor. */
 struct loss {
+    size_t file;
     const st_tensor *tensor;
     uint64_t overflowed;
     uint64_t underflowed;
+};
+
+/* Who is told of the casts in a file. */
+struct caster {
+    struct editing *editing;
+    size_t file;
 };
 
 /* What edit does. */
@@ -75,6 +68,8 @@ struct editing {
     const struct edit_options *options;
     struct changes changes;
     struct rewrite rewrite;
+    struct input input;
+    struct caster *casters; /* by the file's index */
     struct out *out;
     struct json *json; /* NULL: text */
     struct loss *losses;
@@ -92,6 +87,7 @@ struct row {
     const st_tensor *after;
     const char *from; /* their dtypes */
     const char *to;
+    const char *shard; /* NULL: there is one file */
     struct change change;
     bool renamed;
 };
@@ -134,6 +130,8 @@ static void row_print(const struct row *row, struct out *out)
     field_write(out, after ? after->name : NULL, after ? after->name_len : 0);
     field_write(out, row->from, row->from ? strlen(row->from) : 0);
     field_write(out, row->to, row->to ? strlen(row->to) : 0);
+    if (row->shard)
+        field_write(out, row->shard, strlen(row->shard));
     out_text(out, "\n");
 }
 
@@ -164,6 +162,8 @@ static void row_json(const struct row *row, struct json *json)
     dtype_json(json, "new_dtype", row->to);
     json_bool(json, "cast", row->change.cast != 0);
     json_bool(json, "replaced", row->change.replaced);
+    if (row->shard)
+        json_text(json, "shard", row->shard);
     st_json_emit_object_end(json->emitter);
 }
 
@@ -171,7 +171,7 @@ static void row_show(struct editing *editing, const struct row *row)
 {
     if (editing->json)
         row_json(row, editing->json);
-    else if (editing->options->rewrite.dry_run)
+    else if (editing->options->rewrite.target.dry_run)
         row_print(row, editing->out);
 }
 
@@ -183,18 +183,19 @@ static const char *code_after(const st_tensor *after, const st_tensor *before, c
 }
 
 /* Shows tensor `i` of the new file, if it is another one than before. */
-static void tensor_show(struct editing *editing, const st_edit *edit, size_t i)
+static void tensor_show(struct editing *editing, size_t file, size_t i)
 {
-    const struct changes *changes = &editing->changes;
+    const st_edit *edit = rewrite_edit(&editing->rewrite, file);
     const st_file *from = NULL;
-    struct row row = {.after = st_edit_at(edit, i), .before = st_edit_origin(edit, i, &from)};
+    struct row row = {.after = st_edit_at(edit, i),
+                      .before = st_edit_origin(edit, i, &from),
+                      .shard = input_shard(&editing->input, file)};
     row.to = code_after(row.after, row.before, from);
-    if (from != changes->file)
+    if (from != input_file(&editing->input, file))
         row.before = NULL;
     if (row.before) {
-        const st_header *header = st_file_header(from);
-        row.change = changes->of[st_header_index(header, row.before)];
-        row.from = st_header_dtype_code(header, row.before->dtype, NULL);
+        row.change = *changes_of(&editing->changes, file, row.before);
+        row.from = st_header_dtype_code(st_file_header(from), row.before->dtype, NULL);
         row.renamed = row.before->name_len != row.after->name_len ||
                       memcmp(row.before->name, row.after->name, row.after->name_len) != 0;
         if (!row.renamed && !row.change.cast && !row.change.replaced)
@@ -203,35 +204,44 @@ static void tensor_show(struct editing *editing, const st_edit *edit, size_t i)
     row_show(editing, &row);
 }
 
-/* Shows what becomes of each tensor that changes: what is dropped, then the others as they will lie. */
-static void changes_show(struct editing *editing, const st_edit *edit)
+/* Shows what becomes of each tensor that changes in a file: what is dropped, then the others as they will lie. */
+static void file_show(struct editing *editing, size_t index)
 {
-    const struct changes *changes = &editing->changes;
+    const st_file *file = input_file(&editing->input, index);
+    for (size_t i = 0; i < st_file_count(file); i++) {
+        struct row row = {.before = st_file_at(file, i),
+                          .shard = input_shard(&editing->input, index)};
+        row.from = st_header_dtype_code(st_file_header(file), row.before->dtype, NULL);
+        if (changes_of(&editing->changes, index, row.before)->dropped)
+            row_show(editing, &row);
+    }
+    for (size_t i = 0; st_edit_at(rewrite_edit(&editing->rewrite, index), i); i++)
+        tensor_show(editing, index, i);
+}
+
+static void changes_show(struct editing *editing)
+{
     if (editing->json) {
         json_key(editing->json, "changes");
         st_json_emit_array_begin(editing->json->emitter);
     }
-    for (size_t i = 0; i < st_file_count(changes->file); i++) {
-        struct row row = {.before = st_file_at(changes->file, i)};
-        row.from = st_header_dtype_code(st_file_header(changes->file), row.before->dtype, NULL);
-        if (changes->of[i].dropped)
-            row_show(editing, &row);
-    }
-    for (size_t i = 0; st_edit_at(edit, i); i++)
-        tensor_show(editing, edit, i);
+    for (size_t i = 0; i < input_file_count(&editing->input); i++)
+        file_show(editing, i);
     if (editing->json)
         st_json_emit_array_end(editing->json->emitter);
 }
 
 /* ----------------------------------------------------------------------------------- losses */
 
-/* Keeps what a cast lost; behind the last one tells whether the file is to be made. */
+/* Keeps what a cast lost; behind the last one tells whether anything is to be written. */
 static bool loss_note(void *ctx, const st_tensor *tensor, uint64_t overflowed, uint64_t underflowed)
 {
-    struct editing *editing = ctx;
+    const struct caster *caster = ctx;
+    struct editing *editing = caster->editing;
     editing->losses = memory_grow(editing->losses, &editing->loss_room, editing->loss_count + 1,
                                   sizeof *editing->losses);
-    editing->losses[editing->loss_count++] = (struct loss){tensor, overflowed, underflowed};
+    editing->losses[editing->loss_count++] =
+        (struct loss){caster->file, tensor, overflowed, underflowed};
     editing->lossy = editing->lossy || overflowed > 0;
     editing->refused = editing->options->strict && editing->lossy &&
                        editing->loss_count == editing->rewrite.summary.cast;
@@ -240,9 +250,7 @@ static bool loss_note(void *ctx, const st_tensor *tensor, uint64_t overflowed, u
 
 static const char *loss_dtype(const struct editing *editing, const struct loss *loss)
 {
-    const struct changes *changes = &editing->changes;
-    size_t index = st_header_index(st_file_header(changes->file), loss->tensor);
-    return st_dtype_code(changes->of[index].cast);
+    return st_dtype_code(changes_of(&editing->changes, loss->file, loss->tensor)->cast);
 }
 
 static void losses_complain(const struct editing *editing)
@@ -253,7 +261,8 @@ static void losses_complain(const struct editing *editing)
             continue;
         complain("%s: tensor %s: of %" PRIu64 " numbers %" PRIu64
                  " are beyond the range of %s, and %" PRIu64 " became 0",
-                 editing->changes.path, text_quote(loss->tensor->name, loss->tensor->name_len).text,
+                 st_file_name(input_file(&editing->input, loss->file)),
+                 text_quote(loss->tensor->name, loss->tensor->name_len).text,
                  st_tensor_count(loss->tensor), loss->overflowed, loss_dtype(editing, loss),
                  loss->underflowed);
     }
@@ -271,6 +280,8 @@ static void losses_json(const struct editing *editing, struct json *json)
         json_u64(json, "elements", st_tensor_count(loss->tensor));
         json_u64(json, "overflowed", loss->overflowed);
         json_u64(json, "underflowed", loss->underflowed);
+        if (input_shard(&editing->input, loss->file))
+            json_text(json, "shard", input_shard(&editing->input, loss->file));
         st_json_emit_object_end(json->emitter);
     }
     st_json_emit_array_end(json->emitter);
@@ -279,19 +290,23 @@ static void losses_json(const struct editing *editing, struct json *json)
 /* ------------------------------------------------------------------------------- the verb */
 
 /* What rewrite_run calls for the changes. */
-static st_status edit_fill(struct rewrite *rewrite, st_edit *edit, st_error *error)
+static st_status edit_fill(struct rewrite *rewrite, st_error *error)
 {
     struct editing *editing = rewrite->ctx;
-    st_status status = changes_make(&editing->changes, edit, error);
+    st_status status = changes_make(&editing->changes, error);
     if (status == ST_OK)
-        status = st_edit_look(edit, &rewrite->summary, error);
+        status = rewrite_look(rewrite, error);
     if (status != ST_OK)
         return status;
     const st_edit_summary *summary = &rewrite->summary;
     rewrite->changed = (summary->renamed | summary->dropped | summary->cast | summary->replaced |
                         summary->added) != 0;
-    st_edit_on_cast(edit, loss_note, editing);
-    changes_show(editing, edit);
+    editing->casters = memory_new(input_file_count(&editing->input), sizeof *editing->casters);
+    for (size_t i = 0; i < input_file_count(&editing->input); i++) {
+        editing->casters[i] = (struct caster){editing, i};
+        st_edit_on_cast(rewrite_edit(rewrite, i), loss_note, &editing->casters[i]);
+    }
+    changes_show(editing);
     return ST_OK;
 }
 
@@ -326,10 +341,10 @@ static void counts_json(const struct editing *editing, struct json *json)
 static void editing_tell(const struct editing *editing, st_status status, const st_error *error)
 {
     struct out *out = editing->out;
-    bool text = !editing->json && (out->tty || editing->options->rewrite.dry_run);
+    bool text = !editing->json && (out->tty || editing->options->rewrite.target.dry_run);
     losses_complain(editing);
     if (editing->refused) {
-        complain("%s: nothing was written, as --strict asks", editing->changes.path);
+        complain("%s: nothing was written, as --strict asks", editing->input.path);
         out_worst(out, EXIT_BAD);
     } else if (status != ST_OK) {
         file_fail(out, editing->json, error);
@@ -343,44 +358,30 @@ static void editing_tell(const struct editing *editing, st_status status, const 
     }
 }
 
-static st_status file_edit(struct editing *editing, st_error *error)
-{
-    st_file *file;
-    const char *path = editing->changes.path;
-    st_status status = input_open_file(path, &editing->options->common, &file, error);
-    if (status != ST_OK)
-        return status;
-    editing->changes.file = file;
-    editing->rewrite.file = file;
-    status = rewrite_run(&editing->rewrite, error);
-    editing_tell(editing, status, error);
-    changes_release(&editing->changes);
-    free(editing->losses);
-    st_file_close(file);
-    return ST_OK;
-}
-
 static int edit_main(const struct edit_options *options, const struct args *args)
 {
     st_error error;
     struct out out;
     struct json json;
     struct editing editing = {
-        .options = options,
-        .changes = {.options = &options->changes, .common = &options->common, .path = args->at[0]},
-        .rewrite = {.options = &options->rewrite,
-                    .path = args->at[0],
-                    .fill = edit_fill,
-                    .ctx = &editing},
-        .out = &out,
-        .json = options->common.json ? &json : NULL};
+        .options = options, .out = &out, .json = options->common.json ? &json : NULL};
+    editing.changes = (struct changes){
+        .options = &options->changes, .common = &options->common, .rewrite = &editing.rewrite};
+    editing.rewrite = (struct rewrite){
+        .options = &options->rewrite, .input = &editing.input, .fill = edit_fill, .ctx = &editing};
     out_open(&out, options->common.color);
     if (editing.json) {
         json_open_files(&json, &out);
         json_open_file(&json, args->at[0]);
     }
-    if (file_edit(&editing, &error) != ST_OK)
-        file_fail(&out, editing.json, &error);
+    st_status status = input_open(&editing.input, args->at[0], &options->common, &error);
+    if (status == ST_OK)
+        status = rewrite_run(&editing.rewrite, &error);
+    editing_tell(&editing, status, &error);
+    changes_release(&editing.changes);
+    free(editing.casters);
+    free(editing.losses);
+    input_close(&editing.input);
     if (editing.json) {
         st_json_emit_object_end(json.emitter);
         json_close_files(&json);
@@ -393,12 +394,8 @@ static int usage_check(const struct verb *verb, const struct edit_options *optio
                        const char *path)
 {
     const struct rewrite_options *rewrite = &options->rewrite;
-    uint64_t alignment = rewrite->alignment;
-    if (alignment && (alignment < ALIGNMENT_MIN || alignment > ALIGNMENT_MAX ||
-                      (alignment & (alignment - 1)) != 0))
-        return usage_error(verb, "--align takes a power of 2 from 8 to 4096, not %" PRIu64,
-                           alignment);
-    if (!changes_any(&options->changes) && !alignment && !rewrite->reserve && !rewrite->order)
+    const struct layout *layout = &rewrite->layout;
+    if (!changes_any(&options->changes) && !layout->alignment && !layout->reserve && !layout->order)
         return usage_error(verb, "nothing is to be changed: --rename, --drop, --keep, --cast, "
                                  "--replace, --add, --order, --align, or --reserve is missing");
     return rewrite_check(verb, rewrite, &options->common, path);
@@ -406,10 +403,10 @@ static int usage_check(const struct verb *verb, const struct edit_options *optio
 
 static int edit_run(const struct verb *verb, int argc, char **argv)
 {
-    struct edit_options options = {.rewrite.durability = TARGET_DURABILITY_DEFAULT};
+    struct edit_options options = {.rewrite.target.durability = TARGET_DURABILITY_DEFAULT};
     struct args args;
     int code = opt_parse(verb, argc, argv, &options, &args);
-    options.rewrite.order = (uint32_t)options.order;
+    options.rewrite.order = layout_file_order(&options.rewrite.layout);
     if (code == OPT_GO)
         code = usage_check(verb, &options, args.at[0]);
     if (code == OPT_GO)
@@ -430,8 +427,16 @@ const struct verb verb_edit = {
         "--keep and --drop come first, then --cast and --replace: all of them see the names that "
         "FILE has. Then come the renames, in their order, and last what is added. A pattern that "
         "matches nothing is an error, and nothing is changed.\n\n"
+        "FILE may be a folder of shards or an index: a pattern then sees the tensors of all of "
+        "them, "
+        "each change is made in the shard that its tensor lies in, and the index follows. The "
+        "shards that change are written beside the old ones first, and take their places when all "
+        "are whole; of a crash in between safetensors repair makes an end. A shard without tensors "
+        "left goes. --in-place changes one shard after the other, and no name that an index "
+        "has.\n\n"
         "--dry-run prints a line for every tensor that changes: what is done to it, its name, its "
-        "new one, its dtype, and its new one, with tabs between and - for what is not there. "
+        "new one, its dtype, and its new one, with tabs between and - for what is not there; of "
+        "several shards the name of its shard, too. "
         "Metadata is changed by meta set and its like.",
     .args = (const struct arg[]){{ARG_FILE, "FILE", 0, NULL}, {0}},
     .options = edit_options,
@@ -441,6 +446,8 @@ const struct verb verb_edit = {
              "Other names for every layer's weight."},
             {"safetensors edit full.safetensors -x 'optim*' -c BF16 -o small.safetensors",
              "Without the optimizer's state, all floats in BF16, in a new file."},
+            {"safetensors edit checkpoint/ -c BF16 -o small/",
+             "All shards of a folder, and their index, in another folder."},
             {"safetensors edit model.safetensors -e '^module\\.=' --dry-run",
              "What would be renamed if a prefix went."},
             {"safetensors edit model.safetensors -i -r lm_head.weight=head.weight",

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* safetensors hash: digests of files and tensors, and manifests of them. */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "cmd.h"
 #include "explain.h"
-#include "input.h"
-#include "json.h"
-#include "opt.h"
 #include "place.h"
-#include "progress.h"
 #include "record.h"
 #include "verify.h"
 
@@ -22,8 +19,7 @@ struct hash_options {
     bool data;
     bool tensors;
     bool record;
-    bool dry_run;
-    bool in_place;
+    struct rewrite_options rewrite; /* of --record */
     bool verify_metadata;
     const char *manifest;
     const char *verify;
@@ -51,12 +47,14 @@ static const struct opt hash_options[] = {
     {OPT_FLAG, 'r', "record", offsetof(struct hash_options, record),
      .help =
          "Put the digests of the tensors into the metadata of each FILE, which is written anew, "
-         "in place of those recorded there before."},
-    {OPT_FLAG, 'I', "in-place", offsetof(struct hash_options, in_place),
+         "in place of those recorded there before; of a folder or an index into those of every "
+         "shard, or of none."},
+    {OPT_FLAG, 'i', "in-place", offsetof(struct hash_options, rewrite.in_place),
      .help = "With --record: write into the room that the header has, for files too big to be "
              "copied; not atomic for those who read the file meanwhile."},
-    {OPT_FLAG, 'n', "dry-run", offsetof(struct hash_options, dry_run),
-     .help = "With --record: compute, and write nothing."},
+    TARGET_ROW_DRY_RUN(hash_options, rewrite.target,
+                       "With --record and --manifest: compute, say what would be written, and "
+                       "write nothing."),
     {OPT_FLAG, 'M', "verify-metadata", offsetof(struct hash_options, verify_metadata),
      .help =
          "Compare each FILE with the digests recorded in its metadata, and print what differs."},
@@ -73,6 +71,7 @@ struct hash {
     char *folder;          /* where it will lie */
     st_hash algorithm;
     uint32_t parts;
+    size_t hashed; /* files so far */
     bool several;
     struct progress progress; /* of all files */
 };
@@ -205,14 +204,37 @@ static st_status manifest_write(struct hash *hash, st_error *error)
     return ST_OK;
 }
 
+static st_status manifest_measure(void *ctx, const char *text, size_t len, st_error *error)
+{
+    (void)text;
+    (void)error;
+    *(uint64_t *)ctx += len;
+    return ST_OK;
+}
+
+/* Says what would be written. */
+static st_status manifest_look(struct hash *hash, st_error *error)
+{
+    uint64_t size = 1; /* the newline */
+    const char *path = hash->options->manifest;
+    st_status status = st_manifest_emit(hash->manifest, manifest_measure, &size, error);
+    if (status != ST_OK || hash->json)
+        return status;
+    out_escaped(hash->out, path, strlen(path));
+    out_print(hash->out, ": would be a manifest of %zu file%s, %" PRIu64 " bytes\n", hash->hashed,
+              hash->hashed == 1 ? "" : "s", size);
+    return ST_OK;
+}
+
 /* Writes the manifest, if everything is in it that was asked for. */
 static void manifest_end(struct hash *hash)
 {
     st_error error;
     const char *path = hash->options->manifest;
+    bool dry = hash->options->rewrite.target.dry_run;
     if (hash->out->exit_code != EXIT_GOOD)
         complain("%s: not written, for not all files could be hashed", path);
-    else if (manifest_write(hash, &error) != ST_OK)
+    else if ((dry ? manifest_look(hash, &error) : manifest_write(hash, &error)) != ST_OK)
         only_fail(hash->out, hash->json, path, &error);
 }
 
@@ -265,6 +287,7 @@ static st_status path_hash(struct hash *hash, st_error *error)
         status = explain_file(&explain, error);
     else
         status = file_hash(hash, file, error);
+    hash->hashed += status == ST_OK;
     st_file_close(file);
     return status;
 }
@@ -368,9 +391,11 @@ static int record_check(const struct verb *verb, const struct hash_options *opti
                         const struct args *args)
 {
     bool records = options->record || options->verify_metadata;
-    if ((options->dry_run || options->in_place) && !options->record)
-        return usage_error(verb, "--%s goes with --record: nothing else writes to a FILE",
-                           options->dry_run ? "dry-run" : "in-place");
+    if (options->rewrite.in_place && !options->record)
+        return usage_error(verb, "--in-place goes with --record: nothing else writes to a FILE");
+    if (options->rewrite.target.dry_run && !options->record && !options->manifest)
+        return usage_error(verb, "--dry-run goes with --record and --manifest: nothing else "
+                                 "writes");
     if (records && (options->manifest || options->verify || options->data || options->tensors ||
                     options->record == options->verify_metadata))
         return usage_error(verb, "--record and --verify-metadata go with no other job: leave "
@@ -408,7 +433,8 @@ static int usage_check(const struct verb *verb, const struct hash_options *optio
 
 static int hash_run(const struct verb *verb, int argc, char **argv)
 {
-    struct hash_options options = {.algorithm = ALGORITHM_NOT_SAID};
+    struct hash_options options = {.algorithm = ALGORITHM_NOT_SAID,
+                                   .rewrite.target.durability = TARGET_DURABILITY_DEFAULT};
     struct args args;
     int code = opt_parse(verb, argc, argv, &options, &args);
     if (code == OPT_GO)
@@ -420,8 +446,7 @@ static int hash_run(const struct verb *verb, int argc, char **argv)
     else if (code == OPT_GO && options.record)
         code = record_files(&(struct record_options){.common = &options.common,
                                                      .algorithm = algorithm_choose(&options),
-                                                     .dry = options.dry_run,
-                                                     .in_place = options.in_place},
+                                                     .rewrite = options.rewrite},
                             &args);
     else if (code == OPT_GO)
         code = hash_main(&options, &args);

@@ -8,6 +8,7 @@
 #include "cmd.h"
 #include "input.h"
 #include "json.h"
+#include "layout.h"
 #include "memory.h"
 #include "opt.h"
 #include "progress.h"
@@ -17,37 +18,26 @@
 struct join_options {
     struct common common;
     struct target target;
-    int order;
-    uint64_t alignment; /* 0: not said */
-    uint64_t reserve;
-    bool dry_run;
+    struct layout layout;
     /* Of cat alone. */
     struct opt_list prefixes; /* one per FILE, or none */
     bool prefix_stem;
     int metadata; /* METADATA_… */
 };
 
-static const char *const order_choices[] = {"canonical", "file", "name", NULL};
-static const uint32_t orders[] = {ST_EDIT_ORDER_CANONICAL, ST_EDIT_ORDER_FILE, ST_EDIT_ORDER_NAME};
 enum { METADATA_SAME, METADATA_FIRST, METADATA_NONE };
 static const char *const metadata_choices[] = {"same", "first", "none", NULL};
 
 /* Those of merge, which cat has too. */
 static const struct opt merge_options[] = {
     TARGET_ROW_PATH(join_options, target),
-    {OPT_CHOICE, 'O', "order", offsetof(struct join_options, order), .arg = "ORDER",
-     .choices = order_choices,
-     .help = "Lay the tensors out in canonical order (the default: by dtype, the wide ones first, "
-             "then by name), as they come out of the files, or by name."},
-    {OPT_SIZE, 'a', "align", offsetof(struct join_options, alignment), .arg = "BYTES",
-     .help = "Let the data start at a multiple of this: a power of 2 from 8 (the default) to "
-             "4096."},
-    {OPT_SIZE, 'R', "reserve", offsetof(struct join_options, reserve), .arg = "BYTES",
-     .help = "Leave so much room in the header for later edits in place."},
+    LAYOUT_ROW_CANONICAL(join_options, layout),
+    LAYOUT_ROW_ALIGN(join_options, layout, "8"),
+    LAYOUT_ROW_RESERVE(join_options, layout),
     TARGET_ROW_CLOBBER(join_options, target, "Fail if OUT is there already."),
     TARGET_ROW_DURABILITY(join_options, target),
-    {OPT_FLAG, 0, "dry-run", offsetof(struct join_options, dry_run),
-     .help = "Write nothing; print what would be made: name, bytes, number of tensors."},
+    TARGET_ROW_DRY_RUN(join_options, target,
+                       "Write nothing; print what would be made: name, bytes, number of tensors."),
     {0},
 };
 
@@ -244,8 +234,8 @@ static st_status edit_make(struct joining *j, const st_edit_options *options, st
 static st_status edit_save(struct joining *j, st_error *error)
 {
     st_sink *sink;
-    if (j->options->dry_run)
-        return ST_OK;
+    if (j->options->target.dry_run)
+        return target_look(&j->options->target, error);
     st_status status = target_open(&j->options->target, &sink, error);
     if (status != ST_OK)
         return status;
@@ -265,9 +255,10 @@ static st_status files_join(struct joining *j, st_error *error)
         total += st_checkpoint_data_size(j->inputs[i].checkpoint);
     progress_start(&progress, total);
     progress_part(&progress, total);
-    st_edit_options options = {.order = orders[j->options->order],
-                               .alignment = (uint32_t)j->options->alignment,
-                               .reserve = j->options->reserve,
+    const struct layout *layout = &j->options->layout;
+    st_edit_options options = {.order = layout_canonical_order(layout),
+                               .alignment = (uint32_t)layout->alignment,
+                               .reserve = layout->reserve,
                                .progress = progress_callback(&progress)};
     status = edit_make(j, &options, error);
     if (status == ST_OK)
@@ -297,37 +288,13 @@ static void inputs_json(const struct joining *j)
     st_json_emit_array_end(emitter);
 }
 
-static void joined_json(const struct joining *j)
+static void joined_json(const struct joining *j, const struct made *made)
 {
     if (j->cats)
         inputs_json(j);
     else
         json_text(j->json, "output", j->options->target.path);
-    json_u64(j->json, "tensors", j->summary.count);
-    json_u64(j->json, "size", j->summary.size);
-    if (j->options->dry_run)
-        return;
-    json_key(j->json, "seconds");
-    json_double(j->json, j->seconds);
-}
-
-static void joined_text(const struct joining *j)
-{
-    const char *path = j->options->target.path;
-    uint64_t size = j->summary.size, count = j->summary.count;
-    double rate = (double)size / (j->seconds > 1e-6 ? j->seconds : 1e-6);
-    if (!j->options->dry_run && !j->out->tty)
-        return;
-    out_escaped(j->out, path, strlen(path));
-    if (!j->out->tty)
-        out_print(j->out, "\t%" PRIu64 "\t%" PRIu64 "\n", size, count);
-    else if (j->options->dry_run)
-        out_print(j->out, ": %" PRIu64 " tensor%s, %s\n", count, count == 1 ? "" : "s",
-                  text_bytes(size).text);
-    else
-        out_print(j->out, ": %" PRIu64 " tensor%s, %s in %.2f s, %s/s\n", count,
-                  count == 1 ? "" : "s", text_bytes(size).text, j->seconds,
-                  text_bytes((uint64_t)rate).text);
+    target_json(&j->options->target, made, j->json);
 }
 
 /* -------------------------------------------------------------------------------- the verbs */
@@ -342,31 +309,26 @@ static void joining_end(struct joining *j)
     free(j->inputs);
 }
 
-static int join_main(const struct verb *verb, struct joining *j)
+static int join_main(struct joining *j)
 {
     st_error error = {.status = ST_OK};
     struct out out;
     struct json json;
-    bool piped = strcmp(j->options->target.path, "-") == 0 && !j->options->dry_run;
     out_open(&out, j->options->common.color);
     j->out = &out;
-    if (piped && j->options->common.json)
-        return usage_error(verb, "--json would stand in the middle of the file: name an OUT");
-    if (piped && out.tty)
-        return usage_error(verb, "a terminal does not take a file's bytes; send them through a "
-                                 "pipe or into a file");
     if (j->options->common.json) {
         j->json = &json;
         json_open_files(&json, &out);
         json_open_file(&json, j->cats ? j->options->target.path : j->inputs[0].path);
     }
     st_status status = files_join(j, &error);
+    struct made made = {j->summary.count, j->summary.size, j->seconds};
     if (status != ST_OK)
         file_fail(&out, j->json, &error);
     else if (j->json)
-        joined_json(j);
-    else if (!piped)
-        joined_text(j);
+        joined_json(j, &made);
+    else
+        target_print(&j->options->target, &made, &out);
     if (j->json) {
         st_json_emit_object_end(json.emitter);
         json_close_files(&json);
@@ -414,12 +376,8 @@ static void inputs_name(struct joining *j, const struct args *args)
 static int join_check(const struct verb *verb, const struct join_options *options,
                       const struct args *args)
 {
-    uint64_t alignment = options->alignment;
     if (!options->target.path)
         return usage_error(verb, "where to? OUT is missing");
-    if (alignment && (alignment < 8 || alignment > 4096 || (alignment & (alignment - 1)) != 0))
-        return usage_error(verb, "--align takes a power of 2 from 8 to 4096, not %" PRIu64,
-                           alignment);
     for (size_t i = 0; i < args->count; i++)
         if (strcmp(args->at[i], "-") == 0)
             return usage_error(verb, "%s cannot read standard input: name a file or a folder",
@@ -429,7 +387,8 @@ static int join_check(const struct verb *verb, const struct join_options *option
     if (options->prefixes.count && options->prefixes.count != args->count)
         return usage_error(verb, "--prefix is given once for each FILE: %zu for %zu",
                            options->prefixes.count, args->count);
-    return OPT_GO;
+    int code = layout_check(verb, &options->layout);
+    return code == OPT_GO ? target_check(verb, &options->target, &options->common) : code;
 }
 
 /* Takes the OUT of merge, which stands behind IN where --output does not name it. Gives OPT_GO, or the exit code. */
@@ -456,7 +415,7 @@ static int join_run(const struct verb *verb, int argc, char **argv, bool cats)
         code = join_check(verb, &options, &args);
     if (code == OPT_GO) {
         inputs_name(&joining, &args);
-        code = join_main(verb, &joining);
+        code = join_main(&joining);
         joining_end(&joining);
     }
     free(options.prefixes.at);

@@ -7,16 +7,15 @@
 #include "cmd.h"
 #include "expand.h"
 #include "input.h"
-#include "json.h"
 #include "nearest.h"
-#include "opt.h"
+#include "target.h"
 #include "text.h"
 
 struct meta_options {
     struct common common;
     bool all;
     bool expand;
-    const char *output;
+    struct target target; /* no path: standard output */
 };
 
 #define EXPAND_OPTION                                                                         \
@@ -34,8 +33,9 @@ static const struct opt get_options[] = {
 };
 
 static const struct opt export_options[] = {
-    {OPT_FILE, 'o', "output", offsetof(struct meta_options, output), .arg = "OUT",
+    {OPT_FILE, 'o', "output", offsetof(struct meta_options, target.path), .arg = "OUT",
      .help = "Write to this file instead of standard output."},
+    TARGET_ROW_DRY_RUN(meta_options, target, "Say what would be written, and write nothing."),
     EXPAND_OPTION,
     {0},
 };
@@ -174,9 +174,22 @@ static void document_print(const struct meta *meta, struct json *json)
 
 /* ---------------------------------------------------------------------------- the verbs */
 
+static void export_look(const struct meta *meta)
+{
+    size_t count = st_header_metadata_count(meta->header);
+    const char *path = meta->options->target.path;
+    path = path ? path : "standard output";
+    out_escaped(meta->out, path, strlen(path));
+    out_print(meta->out, ": would be %zu entr%s\n", count, count == 1 ? "y" : "ies");
+}
+
 static void export_text(const struct meta *meta)
 {
     struct json json;
+    if (meta->options->target.dry_run) {
+        export_look(meta);
+        return;
+    }
     json_open(&json, meta->out, 2);
     entries_emit(&json, meta->header, NULL, meta->options->expand);
     json_close(&json);
@@ -204,15 +217,15 @@ static bool is_same_file(const struct input *input, const char *path)
 static bool meta_out_open(const struct meta_options *options, const struct input *input,
                           struct out *out)
 {
-    if (!options->output) {
-        out_open(out, options->common.color);
-        return true;
-    }
-    if (is_same_file(input, options->output)) {
-        complain("%s: this is the file that is read; --output would overwrite it", options->output);
+    const char *path = options->target.path;
+    if (path && is_same_file(input, path)) {
+        complain("%s: this is the file that is read; --output would overwrite it", path);
         return false;
     }
-    return out_create(out, options->output);
+    if (path && !options->target.dry_run)
+        return out_create(out, path);
+    out_open(out, options->common.color);
+    return true;
 }
 
 /* Reads the header and prints what `text` does, or the document. */

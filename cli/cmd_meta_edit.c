@@ -49,8 +49,9 @@ static st_status draft_make(struct draft *draft, st_error *error)
     return ST_OK;
 }
 
-/* Writes the metadata as meta export does, and keeps the text. */
-static st_status draft_fill(struct draft *draft, const st_header *header, st_error *error)
+/* Writes entries as meta export does, and keeps the text. */
+static st_status draft_fill(struct draft *draft, const st_metadata *const *entries, size_t count,
+                            st_error *error)
 {
     struct out out;
     struct json json;
@@ -58,10 +59,9 @@ static st_status draft_fill(struct draft *draft, const st_header *header, st_err
         return io_error(draft->path, error);
     json_open(&json, &out, 2);
     st_json_emit_object_begin(json.emitter);
-    for (size_t i = 0; i < st_header_metadata_count(header); i++) {
-        const st_metadata *entry = st_header_metadata_at(header, i);
-        st_json_emit_key(json.emitter, entry->key, entry->key_len);
-        st_json_emit_string(json.emitter, entry->value, entry->value_len);
+    for (size_t i = 0; i < count; i++) {
+        st_json_emit_key(json.emitter, entries[i]->key, entries[i]->key_len);
+        st_json_emit_string(json.emitter, entries[i]->value, entries[i]->value_len);
     }
     st_json_emit_object_end(json.emitter);
     json_close(&json);
@@ -151,7 +151,41 @@ static bool asked_again(void)
 struct meta_edit {
     struct meta_write write; /* first: collect finds the rest behind it */
     struct draft draft;
+    const st_metadata **shared; /* of the first file: what all files have alike */
+    size_t shared_count;
 };
+
+static const st_header *header_at(const struct meta_write *write, size_t index)
+{
+    return st_file_header(input_file(write->input, index));
+}
+
+static bool is_shared(const struct meta_write *write, const st_metadata *entry)
+{
+    for (size_t i = 1; i < input_file_count(write->input); i++) {
+        const st_metadata *other =
+            st_header_metadata_find(header_at(write, i), entry->key, entry->key_len);
+        if (!other || other->value_len != entry->value_len ||
+            memcmp(other->value, entry->value, entry->value_len) != 0)
+            return false;
+    }
+    return true;
+}
+
+static void shared_find(struct meta_edit *edit)
+{
+    const struct meta_write *write = &edit->write;
+    if (input_file_count(write->input) == 0)
+        return;
+    const st_header *header = header_at(write, 0);
+    size_t count = st_header_metadata_count(header);
+    edit->shared = memory_new(count, sizeof *edit->shared);
+    for (size_t i = 0; i < count; i++) {
+        const st_metadata *entry = st_header_metadata_at(header, i);
+        if (is_shared(write, entry))
+            edit->shared[edit->shared_count++] = entry;
+    }
+}
 
 /* Lets the text be edited until it can be read, or is given up. */
 static st_status draft_edit(struct meta_edit *edit, st_error *error)
@@ -178,45 +212,59 @@ static st_status draft_edit(struct meta_edit *edit, st_error *error)
             return status;
         complain("%s", error->message);
         if (!asked_again())
-            return error_fill(error, ST_ERR_JSON, "%.200s: nothing was changed", edit->write.path);
+            return error_fill(error, ST_ERR_JSON, "%.200s: nothing was changed",
+                              edit->write.args->at[0]);
     }
 }
 
-/* Tells a file that is no longer the one that was read: its new content would be lost. */
+/* Tells a file that is no longer the one that was read: its new content would be lost. Of a checkpoint the library
+ * looks after that. */
 static st_status file_check(const struct meta_write *write, st_error *error)
 {
     st_source_info info;
     struct stat now;
-    if (write->options->rewrite.output)
+    const char *path = write->args->at[0];
+    if (write->options->rewrite.target.path || write->input->checkpoint)
         return ST_OK;
-    st_status status = st_source_query(st_file_source(write->file), &info, error);
+    st_status status = st_source_query(st_file_source(write->input->file), &info, error);
     if (status != ST_OK)
         return status;
-    if (stat(write->path, &now) != 0)
-        return io_error(write->path, error);
+    if (stat(path, &now) != 0)
+        return io_error(path, error);
     int64_t mtime = (int64_t)now.st_mtim.tv_sec * 1000000000 + now.st_mtim.tv_nsec;
     if (info.inode == now.st_ino && info.device == now.st_dev && info.mtime_ns == mtime &&
         info.size == (uint64_t)now.st_size)
         return ST_OK;
     return error_fill(error, ST_ERR_CHANGED,
-                      "%.200s: changed while its metadata was edited; nothing was written",
-                      write->path);
+                      "%.200s: changed while its metadata was edited; nothing was written", path);
 }
 
 static st_status edit_collect(struct meta_write *write, st_error *error)
 {
     struct meta_edit *edit = (struct meta_edit *)(void *)write;
-    const st_header *header = st_file_header(write->file);
     st_status status = draft_make(&edit->draft, error);
+    shared_find(edit);
     if (status == ST_OK)
-        status = draft_fill(&edit->draft, header, error);
+        status = draft_fill(&edit->draft, edit->shared, edit->shared_count, error);
     if (status == ST_OK)
         status = draft_edit(edit, error);
-    if (status == ST_OK && !draft_is_same(&edit->draft)) {
-        meta_resolve(&write->list, header, true);
+    if (status == ST_OK && !draft_is_same(&edit->draft))
         status = file_check(write, error);
-    }
     return status;
+}
+
+/* What a file has for itself, and was not in the text, stays. */
+static void edit_resolve(struct meta_write *write, const st_header *header)
+{
+    const struct meta_edit *edit = (const struct meta_edit *)(void *)write;
+    meta_resolve(&write->list, header, false);
+    if (draft_is_same(&edit->draft))
+        return;
+    for (size_t i = 0; i < edit->shared_count; i++) {
+        const st_metadata *entry = edit->shared[i];
+        if (!meta_has(&write->list, entry))
+            meta_remove(&write->list, st_header_metadata_find(header, entry->key, entry->key_len));
+    }
 }
 
 static int edit_run(const struct verb *verb, int argc, char **argv)
@@ -224,13 +272,15 @@ static int edit_run(const struct verb *verb, int argc, char **argv)
     struct meta_write_options options;
     struct args args;
     struct meta_edit edit = {
-        .write = {.options = &options, .args = &args, .collect = edit_collect}};
+        .write = {
+            .options = &options, .args = &args, .collect = edit_collect, .resolve = edit_resolve}};
     int code = meta_write_parse(verb, argc, argv, &options, &args);
     if (code == OPT_GO && strcmp(args.at[0], "-") == 0)
         code = usage_error(verb, "standard input is the editor's: name a FILE");
     if (code == OPT_GO) {
         code = meta_write_main(&edit.write);
         draft_release(&edit.draft, code == EXIT_GOOD);
+        free(edit.shared);
     }
     free(args.at);
     return code;
@@ -247,7 +297,10 @@ const struct verb verb_meta_edit = {
         "changes nothing.\n\n"
         "The file is written anew, whole or not at all: until everything is written, and after any "
         "failure, the old one is there. If it was changed meanwhile by somebody else, it stays as "
-        "it is.",
+        "it is.\n\n"
+        "Of a folder of shards or an index the text is what all files have alike; it is changed in "
+        "all of them or in none, and what one has for itself stays. The index, whose own metadata "
+        "is another one, stays as it is.",
     .args = (const struct arg[]){{ARG_FILE, "FILE", 0, NULL}, {0}},
     .options = edit_options,
     .examples =

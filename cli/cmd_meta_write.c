@@ -5,8 +5,8 @@
 
 #include "cmd.h"
 #include "content.h"
-#include "input.h"
 #include "meta_write.h"
+#include "nearest.h"
 #include "text.h"
 
 static const struct opt set_options[] = {
@@ -54,10 +54,14 @@ static st_status set_collect(struct meta_write *write, st_error *error)
         pair_add(&write->list, args->at[i], args->at[i + 1], strlen(args->at[i + 1]));
     const struct meta_item *twice = meta_sort(&write->list);
     if (twice)
-        return error_fill(error, ST_ERR_ARGUMENT, "%.200s: the key %s is given twice", write->path,
+        return error_fill(error, ST_ERR_ARGUMENT, "%.200s: the key %s is given twice", args->at[0],
                           text_quote(twice->key, twice->key_len).text);
-    meta_resolve(&write->list, st_file_header(write->file), false);
     return ST_OK;
+}
+
+static void set_resolve(struct meta_write *write, const st_header *header)
+{
+    meta_resolve(&write->list, header, false);
 }
 
 static int set_check(const struct verb *verb, const struct meta_write_options *options,
@@ -75,18 +79,49 @@ static int set_check(const struct verb *verb, const struct meta_write_options *o
 
 /* ------------------------------------------------------------------------------ meta rm */
 
+static void keys_offer(struct nearest *nearest, const st_header *header)
+{
+    for (size_t i = 0; i < st_header_metadata_count(header); i++) {
+        const st_metadata *entry = st_header_metadata_at(header, i);
+        nearest_offer(nearest, entry->key, entry->key_len);
+    }
+}
+
+/* Refuses a key that is in none of the files. */
+static st_status key_check(const struct meta_write *write, const char *key, st_error *error)
+{
+    struct nearest nearest;
+    char hint[200];
+    nearest_init(&nearest, key, strlen(key));
+    for (size_t i = 0; i < input_file_count(write->input); i++) {
+        const st_header *header = st_file_header(input_file(write->input, i));
+        if (st_header_metadata_find(header, key, strlen(key)))
+            return ST_OK;
+        keys_offer(&nearest, header);
+    }
+    nearest_print(&nearest, hint, sizeof hint);
+    return error_fill(error, ST_ERR_NOT_FOUND, "%.120s: no metadata %s%s", write->args->at[0],
+                      text_quote(key, strlen(key)).text, hint);
+}
+
 static st_status rm_collect(struct meta_write *write, st_error *error)
 {
     st_status status = ST_OK;
     write->list.cleared = write->options->all;
-    meta_resolve(&write->list, st_file_header(write->file), write->options->all);
-    for (size_t i = 1; i < write->args->count && status == ST_OK; i++) {
-        const st_metadata *entry;
-        status = meta_find(write, write->args->at[i], &entry, error);
-        if (status == ST_OK)
+    for (size_t i = 1; i < write->args->count && status == ST_OK; i++)
+        status = key_check(write, write->args->at[i], error);
+    return status;
+}
+
+static void rm_resolve(struct meta_write *write, const st_header *header)
+{
+    meta_resolve(&write->list, header, write->options->all);
+    for (size_t i = 1; i < write->args->count; i++) {
+        const char *key = write->args->at[i];
+        const st_metadata *entry = st_header_metadata_find(header, key, strlen(key));
+        if (entry)
             meta_remove(&write->list, entry);
     }
-    return status;
 }
 
 static int rm_check(const struct verb *verb, const struct meta_write_options *options,
@@ -111,9 +146,12 @@ static st_status import_collect(struct meta_write *write, st_error *error)
     status = meta_read(&write->list, content.text, content.len,
                        strcmp(path, "-") == 0 ? "standard input" : path, error);
     free(content.text);
-    if (status == ST_OK)
-        meta_resolve(&write->list, st_file_header(write->file), write->options->replace);
     return status;
+}
+
+static void import_resolve(struct meta_write *write, const st_header *header)
+{
+    meta_resolve(&write->list, header, write->options->replace);
 }
 
 static int import_check(const struct verb *verb, const struct meta_write_options *options,
@@ -127,66 +165,51 @@ static int import_check(const struct verb *verb, const struct meta_write_options
 
 /* ----------------------------------------------------------------------------- the verbs */
 
-/* What cannot be done to many files. Gives OPT_GO, or the exit code. */
-static int shards_check(const struct verb *verb, const struct meta_write_options *options,
-                        const struct args *args)
-{
-    if (options->rewrite.output)
-        return usage_error(verb, "a folder or an index is changed file by file: it takes no "
-                                 "--output");
-    for (size_t i = 1; i < args->count && strcmp(verb->name, "meta import") == 0; i++)
-        if (strcmp(args->at[i], "-") == 0)
-            return usage_error(verb, "standard input is read once: name a file for many files");
-    if (options->from && strcmp(options->from, "-") == 0)
-        return usage_error(verb, "standard input is read once: name a file for many files");
-    return OPT_GO;
-}
-
 static int change_run(const struct verb *verb, int argc, char **argv,
                       int (*check)(const struct verb *verb,
                                    const struct meta_write_options *options,
                                    const struct args *args),
-                      st_status (*collect)(struct meta_write *write, st_error *error))
+                      struct meta_write write)
 {
     struct meta_write_options options;
     struct args args;
     int code = meta_write_parse(verb, argc, argv, &options, &args);
     if (code == OPT_GO)
         code = check(verb, &options, &args);
-    if (code == OPT_GO && input_is_checkpoint(args.at[0]))
-        code = shards_check(verb, &options, &args);
-    if (code == OPT_GO) {
-        struct meta_write write = {
-            .options = &options, .args = &args, .shards = true, .collect = collect};
+    write.options = &options;
+    write.args = &args;
+    if (code == OPT_GO)
         code = meta_write_main(&write);
-    }
     free(args.at);
     return code;
 }
 
 static int set_run(const struct verb *verb, int argc, char **argv)
 {
-    return change_run(verb, argc, argv, set_check, set_collect);
+    return change_run(verb, argc, argv, set_check,
+                      (struct meta_write){.collect = set_collect, .resolve = set_resolve});
 }
 
 static int rm_run(const struct verb *verb, int argc, char **argv)
 {
-    return change_run(verb, argc, argv, rm_check, rm_collect);
+    return change_run(verb, argc, argv, rm_check,
+                      (struct meta_write){.collect = rm_collect, .resolve = rm_resolve});
 }
 
 static int import_run(const struct verb *verb, int argc, char **argv)
 {
-    return change_run(verb, argc, argv, import_check, import_collect);
+    return change_run(verb, argc, argv, import_check,
+                      (struct meta_write){.collect = import_collect, .resolve = import_resolve});
 }
 
-#define ABOUT_WRITING                                                                             \
- "The file is written anew, whole or not at all: until everything is written, and after any "     \
- "failure, the old one is there. Tensors stay as they are, and in their order; where the file "   \
- "system can share blocks, or copy by itself, their bytes do not pass through the program. "      \
- "Where nothing changes, nothing is written.\n\n"                                                 \
- "FILE may be a folder of shards or an index: the same is done to each file that it names, one "  \
- "after the other, once all were seen to take it. The index, whose own metadata is another one, " \
- "stays as it is."
+#define ABOUT_WRITING                                                                            \
+ "The file is written anew, whole or not at all: until everything is written, and after any "    \
+ "failure, the old one is there. Tensors stay as they are, and in their order; where the file "  \
+ "system can share blocks, or copy by itself, their bytes do not pass through the program. "     \
+ "Where nothing changes, nothing is written.\n\n"                                                \
+ "FILE may be a folder of shards or an index: the same is done to every file of it or to none; " \
+ "--dry-run then names the file behind each change. The index, whose own metadata is another "   \
+ "one, stays as it is."
 
 const struct verb verb_meta_set = {
     .name = "meta set",
@@ -214,7 +237,7 @@ const struct verb verb_meta_set = {
 const struct verb verb_meta_rm = {
     .name = "meta rm",
     .brief = "Remove metadata of a file",
-    .about = "Removes each KEY; if one of them is not there, none.\n\n" ABOUT_WRITING,
+    .about = "Removes each KEY; if one of them is not there, in no file, none.\n\n" ABOUT_WRITING,
     .args = (const struct arg[]){{ARG_FILE, "FILE", 0, NULL},
                                  {ARG_KEY, "KEY", ARG_OPTIONAL | ARG_MANY, NULL},
                                  {0}},

@@ -8,6 +8,7 @@
 #include "cmd.h"
 #include "input.h"
 #include "json.h"
+#include "layout.h"
 #include "opt.h"
 #include "progress.h"
 #include "target.h"
@@ -22,8 +23,7 @@ struct split_options {
     uint64_t max_bytes; /* what that says; 0: not said */
     uint64_t count;     /* COUNT_UNSAID: not said */
     const char *name;
-    uint64_t alignment; /* 0: not said */
-    bool dry_run;
+    struct layout layout; /* of every file */
 };
 
 static const struct opt split_options[] = {
@@ -36,14 +36,12 @@ static const struct opt split_options[] = {
     {OPT_TEXT, 'p', "name", offsetof(struct split_options, name), .arg = "PATTERN",
      .help = "Name the files by this: {suffix} becomes -00001-of-00003, or nothing where there is "
              "one file; model{suffix}.safetensors unless given."},
-    {OPT_SIZE, 'a', "align", offsetof(struct split_options, alignment), .arg = "BYTES",
-     .help = "Let the data of each shard start at a multiple of this: a power of 2 from 8 (the "
-             "default) to 4096."},
+    LAYOUT_ROW_ALIGN(split_options, layout, "8"),
     TARGET_ROW_CLOBBER(split_options, target, "Fail if any of the files is there already."),
     TARGET_ROW_DURABILITY(split_options, target),
-    {OPT_FLAG, 0, "dry-run", offsetof(struct split_options, dry_run),
-     .help = "Write nothing; print the files that would be made: name, bytes of tensors, number of "
-             "tensors."},
+    TARGET_ROW_DRY_RUN(split_options, target,
+                       "Write nothing; print the files that would be made: name, bytes of tensors, "
+                       "number of tensors."),
     {0},
 };
 
@@ -92,7 +90,7 @@ static void shards_json(const struct splitting *s)
         st_json_emit_object_end(emitter);
     }
     st_json_emit_array_end(emitter);
-    if (!s->options->dry_run) {
+    if (!s->options->target.dry_run) {
         json_key(s->json, "seconds");
         json_double(s->json, s->seconds);
     }
@@ -127,7 +125,7 @@ static void split_print(const struct splitting *s)
 {
     if (s->json)
         shards_json(s);
-    else if (s->options->dry_run)
+    else if (s->options->target.dry_run)
         shards_text(s);
     else if (s->out->tty)
         split_summary(s);
@@ -146,7 +144,7 @@ static st_status checkpoint_split(struct splitting *s, const st_checkpoint *chec
                                 .pattern = s->options->name,
                                 .durability = target_durable(s->options->target.durability),
                                 .flags = s->options->target.no_clobber ? ST_SINK_NEW : 0,
-                                .alignment = (uint32_t)s->options->alignment};
+                                .alignment = (uint32_t)s->options->layout.alignment};
     s->size = st_checkpoint_data_size(checkpoint);
     s->tensors = st_checkpoint_count(checkpoint);
     uint64_t start = progress_now();
@@ -154,7 +152,7 @@ static st_status checkpoint_split(struct splitting *s, const st_checkpoint *chec
     progress_part(&progress, s->size);
     options.progress = progress_callback(&progress);
     st_status status = st_split_new(checkpoint, &options, &split, error);
-    if (status == ST_OK && !s->options->dry_run)
+    if (status == ST_OK && !s->options->target.dry_run)
         status = st_split_write(split, s->options->target.path, error);
     progress_end(&progress);
     s->seconds = (double)(progress_now() - start) / 1e9;
@@ -207,12 +205,10 @@ static int split_check(const struct verb *verb, struct split_options *options,
         return usage_error(verb, "--count is at least one shard");
     if (size && options->max_bytes == 0)
         return usage_error(verb, "--max-size is at least one byte");
-    if (options->alignment > 4096)
-        return usage_error(verb, "--align is a power of 2 from 8 to 4096");
     if (strcmp(args->at[0], "-") == 0)
         return usage_error(verb, "split cannot read standard input: name a file or a folder");
     options->target.path = args->at[1];
-    return OPT_GO;
+    return layout_check(verb, &options->layout);
 }
 
 static int split_run(const struct verb *verb, int argc, char **argv)

@@ -72,6 +72,8 @@ struct input_paths {
 /* Lists the files of a checkpoint, having opened all and closed them again; or the path itself. */
 st_status input_list(const char *path, const struct common *common, struct input_paths *out,
                      st_error *error);
+/* Adds a copy. */
+void input_paths_add(struct input_paths *paths, const char *path);
 void input_paths_release(struct input_paths *paths);
 
 #endif

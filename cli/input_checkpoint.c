@@ -149,11 +149,11 @@ struct input_place input_place(const struct input *input, const st_tensor *tenso
 {
     st_checkpoint_tensor found;
     if (!input->checkpoint)
-        return (struct input_place){input->file, tensor, 0, NULL};
+        return (struct input_place){.file = input->file, .tensor = tensor};
     if (!st_checkpoint_find(input->checkpoint, tensor->name, tensor->name_len, &found))
         abort(); /* the header was made of what is in the checkpoint */
     return (struct input_place){found.file, found.tensor, found.file_index,
-                                st_checkpoint_file_name(input->checkpoint, found.file_index)};
+                                input_shard(input, found.file_index)};
 }
 
 const char *input_title(const struct input *input)
@@ -195,10 +195,15 @@ uint64_t input_header_size(const struct input *input)
 
 /* ------------------------------------------------------------------------------ listing */
 
-static void path_add(struct input_paths *paths, char *path)
+static void path_take(struct input_paths *paths, char *path)
 {
     paths->at = memory_grow(paths->at, &paths->room, paths->count + 1, sizeof *paths->at);
     paths->at[paths->count++] = path;
+}
+
+void input_paths_add(struct input_paths *paths, const char *path)
+{
+    path_take(paths, place_copy(path));
 }
 
 st_status input_list(const char *path, const struct common *common, struct input_paths *out,
@@ -207,9 +212,7 @@ st_status input_list(const char *path, const struct common *common, struct input
     st_checkpoint *checkpoint;
     st_open_options options = input_options(common);
     if (!input_is_checkpoint(path)) {
-        char *copy = memory_new(strlen(path) + 1, 1);
-        memcpy(copy, path, strlen(path));
-        path_add(out, copy);
+        input_paths_add(out, path);
         return ST_OK;
     }
     st_status status = st_checkpoint_open(path, &options, &checkpoint, error);
@@ -217,7 +220,7 @@ st_status input_list(const char *path, const struct common *common, struct input
         return status;
     char *above = walk_is_folder(path) ? NULL : place_folder(path);
     for (size_t i = 0; i < st_checkpoint_file_count(checkpoint); i++)
-        path_add(out, place_join(above ? above : path, st_checkpoint_file_name(checkpoint, i)));
+        path_take(out, place_join(above ? above : path, st_checkpoint_file_name(checkpoint, i)));
     free(above);
     st_checkpoint_close(checkpoint);
     return ST_OK;

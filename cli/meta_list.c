@@ -78,7 +78,7 @@ static int entry_compare(const void *key, const void *member)
     return bytes_compare(entry->key, entry->key_len, item->key, item->key_len);
 }
 
-static bool list_has(const struct meta_list *list, const st_metadata *entry)
+bool meta_has(const struct meta_list *list, const st_metadata *entry)
 {
     return list->count &&
            bsearch(entry, list->sorted, list->count, sizeof *list->sorted, entry_compare) != NULL;
@@ -201,6 +201,9 @@ void meta_remove(struct meta_list *list, const st_metadata *entry)
 void meta_resolve(struct meta_list *list, const st_header *header, bool replace)
 {
     size_t count = st_header_metadata_count(header);
+    free(list->removed);
+    list->removed = NULL;
+    list->removed_count = 0;
     for (size_t i = 0; i < list->count; i++) {
         struct meta_item *item = &list->at[i];
         item->old = st_header_metadata_find(header, item->key, item->key_len);
@@ -212,7 +215,7 @@ void meta_resolve(struct meta_list *list, const st_header *header, bool replace)
     list->removed = memory_new(count, sizeof *list->removed);
     for (size_t i = 0; i < count; i++) {
         const st_metadata *entry = st_header_metadata_at(header, i);
-        if (!list_has(list, entry))
+        if (!meta_has(list, entry))
             list->removed[list->removed_count++] = entry;
     }
 }
@@ -248,41 +251,54 @@ st_status meta_apply(const struct meta_list *list, st_edit *edit, st_error *erro
 
 /* -------------------------------------------------------------------------------- printing */
 
-static void change_print(struct out *out, char sign, const st_metadata *entry, bool value)
+/* Writes a field, "-" for one that is not there, and on a terminal nothing. */
+static void field_print(struct out *out, const char *between, const char *text, size_t len)
 {
+    if (!text && out->tty)
+        return;
+    out_text(out, out->tty ? between : "\t");
+    if (text)
+        out_escaped(out, text, len);
+    else
+        out_text(out, "-");
+}
+
+static void change_print(struct out *out, char sign, const st_metadata *entry, const char *shard)
+{
+    const char *value = sign == '-' ? NULL : entry->value;
     out_print(out, out->tty ? "%c " : "%c\t", sign);
     out_style(out, STYLE_GROUP);
     out_escaped(out, entry->key, entry->key_len);
     out_style(out, STYLE_PLAIN);
-    if (value) {
-        out_text(out, out->tty ? ": " : "\t");
-        out_escaped(out, entry->value, entry->value_len);
-    }
+    if (value || shard)
+        field_print(out, ": ", value, value ? entry->value_len : 0);
+    if (shard)
+        field_print(out, "  ", shard, strlen(shard));
     out_text(out, "\n");
 }
 
-void meta_print(const struct meta_list *list, struct out *out)
+void meta_print(const struct meta_list *list, const char *shard, struct out *out)
 {
     for (size_t i = 0; i < list->removed_count; i++)
-        change_print(out, '-', list->removed[i], false);
+        change_print(out, '-', list->removed[i], shard);
     for (size_t i = 0; i < list->count; i++) {
         const struct meta_item *item = &list->at[i];
         st_metadata entry = {item->key, (uint32_t)item->key_len, (uint32_t)item->value_len,
                              item->value};
         if (!item->same)
-            change_print(out, item->old ? '~' : '+', &entry, true);
+            change_print(out, item->old ? '~' : '+', &entry, shard);
     }
 }
 
-void meta_json(const struct meta_list *list, struct json *json)
+void meta_json_set(const struct meta_list *list, const char *shard, struct json *json)
 {
-    json_key(json, "set");
-    st_json_emit_array_begin(json->emitter);
     for (size_t i = 0; i < list->count; i++) {
         const struct meta_item *item = &list->at[i];
         if (item->same)
             continue;
         st_json_emit_object_begin(json->emitter);
+        if (shard)
+            json_text(json, "shard", shard);
         json_string(json, "key", item->key, item->key_len);
         json_string(json, "value", item->value, item->value_len);
         json_key(json, "old");
@@ -292,14 +308,17 @@ void meta_json(const struct meta_list *list, struct json *json)
             st_json_emit_null(json->emitter);
         st_json_emit_object_end(json->emitter);
     }
-    st_json_emit_array_end(json->emitter);
-    json_key(json, "removed");
-    st_json_emit_array_begin(json->emitter);
+}
+
+void meta_json_removed(const struct meta_list *list, const char *shard, struct json *json)
+{
     for (size_t i = 0; i < list->removed_count; i++) {
+        const st_metadata *entry = list->removed[i];
         st_json_emit_object_begin(json->emitter);
-        json_string(json, "key", list->removed[i]->key, list->removed[i]->key_len);
-        json_string(json, "old", list->removed[i]->value, list->removed[i]->value_len);
+        if (shard)
+            json_text(json, "shard", shard);
+        json_string(json, "key", entry->key, entry->key_len);
+        json_string(json, "old", entry->value, entry->value_len);
         st_json_emit_object_end(json->emitter);
     }
-    st_json_emit_array_end(json->emitter);
 }

@@ -37,17 +37,20 @@ st_status meta_read(struct meta_list *list, const char *text, size_t len, const 
                     st_error *error);
 void meta_release(struct meta_list *list);
 
-/* Finds what the entries, of which none is there twice, change in a file's metadata. With `replace` what is not
- * among them is removed. */
+/* Tells whether an entry of this key is in the list, once it is sorted. */
+bool meta_has(const struct meta_list *list, const st_metadata *entry);
+/* Finds what the entries, of which none is there twice, change in a file's metadata, and forgets what they changed in
+ * another's. With `replace` what is not among them is removed. */
 void meta_resolve(struct meta_list *list, const st_header *header, bool replace);
 /* Adds a file's entry to those that are removed, once. */
 void meta_remove(struct meta_list *list, const st_metadata *entry);
 /* Tells whether anything changes. */
 bool meta_is_change(const struct meta_list *list, const st_header *header);
 st_status meta_apply(const struct meta_list *list, st_edit *edit, st_error *error);
-/* Prints a line for each change. */
-void meta_print(const struct meta_list *list, struct out *out);
-/* Prints the changes as members of the file's object. */
-void meta_json(const struct meta_list *list, struct json *json);
+/* Prints a line for each change, with the file's name unless `shard` is NULL. */
+void meta_print(const struct meta_list *list, const char *shard, struct out *out);
+/* Prints the elements of arrays: what is set, and what is removed. */
+void meta_json_set(const struct meta_list *list, const char *shard, struct json *json);
+void meta_json_removed(const struct meta_list *list, const char *shard, struct json *json);
 
 #endif

@@ -14,23 +14,19 @@ struct meta_write_options {
     bool replace;
 };
 
-/* One file whose metadata is changed. */
+/* A file, or files, whose metadata is changed. */
 struct meta_write {
     const struct meta_write_options *options;
     const struct args *args;
-    bool shards; /* FILE may be a checkpoint, each file of which is changed alike */
-    const char *path;
-    const st_file *file;
+    const struct input *input;
     struct meta_list list;
-    /* Fills `list`, and resolves it. */
+    /* Fills `list` with what is to be set. */
     st_status (*collect)(struct meta_write *write, st_error *error);
+    /* Resolves it for one of the files. */
+    void (*resolve)(struct meta_write *write, const st_header *header);
 };
 
-/* Finds a metadata entry; ST_ERR_NOT_FOUND with the names that are near. */
-st_status meta_find(const struct meta_write *write, const char *key, const st_metadata **out,
-                    st_error *error);
-/* Opens the file, collects, writes, and prints. Of a checkpoint no file is written before all were seen to take the
- * change. Gives the exit code. */
+/* Opens the file, or all of a checkpoint, collects, writes, and prints. Gives the exit code. */
 int meta_write_main(struct meta_write *write);
 /* Reads the options of a verb and checks them. Gives OPT_GO, or the exit code; `args->at` is to be freed. */
 int meta_write_parse(const struct verb *verb, int argc, char **argv,

@@ -13,6 +13,11 @@ static char *text_copy(const char *text, size_t len)
     return copy;
 }
 
+char *place_copy(const char *path)
+{
+    return text_copy(path, strlen(path));
+}
+
 char *place_folder(const char *path)
 {
     const char *slash = strrchr(path, '/');

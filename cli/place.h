@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Gives a copy; freed with free(). */
+char *place_copy(const char *path);
 /* Gives the folder a path lies in, "." if it names none; freed with free(). */
 char *place_folder(const char *path);
 /* Gives the path of `name` in `folder`; freed with free(). */

@@ -2,13 +2,12 @@
 #include "record.h"
 
 #include <inttypes.h>
-#include <safetensors/edit.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "explain.h"
-#include "input.h"
 #include "json.h"
-#include "progress.h"
+#include "memory.h"
 #include "text.h"
 #include "verify.h"
 
@@ -29,16 +28,22 @@ static void bar_hide(struct record *record)
 }
 
 /* Tells whether a file that is hashed is then written as well, all of it. */
-static bool is_copied(const struct record *record)
+static bool is_copied(const struct record_options *options)
 {
-    return record->options && !record->options->dry && !record->options->in_place;
+    return options && !options->rewrite.target.dry_run && !options->rewrite.in_place;
 }
 
-/* Gives the bytes that are read and written of a file of so many. */
+/* Gives the bytes that are read and written of files of so many. */
 static uint64_t work_of(const struct record *record, uint64_t size)
 {
-    return is_copied(record) ? 2 * size : size;
+    return is_copied(record->options) ? 2 * size : size;
 }
+
+/* What is recorded of the files of one input. */
+struct recording {
+    st_hash algorithm;
+    st_hash_record *made;
+};
 
 /* ------------------------------------------------------------------------------ recording */
 
@@ -54,37 +59,36 @@ static st_status records_remove(st_edit *edit, const st_header *header, st_error
     return status;
 }
 
-static st_status edit_write(const struct record *record, st_edit *edit, st_error *error)
+/* Hashes one of the files, and sets its entry. */
+static st_status file_record(struct recording *recording, struct rewrite *rewrite, size_t index,
+                             st_error *error)
 {
-    st_edit_summary summary;
-    st_sink *sink = NULL;
-    if (record->options->dry)
-        return st_edit_look(edit, &summary, error);
-    if (record->options->in_place)
-        return st_edit_write_in_place(edit, record->path, &summary, error);
-    st_status status = st_sink_open(record->path, NULL, &sink, error);
+    st_hashes hashes = {0};
+    const st_file *file = input_file(rewrite->input, index);
+    st_hash_record *made = &recording->made[index];
+    st_hash_options options = {.hash = recording->algorithm,
+                               .parts = ST_HASH_TENSORS,
+                               .progress = progress_callback(rewrite->progress)};
+    progress_part(rewrite->progress, st_file_size(file));
+    st_status status = st_hashes_read(file, &options, &hashes, error);
     if (status == ST_OK)
-        status = st_edit_write(edit, sink, &summary, error);
-    st_sink_release(sink);
+        status = st_hash_record_init(made, file, &hashes, error);
+    if (status == ST_OK)
+        status = records_remove(rewrite_edit(rewrite, index), st_file_header(file), error);
+    if (status == ST_OK)
+        status = st_edit_set_metadata(rewrite_edit(rewrite, index), &made->entry, error);
+    st_hashes_release(&hashes);
     return status;
 }
 
-/* Writes an entry into the file that it is about. */
-static st_status entry_write(struct record *record, const st_file *file, const st_metadata *entry,
-                             st_error *error)
+/* What rewrite_run calls for the changes. */
+static st_status records_fill(struct rewrite *rewrite, st_error *error)
 {
-    st_edit *edit;
-    st_edit_options options = {.progress = progress_callback(&record->progress)};
-    st_status status = st_edit_new(file, &options, &edit, error);
-    if (status != ST_OK)
-        return status;
-    progress_part(&record->progress, is_copied(record) ? st_file_size(file) : 0);
-    status = records_remove(edit, st_file_header(file), error);
-    if (status == ST_OK)
-        status = st_edit_set_metadata(edit, entry, error);
-    if (status == ST_OK)
-        status = edit_write(record, edit, error);
-    st_edit_free(edit);
+    struct recording *recording = rewrite->ctx;
+    st_status status = ST_OK;
+    rewrite->changed = true;
+    for (size_t i = 0; i < input_file_count(rewrite->input) && status == ST_OK; i++)
+        status = file_record(recording, rewrite, i, error);
     return status;
 }
 
@@ -92,38 +96,68 @@ static void record_tell(struct record *record, const st_file *file, const st_met
 {
     struct out *out = record->out;
     struct json *json = record->json;
-    bar_hide(record);
+    bool dry = record->options->rewrite.target.dry_run;
     if (json) {
         json_text(json, "algorithm", st_hash_name(record->options->algorithm));
         json_string(json, "key", entry->key, entry->key_len);
         json_u64(json, "tensors", st_file_count(file));
-        json_bool(json, "written", !record->options->dry);
+        json_bool(json, "written", !dry);
         return;
     }
     out_escaped(out, record->path, strlen(record->path));
     out_print(out, ": %s digests of %zu tensor%s, %" PRIu32 " bytes\n",
-              record->options->dry ? "would record" : "recorded", st_file_count(file),
+              dry ? "would record" : "recorded", st_file_count(file),
               st_file_count(file) == 1 ? "" : "s", entry->value_len);
 }
 
-static st_status file_record(struct record *record, const st_file *file, st_error *error)
+/* Tells of each file once all have their digests. */
+static void records_tell(struct record *record, const struct input *input,
+                         const st_hash_record *made)
 {
-    st_hashes hashes = {0};
-    st_hash_record made = {0};
-    progress_part(&record->progress, st_file_size(file));
-    st_hash_options options = {.hash = record->options->algorithm,
-                               .parts = ST_HASH_TENSORS,
-                               .progress = progress_callback(&record->progress)};
-    st_status status = st_hashes_read(file, &options, &hashes, error);
+    for (size_t i = 0; i < input_file_count(input); i++) {
+        const st_file *file = input_file(input, i);
+        record->path = input->checkpoint ? st_file_name(file) : input->path;
+        if (record->json)
+            json_open_file(record->json, record->path);
+        record_tell(record, file, &made[i].entry);
+        if (record->json)
+            st_json_emit_object_end(record->json->emitter);
+    }
+}
+
+/* Tells whether its size was known before it was opened. */
+static bool is_counted(const char *path)
+{
+    return strcmp(path, "-") != 0 && !input_is_checkpoint(path);
+}
+
+/* Records in a file, or in all files of a checkpoint or none. */
+static void path_record(struct record *record, const char *path)
+{
+    st_error error;
+    struct input input;
+    struct recording recording = {.algorithm = record->options->algorithm};
+    struct rewrite rewrite = {.options = &record->options->rewrite,
+                              .input = &input,
+                              .fill = records_fill,
+                              .ctx = &recording,
+                              .progress = &record->progress};
+    st_status status = input_open(&input, path, record->common, &error);
+    size_t count = status == ST_OK ? input_file_count(&input) : 0;
+    if (status == ST_OK && !is_counted(path))
+        record->progress.total += work_of(record, input_size(&input));
+    recording.made = memory_new(count, sizeof *recording.made);
     if (status == ST_OK)
-        status = st_hash_record_init(&made, file, &hashes, error);
+        status = rewrite_run(&rewrite, &error);
+    progress_hide(&record->progress);
     if (status == ST_OK)
-        status = entry_write(record, file, &made.entry, error);
-    if (status == ST_OK)
-        record_tell(record, file, &made.entry);
-    st_hash_record_release(&made);
-    st_hashes_release(&hashes);
-    return status;
+        records_tell(record, &input, recording.made);
+    else
+        only_fail(record->out, record->json, path, &error);
+    for (size_t i = 0; i < count; i++)
+        st_hash_record_release(&recording.made[i]);
+    free(recording.made);
+    input_close(&input);
 }
 
 /* ------------------------------------------------------------------------------ verifying */
@@ -180,13 +214,11 @@ static st_status path_take(struct record *record, st_error *error)
     if (status != ST_OK)
         return status;
     if (strcmp(record->path, "-") == 0)
-        record->progress.total += work_of(record, st_file_size(file));
+        record->progress.total += st_file_size(file);
     struct explain explain = {
         .path = record->path, .file = file, .out = record->out, .json = record->json};
     if (record->common->explain)
         status = explain_file(&explain, error);
-    else if (record->options)
-        status = file_record(record, file, error);
     else
         status = file_verify(record, file, error);
     st_file_close(file);
@@ -209,8 +241,8 @@ static void one_take(struct record *record, const char *path)
         st_json_emit_object_end(record->json->emitter);
 }
 
-/* Takes a file, or those of a checkpoint. */
-static void argument_take(struct record *record, const char *path)
+/* Verifies a file, or those of a checkpoint. */
+static void path_verify(struct record *record, const char *path)
 {
     st_error error;
     struct input_paths files = {0};
@@ -218,9 +250,8 @@ static void argument_take(struct record *record, const char *path)
         progress_hide(&record->progress);
         only_fail(record->out, record->json, path, &error);
     }
-    bool counted = !input_is_checkpoint(path);
-    for (size_t i = 0; i < files.count && !counted; i++)
-        record->progress.total += work_of(record, input_path_size(files.at[i]));
+    for (size_t i = 0; i < files.count && !is_counted(path); i++)
+        record->progress.total += input_path_size(files.at[i]);
     for (size_t i = 0; i < files.count && !progress_signal(); i++)
         one_take(record, files.at[i]);
     input_paths_release(&files);
@@ -230,19 +261,21 @@ static int files_take(struct record *record, const struct args *args)
 {
     struct out out;
     struct json json;
+    uint64_t total = 0;
     out_open(&out, record->common->color);
     record->out = &out;
     if (record->common->json) {
         record->json = &json;
         json_open_files(&json, &out);
     }
-    uint64_t total = 0;
     for (size_t i = 0; i < args->count; i++)
-        if (!input_is_checkpoint(args->at[i]))
-            total += work_of(record, input_path_size(args->at[i]));
+        total += is_counted(args->at[i]) ? work_of(record, input_path_size(args->at[i])) : 0;
     progress_start(&record->progress, total);
     for (size_t i = 0; i < args->count && !progress_signal(); i++)
-        argument_take(record, args->at[i]);
+        if (record->options && !record->common->explain)
+            path_record(record, args->at[i]);
+        else
+            path_verify(record, args->at[i]);
     progress_end(&record->progress);
     out_signal(&out);
     if (record->json)

@@ -5,16 +5,15 @@
 
 #include <safetensors/inspect.h>
 
-#include "opt.h"
+#include "rewrite.h"
 
 struct record_options {
     const struct common *common;
     st_hash algorithm;
-    bool dry;      /* nothing is written */
-    bool in_place; /* into the room of the header, rather than by writing the file anew */
+    struct rewrite_options rewrite;
 };
 
-/* Records the digests of the tensors in each file. Gives the exit code. */
+/* Records the digests of the tensors in each file, of a checkpoint in all or none. Gives the exit code. */
 int record_files(const struct record_options *options, const struct args *args);
 /* Compares each file with the digests recorded in it. Gives the exit code. */
 int record_verify(const struct common *common, const struct args *args);

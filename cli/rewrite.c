@@ -2,10 +2,10 @@
 #include "rewrite.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
-#include "progress.h"
-#include "term.h"
+#include "place.h"
 #include "text.h"
 
 /* A data section that begins at a page does so on purpose. */
@@ -19,121 +19,230 @@ static bool is_stdio(const char *path)
 int rewrite_check(const struct verb *verb, const struct rewrite_options *options,
                   const struct common *common, const char *path)
 {
-    bool piped = options->output && is_stdio(options->output) && !options->dry_run;
-    if (is_stdio(path) && !options->output && !options->dry_run)
+    const struct target *target = &options->target;
+    int code = layout_check(verb, &options->layout);
+    if (code != OPT_GO)
+        return code;
+    if (target->path && is_stdio(target->path) && input_is_checkpoint(path))
+        return usage_error(verb, "several files cannot go to standard output: name a folder, or "
+                                 "let merge make one file of them");
+    if (is_stdio(path) && !target->path && !target->dry_run)
         return usage_error(verb, "standard input cannot be changed: name an --output");
-    if (options->in_place && options->output)
+    if (options->in_place && target->path)
         return usage_error(verb, "--in-place changes FILE itself: it takes no --output");
-    if (options->in_place && options->reserve)
+    if (options->in_place && options->layout.reserve)
         return usage_error(verb, "--in-place has the room that is there: --reserve needs the file "
                                  "written anew");
-    if (piped && common->json)
-        return usage_error(verb, "--json would stand in the middle of the file: name an OUT");
-    if (piped && term_is(stdout))
-        return usage_error(verb, "a terminal does not take a file's bytes; send them through a "
-                                 "pipe or into a file");
-    return OPT_GO;
+    return target_check(verb, target, common);
 }
 
 const char *rewrite_target(const struct rewrite *rewrite)
 {
-    return rewrite->options->output ? rewrite->options->output : rewrite->path;
+    const char *path = rewrite->options->target.path;
+    return path ? path : rewrite->input->path;
 }
 
-static st_status edit_write(struct rewrite *rewrite, st_edit *edit, st_error *error)
+st_edit *rewrite_edit(const struct rewrite *rewrite, size_t index)
 {
-    const struct rewrite_options *options = rewrite->options;
-    struct target target = {.path = rewrite_target(rewrite), .durability = options->durability};
-    st_sink *sink;
-    if (options->in_place)
-        return st_edit_write_in_place(edit, rewrite->path, &rewrite->summary, error);
-    st_status status = target_open(&target, &sink, error);
-    if (status != ST_OK)
-        return status;
-    status = st_edit_write(edit, sink, &rewrite->summary, error);
-    st_sink_release(sink);
-    return status;
+    return rewrite->edits ? st_checkpoint_edit_at(rewrite->edits, index) : rewrite->edit;
+}
+
+st_status rewrite_look(struct rewrite *rewrite, st_error *error)
+{
+    if (rewrite->edits)
+        return st_checkpoint_edit_look(rewrite->edits, &rewrite->summary, error);
+    return st_edit_look(rewrite->edit, &rewrite->summary, error);
 }
 
 /* Tells whether there is anything to write. */
 static bool is_wanted(const struct rewrite *rewrite)
 {
     const struct rewrite_options *options = rewrite->options;
-    return rewrite->changed || options->output || options->reserve || options->alignment ||
-           options->order != ST_EDIT_ORDER_FILE;
+    return rewrite->changed || options->target.path || options->layout.reserve ||
+           options->layout.alignment || options->order != ST_EDIT_ORDER_FILE;
 }
 
-/* Refuses what the writing would refuse. */
-static st_status dry_run(const struct rewrite *rewrite, st_error *error)
+/* ------------------------------------------------------------------------------ writing */
+
+static st_status file_write(struct rewrite *rewrite, st_error *error)
 {
-    const st_edit_summary *summary = &rewrite->summary;
-    if (!rewrite->options->in_place || !rewrite->changed || summary->in_place)
+    struct target target = rewrite->options->target;
+    st_sink *sink;
+    target.path = rewrite_target(rewrite);
+    if (rewrite->options->in_place)
+        return st_edit_write_in_place(rewrite->edit, rewrite->input->path, &rewrite->summary,
+                                      error);
+    st_status status = target_open(&target, &sink, error);
+    if (status != ST_OK)
+        return status;
+    status = st_edit_write(rewrite->edit, sink, &rewrite->summary, error);
+    st_sink_release(sink);
+    return status;
+}
+
+static st_status files_write(struct rewrite *rewrite, st_error *error)
+{
+    const struct target *target = &rewrite->options->target;
+    st_sink_options options = target_options(target);
+    if (rewrite->options->in_place)
+        return st_checkpoint_edit_write_in_place(rewrite->edits, &rewrite->summary, error);
+    return st_checkpoint_edit_write(rewrite->edits, target->path, &options, &rewrite->summary,
+                                    error);
+}
+
+/* ------------------------------------------------------------------------------ dry runs */
+
+/* Refuses what cannot be done in place to one file. */
+static st_status room_check(const char *path, const st_edit_summary *summary, st_error *error)
+{
+    if (summary->in_place)
         return ST_OK;
     if (summary->header <= summary->room)
         return error_fill(error, ST_ERR_NO_ROOM,
                           "%.200s: cannot be changed in place: data would have to move, or to be "
                           "cast; without --in-place the file is written anew",
-                          rewrite->path);
+                          path);
     return error_fill(error, ST_ERR_NO_ROOM,
                       "%.200s: cannot be changed in place: the header needs %" PRIu64
                       " bytes, and has room for %" PRIu64 "; without --in-place the file is "
                       "written anew",
-                      rewrite->path, summary->header, summary->room);
+                      path, summary->header, summary->room);
 }
 
-/* What there is to do is known once the changes are. */
-static void work_begin(const struct rewrite *rewrite, struct progress *progress)
+static st_status rooms_check(const struct rewrite *rewrite, st_error *error)
+{
+    const struct input *input = rewrite->input;
+    st_edit_summary one;
+    st_status status = ST_OK;
+    if (!rewrite->edits)
+        return room_check(input->path, &rewrite->summary, error);
+    for (size_t i = 0; i < input_file_count(input) && status == ST_OK; i++) {
+        status = st_edit_look(rewrite_edit(rewrite, i), &one, error);
+        if (status == ST_OK)
+            status = room_check(st_file_name(input_file(input, i)), &one, error);
+    }
+    if (status != ST_OK || rewrite->summary.in_place)
+        return status;
+    return error_fill(error, ST_ERR_UNSUPPORTED,
+                      "%.200s: cannot be changed in place: names that it has would be others; "
+                      "without --in-place the files are written anew, and it with them",
+                      input_title(input));
+}
+
+/* Refuses names that are taken, those of files to be. */
+static st_status names_check(const struct rewrite *rewrite, st_error *error)
+{
+    st_status status = ST_OK;
+    struct target target = rewrite->options->target;
+    if (!rewrite->edits)
+        return target_look(&target, error);
+    for (size_t i = 0; i < input_file_count(rewrite->input) && status == ST_OK; i++) {
+        char *path = place_join(rewrite->options->target.path, input_shard(rewrite->input, i));
+        target.path = path;
+        if (st_edit_at(rewrite_edit(rewrite, i), 0))
+            status = target_look(&target, error);
+        free(path);
+    }
+    return status;
+}
+
+/* Refuses what the writing would refuse. */
+static st_status dry_run(const struct rewrite *rewrite, st_error *error)
+{
+    if (rewrite->options->target.path)
+        return names_check(rewrite, error);
+    return rewrite->options->in_place && rewrite->changed ? rooms_check(rewrite, error) : ST_OK;
+}
+
+/* ------------------------------------------------------------------------------ the work */
+
+/* What there is to write is known once the changes are; what there was to read for them came before. */
+static void work_begin(const struct rewrite *rewrite)
 {
     const st_edit_summary *summary = &rewrite->summary;
-    progress->total = summary->written + (rewrite->options->in_place ? 0 : summary->moved);
-    progress_part(progress, progress->total);
+    struct progress *progress = rewrite->progress;
+    uint64_t work = summary->written + (rewrite->options->in_place ? 0 : summary->moved);
+    uint64_t least = progress->before + progress->part + work;
+    progress->total = progress->total < least ? least : progress->total;
+    progress_part(progress, work);
+}
+
+static st_status edit_new(struct rewrite *rewrite, const st_edit_options *options, st_error *error)
+{
+    const struct input *input = rewrite->input;
+    if (input->checkpoint)
+        return st_checkpoint_edit_new(input->checkpoint, options, &rewrite->edits, error);
+    return st_edit_new(input->file, options, &rewrite->edit, error);
+}
+
+static st_status edit_write(struct rewrite *rewrite, st_error *error)
+{
+    if (rewrite->options->target.dry_run)
+        return dry_run(rewrite, error);
+    if (!is_wanted(rewrite))
+        return ST_OK;
+    st_status status = rewrite->edits ? files_write(rewrite, error) : file_write(rewrite, error);
+    rewrite->written = status == ST_OK;
+    return status;
 }
 
 static st_status edit_run(struct rewrite *rewrite, const st_edit_options *options, st_error *error)
 {
-    st_edit *edit;
-    st_status status = st_edit_new(rewrite->file, options, &edit, error);
-    if (status != ST_OK)
-        return status;
-    status = rewrite->fill(rewrite, edit, error);
+    st_status status = edit_new(rewrite, options, error);
     if (status == ST_OK)
-        status = st_edit_look(edit, &rewrite->summary, error);
+        status = rewrite->fill(rewrite, error);
     if (status == ST_OK)
-        work_begin(rewrite, options->progress.ctx);
-    if (status == ST_OK && rewrite->options->dry_run) {
-        status = dry_run(rewrite, error);
-    } else if (status == ST_OK && is_wanted(rewrite)) {
-        status = edit_write(rewrite, edit, error);
-        rewrite->written = status == ST_OK;
+        status = rewrite_look(rewrite, error);
+    if (status == ST_OK) {
+        work_begin(rewrite);
+        status = edit_write(rewrite, error);
     }
-    st_edit_free(edit);
+    st_edit_free(rewrite->edit);
+    st_checkpoint_edit_free(rewrite->edits);
     return status;
+}
+
+/* As before, where that is a page in every file. */
+static uint32_t alignment_of(const struct rewrite *rewrite)
+{
+    uint64_t alignment = rewrite->options->layout.alignment;
+    const struct input *input = rewrite->input;
+    if (alignment)
+        return (uint32_t)alignment;
+    for (size_t i = 0; i < input_file_count(input); i++)
+        if (st_header_data_offset(st_file_header(input_file(input, i))) % PAGE)
+            return 0;
+    return PAGE;
 }
 
 st_status rewrite_run(struct rewrite *rewrite, st_error *error)
 {
-    const st_header *header = st_file_header(rewrite->file);
     uint64_t start = progress_now();
-    struct progress progress;
-    progress_start(&progress, 0);
-    uint32_t aligned = st_header_data_offset(header) % PAGE ? 0 : PAGE;
-    uint64_t alignment = rewrite->options->alignment;
+    struct progress own;
+    bool alone = !rewrite->progress;
+    if (alone) {
+        progress_start(&own, 0);
+        rewrite->progress = &own;
+    }
     st_edit_options options = {.order = rewrite->options->order,
-                               .alignment = alignment ? (uint32_t)alignment : aligned,
-                               .reserve = rewrite->options->reserve,
-                               .progress = progress_callback(&progress)};
+                               .alignment = alignment_of(rewrite),
+                               .reserve = rewrite->options->layout.reserve,
+                               .progress = progress_callback(rewrite->progress)};
     st_status status = edit_run(rewrite, &options, error);
-    progress_end(&progress);
+    if (alone)
+        progress_end(&own);
     rewrite->seconds = (double)(progress_now() - start) / 1e9;
     return status;
 }
+
+/* ----------------------------------------------------------------------------- printing */
 
 void rewrite_print(const struct rewrite *rewrite, struct out *out)
 {
     const struct rewrite_options *options = rewrite->options;
     const st_edit_summary *summary = &rewrite->summary;
     const char *target = rewrite_target(rewrite);
-    bool dry = options->dry_run;
+    bool dry = options->target.dry_run;
     out_escaped(out, target, strlen(target));
     if (!is_wanted(rewrite)) {
         out_text(out, ": nothing to change\n");
@@ -142,7 +251,7 @@ void rewrite_print(const struct rewrite *rewrite, struct out *out)
                   dry ? "would be " : "", summary->header, summary->room);
     } else if (dry) {
         out_print(out, ": would be written anew, %s%s\n", text_bytes(summary->size).text,
-                  !options->output && summary->in_place ? "; --in-place could do it" : "");
+                  !options->target.path && summary->in_place ? "; --in-place could do it" : "");
     } else {
         double rate = (double)summary->size / (rewrite->seconds > 1e-6 ? rewrite->seconds : 1e-6);
         out_print(out, ": %s in %.2f s, %s/s\n", text_bytes(summary->size).text, rewrite->seconds,

@@ -8,51 +8,13 @@ import struct
 import pytest
 
 from model_files import build, floats, frame
+from shard_files import INDEX, METADATA, SHARDS, TENSORS, either, folder, index_of, rewrite, single  # noqa: F401
 from view_sessions import KEYS, browse, ended, ready  # noqa: F401
 
-INDEX = "model.safetensors.index.json"
 FAST = ("-a", "xxh3")  # SHA-256 is not in every build
-SHARDS = {
-    "m-1.safetensors": {"a.w": ("F32", [2], floats(1, 2)), "a.b": ("F32", [1], floats(3))},
-    "m-2.safetensors": {"c": ("F16", [4], None)},
-}
-TENSORS = {name: tensor for shard in SHARDS.values() for name, tensor in shard.items()}
-METADATA = {"format": "pt"}
 LINES = ["F32\t[2]\t8\t176\ta.w", "F32\t[1]\t4\t184\ta.b", "F16\t[4]\t8\t104\tc"]
 SHARD_OF = ["m-1.safetensors", "m-1.safetensors", "m-2.safetensors"]
 GOOD = "good, 0 errors, 0 warnings, 0 notes; "
-
-
-def index_of(weight_map=None, total_size=20, **metadata):
-    weight_map = weight_map or {name: shard for shard, held in SHARDS.items() for name in held}
-    return {"metadata": {"total_size": total_size, **metadata}, "weight_map": weight_map}
-
-
-@pytest.fixture
-def folder(tmp_path):
-    path = tmp_path / "model"
-    path.mkdir()
-    for name, tensors in SHARDS.items():
-        (path / name).write_bytes(build(tensors, METADATA))
-    (path / INDEX).write_text(json.dumps(index_of()))
-    return path
-
-
-@pytest.fixture
-def single(make):
-    return make(TENSORS, METADATA, name="single.safetensors")
-
-
-@pytest.fixture(params=["folder", "index", "no index"])
-def either(request, folder):
-    """The same tensors, as they may be named."""
-    if request.param == "no index":
-        (folder / INDEX).unlink()
-    return folder / INDEX if request.param == "index" else folder
-
-
-def rewrite(folder, **changes):
-    (folder / INDEX).write_text(json.dumps(index_of(**changes)))
 
 
 def test_ls(cli, either):
@@ -253,67 +215,6 @@ def test_explain(cli, folder, verb):
     assert [(one["shard"], one["tensor"]) for one in said] == [(name, None) for name in SHARDS]
 
 
-# ------------------------------------------------------------------------------------- meta set and its like
-
-
-def metadata_in(folder):
-    return [json.loads(header_text(folder / name)).get("__metadata__") for name in SHARDS]
-
-
-def header_text(path):
-    content = path.read_bytes()
-    return content[8 : 8 + struct.unpack("<Q", content[:8])[0]]
-
-
-@pytest.mark.parametrize("options", [[], ["-i"]])
-def test_meta_set(cli, either, folder, options):
-    for name, tensors in SHARDS.items():
-        (folder / name).write_bytes(build(tensors, {**METADATA, "room": "x" * 100}))
-    indices = [path.read_bytes() for path in folder.glob("*.json")]
-    assert cli("meta", "rm", either, "room", *options).code == 0
-    done = cli("meta", "set", either, "k", "v", "format", "np", *options)
-    assert (done.code, done.out, done.err) == (0, "", "")
-    assert metadata_in(folder) == [{"format": "np", "k": "v"}] * 2
-    assert [path.read_bytes() for path in folder.glob("*.json")] == indices
-    assert cli("stats", either).code == 0
-
-
-def test_meta_set_documents(cli, folder):
-    before = {path: path.read_bytes() for path in folder.iterdir()}
-    done = cli("meta", "set", "--dry-run", "--json", folder / INDEX, "k", "v")
-    assert done.code == 0
-    assert [(one["file"], one["set"], one["written"]) for one in done.json["files"]] == [
-        (str(folder / name), [{"key": "k", "value": "v", "old": None}], False) for name in SHARDS
-    ]
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
-
-
-def test_meta_import(cli, folder, tmp_path):
-    (tmp_path / "new.json").write_text('{"a": "b"}')
-    assert cli("meta", "import", "--replace", folder, tmp_path / "new.json").code == 0
-    assert metadata_in(folder) == [{"a": "b"}] * 2
-
-
-def test_no_shard_is_written_before_all_can_be(cli, folder):
-    """The second has no such key, no room."""
-    (folder / "m-1.safetensors").write_bytes(build(SHARDS["m-1.safetensors"], {"k": "v" * 100}))
-    (folder / "m-2.safetensors").write_bytes(build(SHARDS["m-2.safetensors"]))
-    before = {path: path.read_bytes() for path in folder.iterdir()}
-    for words, code in ((["rm", folder, "k"], 2), (["set", "-i", folder, "k", "w" * 50], 2)):
-        done = cli("meta", *words)
-        assert (done.code, done.out) == (code, "")
-        assert str(folder / "m-2.safetensors") in done.err
-        [failed] = cli("meta", *words, "--json").json["files"]
-        assert failed["file"] == str(folder / "m-2.safetensors")
-        assert {path: path.read_bytes() for path in folder.iterdir()} == before
-
-
-def test_what_cannot_be_done_to_many(cli, folder):
-    for words in (["set", folder, "k", "v", "-o", "out"], ["set", folder, "k", "-f", "-"], ["import", folder, "-"]):
-        done = cli("meta", *words)
-        assert (done.code, done.out) == (2, "")
-
-
 # ------------------------------------------------------------------------------------------- check
 
 
@@ -473,18 +374,6 @@ def test_a_shard_that_is_not_there(cli, folder, verb):
     done = cli(*verb.split(), folder)
     assert (done.code, done.out) == (3, "")
     assert "m-2.safetensors" in done.err and INDEX in done.err
-
-
-@pytest.mark.parametrize("verb", ["copy", "edit", "meta edit"])
-def test_verbs_that_take_one_file(cli, folder, verb):
-    tail = {"copy": ["out"], "edit": ["-x", "*"]}.get(verb, [])
-    before = {path: path.read_bytes() for path in folder.iterdir()}
-    for path in (folder, folder / INDEX):
-        done = cli(*verb.split(), path, *tail)
-        assert done.code in (1, 3)
-        assert done.out == "" and f"{path}: is " in done.err
-    assert "name a file of the index" in done.err
-    assert {path: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_several_indices(cli, folder):

@@ -162,7 +162,7 @@ def test_onto_itself(cli, model):
 
 
 def test_no_clobber(cli, model, target):
-    assert cli("copy", "-n", model, target).code == 0
+    assert cli("copy", "--no-clobber", model, target).code == 0
     before = target.read_bytes()
     done = cli("copy", "--no-clobber", "-g", "a*", model, target)
     assert (done.code, done.out) == (3, "")

@@ -127,7 +127,7 @@ CASES = [
     (["hash", "--algorithm", "x"], {"xxh3", "xxh128"}),
     (["diff", "--eq"], {"--equal-nan"}),
     (["hash", "--ver"], {"--verify", "--verify-metadata"}),
-    (["copy", "-o", "f"], {"file"}),
+    (["copy", "-O", "f"], {"file"}),
     (["copy", "--exc"], {"--exclude"}),
     (["hash", "--io", "d"], {"direct", "dontcache"}),
     (["copy", "-C", "k"], {"keep"}),

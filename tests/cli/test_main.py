@@ -15,6 +15,11 @@ VERBS = ["ls", "show", "view", "check", "stats", "hash", "diff", "grep", "report
 TABLES = {"meta get": "cmd_meta.c", "meta export": "cmd_meta.c", "meta edit": "rewrite.h",
           "meta set": "cmd_meta_write.c", "meta rm": "cmd_meta_write.c", "meta import": "cmd_meta_write.c",
           "cat": "cmd_merge.c"}
+# The rows that tables share, and the options that they are.
+ROWS = {"TARGET_ROW_PATH": "output", "TARGET_ROW_CLOBBER": "no-clobber", "TARGET_ROW_DRY_RUN": "dry-run",
+        "TARGET_ROW_DURABILITY": "durability", "LAYOUT_ROW_CANONICAL": "order", "LAYOUT_ROW_FILE": "order",
+        "LAYOUT_ROW_ALIGN": "align", "LAYOUT_ROW_RESERVE": "reserve"}
+DRY = ["check", "hash", "report", "copy", "edit", "split", "merge", "cat", "repair", "meta export", *WRITING]
 SOURCES = os.path.join(os.path.dirname(__file__), "..", "..", "cli")
 
 
@@ -106,7 +111,8 @@ def table_options(verb):
         table = verb.split()[1] + "_options[]"
         text = text[text.index(table):]
         text = text[:text.index("};")] + '"expand", '
-    return set(re.findall(r'\{OPT_\w+, (?:0|\'.\'), "([\w-]+)"', text))
+    shared = {name for row, name in ROWS.items() if row + "(" in text}
+    return shared | set(re.findall(r'\{OPT_\w+, (?:0|\'.\'), "([\w-]+)"', text))
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -127,6 +133,15 @@ def test_help_lists_every_option(cli, verb):
     assert all(len(line) <= 80 for line in done.lines)
     assert cli("help", *verb.split()).out == done.out
     assert cli(*verb.split(), "-h").out == done.out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_writes_has_a_dry_run(cli, verb):
+    """By the same letter everywhere; none keeps files by that letter."""
+    text = cli(*verb.split(), "--help").out
+    assert ("  -n, --dry-run" in text) == (verb in DRY)
+    assert ("--dry-run" in text) == (verb in DRY)
+    assert not re.search(r"-\w, --no-clobber", text)
 
 
 def test_main_help_lists_every_verb(cli):
@@ -173,9 +188,8 @@ def test_what_cannot_be_read(cli, verb, tmp_path):
     tail = {"show": ["t"], "copy": [out], "split": [out], "merge": ["-o", out], "cat": ["-o", out],
             "diff": [tmp_path / "other"], "edit": ["-x", "*"], "meta set": ["k", "v"], "meta rm": ["k"],
             "meta import": ["-"]}.get(verb, [])
-    # What the other verbs make of a folder without models stands in test_checkpoints.py.
-    folder = tmp_path if verb in ("copy", "edit", "bench", "repair", "meta edit") else tmp_path / "absent" / "folder"
-    for path in (tmp_path / "absent", folder):
+    # What they make of a folder without models stands in test_checkpoints.py.
+    for path in (tmp_path / "absent", tmp_path / "absent" / "folder"):
         done = cli(*verb.split(), path, *tail)
         assert (done.code, done.out) == (3, "")
         assert done.err.startswith(f"safetensors: {path}: ")

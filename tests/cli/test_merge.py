@@ -72,7 +72,7 @@ def test_dry_run(cli, terminal, shards, target):
     assert cli("merge", shards, "-o", target).code == 0
     size = target.stat().st_size
     assert done.out == f"{target}\t{size}\t5\n"
-    assert terminal("merge", shards, "-o", target, "--dry-run", columns=200).out.startswith(f"{target}: 5 tensors, ")
+    assert terminal("merge", shards, "-o", target, "--dry-run", columns=200).out.startswith(f"{target}: would be 5 tensors, ")
     shown = terminal("merge", shards, "-o", target, columns=200)
     assert shown.lines[-1].startswith(f"{target}: 5 tensors, ") and "/s" in shown.lines[-1]
 
@@ -86,7 +86,7 @@ def test_json(cli, shards, target):
 
 def test_no_clobber(cli, shards, target):
     target.write_text("mine")
-    assert cli("merge", shards, "-o", target, "-n").code == 3
+    assert cli("merge", shards, "-o", target, "--no-clobber").code == 3
     assert target.read_text() == "mine"
 
 
@@ -110,7 +110,7 @@ def test_lacking(cli, shards, target):
 
 
 @pytest.mark.parametrize("arguments", [["x"], ["x", "-o"], ["x", "y", "-o", "z"], ["-", "-o", "z"],
-                                       ["x", "-o", "z", "-a", "12"], ["x", "-o", "z", "-O", "size"]])
+                                       ["x", "-o", "z", "-A", "12"], ["x", "-o", "z", "-O", "size"]])
 def test_usage(cli, arguments):
     assert cli("merge", *arguments).code == 2
 

@@ -404,7 +404,7 @@ def test_reserve(cli, model):
 
 
 def test_page_alignment_stays(cli, model):
-    assert cli("copy", "-a", "4096", "-o", "file", model, model).code == 0
+    assert cli("copy", "-A", "4096", "-O", "file", model, model).code == 0
     assert cli("meta", "set", model, "k", "v" * 5000).code == 0
     assert (header_of(model)[1] + 8) % 4096 == 0
     assert_kept(model)

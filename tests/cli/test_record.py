@@ -61,7 +61,7 @@ def test_layout_and_other_metadata_do_not_matter(cli, model, tmp_path):
     cli("hash", "--record", *FAST, model)
     record = metadata(cli, model)[KEY]
     for order in ("file", "name", "canonical"):
-        cli("copy", "-o", order, "-a", "4096", model, tmp_path / "copy")
+        cli("copy", "-O", order, "-A", "4096", model, tmp_path / "copy")
         assert cli("hash", "-M", tmp_path / "copy").code == 0
     turned = dict(reversed(TENSORS.items()))
     (tmp_path / "other").write_bytes(build(turned, {KEY: record, "x": "y"}))
@@ -106,7 +106,7 @@ def test_in_place(cli, model, tmp_path):
     roomy = tmp_path / "roomy"
     assert cli("copy", "-R", "2K", model, roomy).code == 0
     inode, size = roomy.stat().st_ino, roomy.stat().st_size
-    assert cli("hash", "--record", "-I", *FAST, roomy).code == 0
+    assert cli("hash", "--record", "-i", *FAST, roomy).code == 0
     assert (roomy.stat().st_ino, roomy.stat().st_size) == (inode, size)
     assert cli("hash", "-M", roomy).code == 0 and metadata(cli, roomy)["format"] == "pt"
     assert sorted(os.listdir(tmp_path)) == ["model.safetensors", "roomy"]
@@ -147,8 +147,8 @@ def test_explain(cli, model):
     (["--record", "-M", "x"], "no other job"), (["--record", "--data", "x"], "no other job"),
     (["-M", "-t", "x"], "no other job"), (["-M", "--manifest", "m", "x"], "no other job"),
     (["-M", "-c", "m", "x"], ""), (["-M", "-a", "xxh3", "x"], "leave --algorithm out"),
-    (["--record", "-"], "standard input"), (["-n", "x"], "--dry-run goes with --record"),
-    (["-I", "x"], "--in-place goes with --record"),
+    (["--record", "-"], "standard input"), (["-n", "x"], "--dry-run goes with --record and --manifest"),
+    (["-i", "x"], "--in-place goes with --record"),
     (["--record"], "FILE is missing"), (["-M"], "FILE is missing")])
 def test_usage(cli, args, what):
     done = cli("hash", *args)
