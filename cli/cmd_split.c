@@ -133,6 +133,17 @@ static void split_print(const struct splitting *s)
 
 /* -------------------------------------------------------------------------------- the work */
 
+/* Refuses names that are taken: for a dry run. */
+static st_status names_look(const struct splitting *s, const st_split *split, st_error *error)
+{
+    const struct target *target = &s->options->target;
+    const char *index = st_split_index_name(split);
+    st_status status = ST_OK;
+    for (size_t i = 0; i < st_split_count(split) && status == ST_OK; i++)
+        status = target_look_in(target, st_split_at(split, i).name, error);
+    return status == ST_OK && index ? target_look_in(target, index, error) : status;
+}
+
 static st_status checkpoint_split(struct splitting *s, const st_checkpoint *checkpoint,
                                   st_error *error)
 {
@@ -152,8 +163,9 @@ static st_status checkpoint_split(struct splitting *s, const st_checkpoint *chec
     progress_part(&progress, s->size);
     options.progress = progress_callback(&progress);
     st_status status = st_split_new(checkpoint, &options, &split, error);
-    if (status == ST_OK && !s->options->target.dry_run)
-        status = st_split_write(split, s->options->target.path, error);
+    if (status == ST_OK)
+        status = s->options->target.dry_run ? names_look(s, split, error)
+                                            : st_split_write(split, s->options->target.path, error);
     progress_end(&progress);
     s->seconds = (double)(progress_now() - start) / 1e9;
     s->split = split;

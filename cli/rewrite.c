@@ -2,10 +2,8 @@
 #include "rewrite.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "place.h"
 #include "text.h"
 
 /* A data section that begins at a page does so on purpose. */
@@ -132,18 +130,19 @@ static st_status rooms_check(const struct rewrite *rewrite, st_error *error)
 /* Refuses names that are taken, those of files to be. */
 static st_status names_check(const struct rewrite *rewrite, st_error *error)
 {
+    const struct target *target = &rewrite->options->target;
+    const struct input *input = rewrite->input;
     st_status status = ST_OK;
-    struct target target = rewrite->options->target;
     if (!rewrite->edits)
-        return target_look(&target, error);
-    for (size_t i = 0; i < input_file_count(rewrite->input) && status == ST_OK; i++) {
-        char *path = place_join(rewrite->options->target.path, input_shard(rewrite->input, i));
-        target.path = path;
+        return target_look(target, error);
+    for (size_t i = 0; i < input_file_count(input) && status == ST_OK; i++)
         if (st_edit_at(rewrite_edit(rewrite, i), 0))
-            status = target_look(&target, error);
-        free(path);
-    }
-    return status;
+            status = target_look_in(target, input_shard(input, i), error);
+    const char *index = st_checkpoint_index(input->checkpoint), *slash;
+    if (status != ST_OK || !index)
+        return status;
+    slash = strrchr(index, '/');
+    return target_look_in(target, slash ? slash + 1 : index, error);
 }
 
 /* Refuses what the writing would refuse. */

@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "place.h"
 #include "term.h"
 #include "text.h"
 
@@ -59,6 +61,16 @@ st_status target_look(const struct target *target, st_error *error)
         return ST_OK;
     errno = EEXIST;
     return io_error(target->path, error);
+}
+
+st_status target_look_in(const struct target *target, const char *name, st_error *error)
+{
+    struct target file = *target;
+    char *path = place_join(target->path, name);
+    file.path = path;
+    st_status status = target_look(&file, error);
+    free(path);
+    return status;
 }
 
 void target_print(const struct target *target, const struct made *made, struct out *out)

@@ -58,6 +58,8 @@ st_status target_open(const struct target *target, st_sink **out, st_error *erro
 
 /* Refuses what opening would refuse of a name that is taken: for a dry run. */
 st_status target_look(const struct target *target, st_error *error);
+/* The same of a file in the folder that its path is. */
+st_status target_look_in(const struct target *target, const char *name, st_error *error);
 
 /* What a verb that makes one new file, or one folder of them, says of it. */
 struct made {

@@ -191,6 +191,13 @@ def test_edit_alignment_stays(cli, folder, tmp_path):
     assert header_of(aligned / FIRST)[1] + 8 < 4096
 
 
+def test_edit_onto_itself_by_name(cli, folder):
+    assert cli("edit", folder / INDEX, "-x", "a.b", "-o", folder).code == 0
+    assert map_in(folder) == {"a.w": FIRST, "c": SECOND}
+    assert tensors_in(folder) == {FIRST: {"a.w": TENSORS["a.w"]}, SECOND: SHARDS[SECOND]}
+    assert sorted(held(folder)) == sorted([*SHARDS, INDEX])
+
+
 def test_edit_on_a_terminal(terminal, folder):
     done = terminal("edit", folder, "-r", "c=d", env=PLAIN, columns=200)
     assert done.code == 0
@@ -267,6 +274,11 @@ def test_copy_no_clobber(cli, folder, tmp_path):
         assert (done.code, done.out) == (3, "")
         assert "File exists" in done.err
     assert held(out) == before
+    for name in SHARDS:
+        (out / name).unlink()
+    for words in ([], ["-n"]):
+        done = cli("copy", "--no-clobber", *words, folder, out)
+        assert (done.code, done.out) == (3, "") and INDEX in done.err
 
 
 def test_copy_explains(cli, folder):
@@ -480,13 +492,54 @@ def test_salvage_refuses_a_folder_that_is_in_use(cli, folder, tmp_path):
         done = cli("check", "--repair", out, folder)
         assert (done.code, done.out) == (2, "")
         assert f"{out}: is not empty" in done.err
-    done = cli("check", "--repair", folder / FIRST, folder)
-    assert done.code == 3
+    for out in (folder / FIRST, tmp_path / "absent" / "folder"):
+        done = cli("check", "--repair", out, folder)
+        assert (done.code, done.out) == (3, "")
+        assert f"{out}: " in done.err
     assert held(folder) == before
     out = tmp_path / "empty"
     out.mkdir()
     assert cli("check", "-q", "--repair", out, folder).code == 0
     assert cli("diff", folder, out).code == 0
+
+
+def test_salvage_of_shards_below(cli, folder, tmp_path):
+    """An index may name files in folders of its own: what is saved of them lies beside the others."""
+    (folder / "sub").mkdir()
+    (folder / SECOND).rename(folder / "sub" / SECOND)
+    rewrite(folder, weight_map={"a.w": FIRST, "a.b": FIRST, "c": f"sub/{SECOND}"})
+    out = tmp_path / "out"
+    done = cli("check", "--repair", out, folder)
+    assert tensors_in(out) == {FIRST: SHARDS[FIRST], SECOND: SHARDS[SECOND]}
+    assert done.code == 0 and map_in(out) == {"a.w": FIRST, "a.b": FIRST, "c": SECOND}
+    (folder / "sub" / SECOND).rename(folder / "sub" / FIRST)
+    rewrite(folder, weight_map={"a.w": FIRST, "a.b": FIRST, "c": f"sub/{FIRST}"})
+    done = cli("check", "--repair", tmp_path / "new", folder)
+    assert (done.code, done.out) == (2, "")
+    assert f"{folder}: " in done.err and f"sub/{FIRST}" in done.err and "would be one file" in done.err
+    assert not (tmp_path / "new").exists()
+
+
+def test_salvage_of_several_indices(cli, folder, tmp_path):
+    other = folder / "model.safetensors.index.fp16.json"
+    other.write_text(json.dumps(index_of({"c": SECOND}, total_size=8)))
+    done = cli("check", "--repair", tmp_path / "out", folder)
+    assert (done.code, done.out) == (2, "")
+    assert f"{folder}: holds 2 indices; name the one to be saved" in done.err
+    assert not (tmp_path / "out").exists()
+    assert cli("check", "-q", "--repair", tmp_path / "out", other).code == 0
+    assert tensors_in(tmp_path / "out") == {SECOND: SHARDS[SECOND]}
+    assert json.loads((tmp_path / "out" / other.name).read_text())["weight_map"] == {"c": SECOND}
+
+
+def test_salvage_of_a_name_twice(cli, folder, tmp_path):
+    """The old index may have decided; nothing else can."""
+    (folder / FIRST).write_bytes(build({**SHARDS[FIRST], "c": ("U8", [1], b"1")}, METADATA))
+    out = tmp_path / "out"
+    done = cli("check", "--repair", out, folder)
+    assert done.code == 1 and '"c"' in done.err
+    assert tensors_in(out)[SECOND] == SHARDS[SECOND]
+    assert not (out / INDEX).exists()
 
 
 def test_salvage_of_nothing(cli, folder, tmp_path):

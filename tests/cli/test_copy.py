@@ -170,6 +170,24 @@ def test_no_clobber(cli, model, target):
     assert target.read_bytes() == before
 
 
+def test_dry_run(cli, terminal, model, target):
+    done = cli("copy", "-n", "-d", "F16", model, target)
+    shown = terminal("copy", "--dry-run", "-d", "F16", model, target, env={"NO_COLOR": "1"})
+    dry = cli("copy", "-n", "--json", "-d", "F16", model, target).json["files"][0]
+    assert not target.exists()
+    ran = cli("copy", "--json", "-d", "F16", model, target).json["files"][0]
+    assert ran.pop("seconds") >= 0
+    assert dry == ran and ran["size"] == target.stat().st_size
+    assert (done.code, done.out, done.err) == (0, f"{target}\t{ran['size']}\t2\n", "")
+    assert shown.out == f"{target}: would be 2 tensors, {ran['size']} B\n"
+    before = target.read_bytes()
+    assert cli("copy", "-n", model, target).code == 0
+    done = cli("copy", "-n", "--no-clobber", model, target)
+    assert (done.code, done.out) == (3, "") and "File exists" in done.err
+    assert target.read_bytes() == before
+    assert cli("copy", "-n", model, "-").out == f"-\t{len(cli('copy', model, '-').raw)}\t5\n"
+
+
 def test_pipes(cli, model, target):
     assert cli("copy", model, target).code == 0
     done = cli("copy", model, "-")

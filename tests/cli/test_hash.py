@@ -205,6 +205,20 @@ def test_names_are_relative_to_the_manifest(cli, folder, where, out, files, name
     assert names_in(folder / where / out) == (names or ["one.safetensors", "one.safetensors2"])
 
 
+def test_manifest_dry_run(cli, folder, manifest):
+    size = manifest.stat().st_size
+    manifest.unlink()
+    words = ["hash", "-n", "-m", "m.json", "one.safetensors", "deep/two.safetensors"]
+    done = cli(*words, cwd=folder)
+    assert (done.code, done.out, done.err) == (0, f"m.json: would be a manifest of 2 files, {size} bytes\n", "")
+    files = cli(*words, "--json", cwd=folder).json["files"]
+    assert files == cli(*words[:1], *words[2:], "--json", cwd=folder).json["files"]
+    manifest.unlink()
+    done = cli(*words, "absent", cwd=folder)
+    assert (done.code, done.out) == (3, "") and "m.json: not written" in done.err
+    assert not manifest.exists()
+
+
 def test_manifest_is_whole_or_not_there(cli, folder, manifest):
     before = manifest.read_bytes()
     done = cli("hash", "-m", "m.json", "one.safetensors", "absent", cwd=folder)

@@ -86,7 +86,8 @@ def test_json(cli, shards, target):
 
 def test_no_clobber(cli, shards, target):
     target.write_text("mine")
-    assert cli("merge", shards, "-o", target, "--no-clobber").code == 3
+    for words in ([], ["-n"]):
+        assert cli("merge", shards, "-o", target, "--no-clobber", *words).code == 3
     assert target.read_text() == "mine"
 
 

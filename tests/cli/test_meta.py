@@ -108,6 +108,18 @@ def test_export(cli, lora, tmp_path):
     assert done.json == {"files": [{"file": str(lora), "metadata": METADATA}]}
 
 
+def test_export_dry_run(cli, lora, tmp_path):
+    target = tmp_path / "out.json"
+    count = f"would be {len(METADATA)} entries\n"
+    done = cli("meta", "export", "-n", lora, "-o", target)
+    assert (done.code, done.out, done.err) == (0, f"{target}: {count}", "")
+    assert cli("meta", "export", "--dry-run", lora).out == f"standard output: {count}"
+    done = cli("meta", "export", "-n", "--json", lora, "-o", target)
+    assert done.json == {"files": [{"file": str(lora), "metadata": METADATA}]}
+    assert not target.exists()
+    assert cli("meta", "export", "-n", lora, "-o", lora).code == 3
+
+
 def test_export_spares_what_it_reads(cli, lora, tmp_path):
     before = lora.read_bytes()
     link = tmp_path / "link"

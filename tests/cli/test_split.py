@@ -97,8 +97,9 @@ def test_json(cli, model, folder):
 def test_no_clobber(cli, model, folder):
     folder.mkdir()
     (folder / INDEX).write_text("mine")
-    done = split_ten(cli, model, folder, "--no-clobber")
-    assert done.code == 3 and INDEX in done.err
+    for words in ([], ["-n"]):
+        done = split_ten(cli, model, folder, "--no-clobber", *words)
+        assert (done.code, done.out) == (3, "") and INDEX in done.err
     assert os.listdir(folder) == [INDEX] and (folder / INDEX).read_text() == "mine"
 
 
