@@ -134,7 +134,9 @@ def test_edit_dry_run(cli, folder, other):
     dry = one(cli("edit", "--json", *words))
     assert held(folder) == before
     assert [(each["name"], each["new_name"], each["shard"]) for each in dry["changes"]] == [
-        ("a.b", None, FIRST), ("c", "c", SECOND), (None, "n", SECOND)
+        ("a.b", None, FIRST),
+        ("c", "c", SECOND),
+        (None, "n", SECOND),
     ]
     ran = one(cli("edit", "--json", *words[1:]))
     assert (dry["written"], ran["written"], ran["output"]) == (False, True, str(folder))
@@ -160,7 +162,9 @@ def test_edit_losses(cli, folder):
     assert not out.exists() or list(out.iterdir()) == []
     found = one(cli("edit", "--json", folder, "-c", "F16"))
     assert [(each["name"], each["shard"], each["overflowed"], each["underflowed"]) for each in found["casts"]] == [
-        ("a.w", FIRST, 1, 0), ("a.b", FIRST, 0, 0), ("c", SECOND, 1, 1)
+        ("a.w", FIRST, 1, 0),
+        ("a.b", FIRST, 0, 0),
+        ("c", SECOND, 1, 1),
     ]
     assert [tensor[0] for shard in tensors_in(folder).values() for tensor in shard.values()] == ["F16"] * 3
 
@@ -216,8 +220,13 @@ def test_no_folder_goes_to_standard_output(cli, folder, verb):
 def test_a_shard_that_is_not_there(cli, folder):
     (folder / SECOND).unlink()
     before = held(folder)
-    for words in (["edit", folder, "-x", "*"], ["copy", folder, "out"], ["meta", "rm", "--all", folder],
-                  ["hash", "--record", folder], ["bench", folder]):
+    for words in (
+        ["edit", folder, "-x", "*"],
+        ["copy", folder, "out"],
+        ["meta", "rm", "--all", folder],
+        ["hash", "--record", folder],
+        ["bench", folder],
+    ):
         done = cli(*words)
         assert (done.code, done.out) == (3, "")
         assert SECOND in done.err and INDEX in done.err
@@ -462,8 +471,7 @@ def test_salvage(cli, either, folder, tmp_path):
     assert tensors_in(out) == {FIRST: {"a.w": TENSORS["a.w"]}, SECOND: SHARDS[SECOND]}
     assert cli("check", "-S", out).code == 0
     if indexed:
-        assert done.lines[-1] == (f"{folder / INDEX}: made anew of 2 tensors in 2 files; "
-                                  f"written to {out / INDEX}")
+        assert done.lines[-1] == (f"{folder / INDEX}: made anew of 2 tensors in 2 files; " f"written to {out / INDEX}")
         assert dry.lines[-1].startswith(f"{folder / INDEX}: would be made anew of 2 tensors in 2 files; ")
         assert map_in(out) == {"a.w": FIRST, "c": SECOND}
     else:
@@ -582,8 +590,15 @@ def test_repair_of_a_shard(cli, either, folder):
 
 def test_repair_of_several_files(cli, traced, folder):
     """Killed at a rename, the edit is brought to its end: the list tells how."""
-    done, _ = traced(["-e", "trace=/^rename", "-e", "inject=/^rename:signal=KILL:when=2"],
-                     "edit", folder, "-r", "a.*=b.*", "-r", "c=d")
+    done, _ = traced(
+        ["-e", "trace=/^rename", "-e", "inject=/^rename:signal=KILL:when=2"],
+        "edit",
+        folder,
+        "-r",
+        "a.*=b.*",
+        "-r",
+        "c=d",
+    )
     left = sorted(path.name for path in folder.iterdir() if path.name not in (*SHARDS, INDEX))
     assert done.code != 0 and f"{INDEX}.st-journal" in left
     dry = cli("repair", "-n", folder)
