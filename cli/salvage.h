@@ -3,6 +3,10 @@
 #ifndef CLI_SALVAGE_H
 #define CLI_SALVAGE_H
 
+#include <safetensors/inspect.h>
+
+#include "json.h"
+#include "progress.h"
 #include "verb.h"
 
 struct salvage_options {
@@ -13,6 +17,28 @@ struct salvage_options {
     bool strict;  /* a warning counts as an error does */
     uint64_t max; /* items printed */
 };
+
+/* What is done with each file. */
+struct salvage {
+    const struct salvage_options *options;
+    const char *path;
+    const char *target;
+    struct out *out;
+    struct json *json; /* NULL: text */
+    struct progress progress;
+    bool bad;         /* something was wrong with the file */
+    uint64_t printed; /* items */
+    uint64_t omitted; /* by --max */
+    uint64_t files;   /* of a checkpoint: that were written, or would be */
+    uint64_t tensors;
+};
+
+/* Receives what was saved, changed or lost, and prints it. */
+bool salvage_item(void *ctx, const st_salvage_item *item);
+/* Saves one file, and tells of it. */
+void salvage_file(struct salvage *salvage, const char *path, const char *target);
+/* Saves the files of a checkpoint, and makes its index anew. */
+void salvage_checkpoint(struct salvage *salvage, const char *path);
 
 /* Saves what can be saved of the file at `path`, or of each file of a checkpoint, and tells what was saved, changed and
  * lost. Gives the exit code. */
