@@ -285,10 +285,14 @@ static st_status tensor_find(const char *path, const st_header *header, const ch
                       text_quote(name, strlen(name)).text, hint);
 }
 
-static st_status part_find(const struct part *part, const char *name, const st_tensor **out,
-                           st_error *error)
+static st_status place_find(const struct input *input, const char *name, struct input_place *out,
+                            st_error *error)
 {
-    return tensor_find(st_file_name(part->file), st_file_header(part->file), name, out, error);
+    const st_tensor *tensor;
+    st_status status = tensor_find(input->path, input_header(input), name, &tensor, error);
+    if (status == ST_OK)
+        *out = input_place(input, tensor);
+    return status;
 }
 
 static st_status part_get(struct changes *changes, const char *path, bool raw, struct part **out,
@@ -310,50 +314,41 @@ static st_status part_get(struct changes *changes, const char *path, bool raw, s
     return ST_OK;
 }
 
-/* Parts "OTHER.safetensors:TENSOR" in place; NULL where no tensor is named. */
+/* Parts "OTHER.safetensors:TENSOR" in place, "INDEX.json:TENSOR" or "FOLDER/:TENSOR"; NULL where no tensor is named. */
 static char *tensor_part(char *source)
 {
-    static const char ending[] = ".safetensors:";
-    char *at = strstr(source, ending);
-    if (!at)
+    static const char *const endings[] = {".safetensors:", ".json:", "/:"};
+    char *colon = NULL;
+    for (size_t i = 0; i < sizeof endings / sizeof endings[0]; i++) {
+        char *at = strstr(source, endings[i]);
+        if (at && (!colon || at < colon))
+            colon = at + strlen(endings[i]) - 1;
+    }
+    if (!colon)
         return NULL;
-    at += sizeof ending - 2;
-    *at = '\0';
-    return at + 1;
-}
-
-/* Finds a tensor in whichever file it lies. */
-static st_status spot_find(const struct changes *changes, const char *name, struct spot *out,
-                           st_error *error)
-{
-    const st_tensor *tensor;
-    const struct input *input = changes->rewrite->input;
-    st_status status = tensor_find(input->path, input_header(input), name, &tensor, error);
-    if (status != ST_OK)
-        return status;
-    struct input_place place = input_place(input, tensor);
-    *out = spot_of(changes, place.index, place.tensor);
-    return ST_OK;
+    *colon = '\0';
+    return colon + 1;
 }
 
 static st_status replacement_make(struct changes *changes, const char *name, char *source,
                                   st_error *error)
 {
-    const st_tensor *from;
+    struct input_place place, from;
     struct part *part;
-    struct spot spot;
     st_array array = {0};
     char *named = tensor_part(source);
-    st_status status = spot_find(changes, name, &spot, error);
+    st_status status = place_find(changes->rewrite->input, name, &place, error);
     if (status == ST_OK)
         status = part_get(changes, source, !named, &part, error);
     if (status == ST_OK && named)
-        status = part_find(part, named, &from, error);
+        status = place_find(&part->input, named, &from, error);
     if (status == ST_OK)
-        status = named ? part_array(part, from, &array, error)
-                       : part_bytes(part, spot.tensor, &array, error);
-    if (status == ST_OK)
-        status = st_edit_replace(spot.edit, spot.tensor, &array, error);
+        status = named ? part_array(part, &from, &array, error)
+                       : part_bytes(part, place.tensor, &array, error);
+    if (status != ST_OK)
+        return status;
+    struct spot spot = spot_of(changes, place.index, place.tensor);
+    status = st_edit_replace(spot.edit, spot.tensor, &array, error);
     if (status == ST_OK) {
         spot.change->replaced = true;
         spot.change->cast = 0;
@@ -365,7 +360,7 @@ static st_status replacement_make(struct changes *changes, const char *name, cha
 static st_status addition_make(struct changes *changes, const char *name, char *source,
                                st_error *error)
 {
-    const st_tensor *tensor;
+    struct input_place place;
     struct part *part;
     const char *named = tensor_part(source);
     size_t count = input_file_count(changes->rewrite->input);
@@ -374,10 +369,10 @@ static st_status addition_make(struct changes *changes, const char *name, char *
                           changes->rewrite->input->path, text_quote(name, strlen(name)).text);
     st_status status = part_get(changes, source, false, &part, error);
     if (status == ST_OK)
-        status = part_find(part, named ? named : name, &tensor, error);
+        status = place_find(&part->input, named ? named : name, &place, error);
     if (status == ST_OK)
-        status = st_edit_include(rewrite_edit(changes->rewrite, count - 1), part->file, tensor,
-                                 name, strlen(name), error);
+        status = st_edit_include(rewrite_edit(changes->rewrite, count - 1), place.file,
+                                 place.tensor, name, strlen(name), error);
     return status;
 }
 

@@ -42,7 +42,8 @@ static const struct opt edit_options[] = {
              ":TENSOR, or the bytes of any other file, as many as the tensor has."},
     {OPT_LIST, 'a', "add", CHANGES(additions), .arg = "NAME=FILE[:TENSOR]",
      .help = "Take a tensor of another file in as NAME: NAME=OTHER.safetensors:TENSOR; without "
-             "TENSOR the one of the same name. Of several shards the last one gets it."},
+             "TENSOR the one of the same name. FILE may be INDEX.json or FOLDER/ too. Of several "
+             "shards the last one gets it."},
     LAYOUT_ROW_FILE(edit_options, rewrite.layout),
     LAYOUT_ROW_ALIGN(edit_options, rewrite.layout, "4096 where it does so before, else 8,"),
     REWRITE_ROWS(edit_options, rewrite),

@@ -131,8 +131,5 @@ st_status input_open_file(const char *path, const struct common *common, st_file
         return status;
     status = st_file_open_source(source, &options, out, error);
     st_source_release(source);
-    if (status != ST_OK && input_is_checkpoint(path))
-        return error_fill(error, status, "%.300s: is no safetensors file; name a file of the index",
-                          path);
     return status;
 }

@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "input.h"
 #include "memory.h"
 #include "out.h"
 #include "text.h"
@@ -52,7 +51,9 @@ st_status part_open(struct part *part, const char *path, bool raw, const struct 
     part->path = memory_new(strlen(path) + 1, 1);
     strcpy(part->path, path);
     st_status status =
-        raw ? bytes_open(part, error) : input_open_file(part->path, common, &part->file, error);
+        raw ? bytes_open(part, error) : input_open(&part->input, part->path, common, error);
+    if (status == ST_OK && !raw)
+        part->maps = memory_new(input_file_count(&part->input), sizeof(st_buffer *));
     if (status != ST_OK)
         part_close(part);
     return status;
@@ -62,20 +63,25 @@ void part_close(struct part *part)
 {
     if (part->bytes)
         munmap(part->bytes, part->size);
-    st_buffer_release(part->map);
-    st_file_close(part->file);
+    for (size_t i = 0; part->maps && i < input_file_count(&part->input); i++)
+        st_buffer_release(part->maps[i]);
+    free(part->maps);
+    input_close(&part->input);
     free(part->path);
 }
 
-st_status part_array(struct part *part, const st_tensor *tensor, st_array *out, st_error *error)
+st_status part_array(struct part *part, const struct input_place *place, st_array *out,
+                     st_error *error)
 {
-    if (!part->map) {
-        st_status status = st_file_map(part->file, ST_MAP_SHARED, &part->map, error);
+    const st_tensor *tensor = place->tensor;
+    st_buffer **map = &part->maps[place->index];
+    if (!*map) {
+        st_status status = st_file_map(place->file, ST_MAP_SHARED, map, error);
         if (status != ST_OK)
             return status;
     }
-    unsigned char *bytes = st_buffer_data(part->map);
-    *out = (st_array){.data = bytes + (size_t)st_file_offset(part->file, tensor),
+    unsigned char *bytes = st_buffer_data(*map);
+    *out = (st_array){.data = bytes + (size_t)st_file_offset(place->file, tensor),
                       .shape = tensor->shape,
                       .ndim = tensor->ndim,
                       .dtype = tensor->dtype};

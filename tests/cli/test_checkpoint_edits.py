@@ -111,6 +111,27 @@ def test_edit_add_and_replace(cli, folder, other):
     assert done.code == 2 and f"{folder}: no tensor " in done.err
 
 
+def test_edit_takes_out_of_checkpoints(cli, folder, other):
+    """An index and a folder are FILEs of --add and --replace, too."""
+    index = folder / INDEX
+    words = ["-a", f"a.w={folder}", "-a", f"x={index}:a.b", "-a", f"y={folder}/:c", "-p", f"n={folder}/:a.b"]
+    assert cli("edit", other, *words).code == 0
+    assert tensors_of(other) == {
+        "n": TENSORS["a.b"],
+        "c": ("F16", [4], bytes(range(8))),
+        "a.w": TENSORS["a.w"],
+        "x": TENSORS["a.b"],
+        "y": TENSORS["c"],
+    }
+    before = other.read_bytes()
+    for source, code in ((f"{folder}/:z", 2), (f"{index}:z", 2), (f"{folder}/absent.json:c", 3), (folder, 2)):
+        done = cli("edit", other, "-a", f"z={source}")
+        assert (done.code, done.out) == (code, "")
+        assert f"safetensors: {str(source).split(':')[0].rstrip('/')}" in done.err
+    assert cli("edit", other, "-p", f"n={folder}").code == 3
+    assert other.read_bytes() == before
+
+
 def test_edit_name_in_two_shards(cli, either, folder):
     before = held(folder)
     done = cli("edit", either, "-r", "c=a.w")
