@@ -656,3 +656,18 @@ def test_bench(cli, terminal, either, folder):
             assert state["ceiling"]["bytes"] == sum(sizes)
     shown = terminal("bench", "-n", "1", "--warm", "-i", "pread", either, env=PLAIN, columns=300)
     assert shown.lines[0].startswith(f"{either} (2 files): 3 tensors, 20 B, ")
+
+
+# ------------------------------------------------------------------------------------------- signals
+
+
+@pytest.mark.parametrize("words", [["edit", "-c", "F64"], ["meta", "set"], ["hash", "--record", *FAST]])
+def test_a_signal_leaves_all_as_it_was(traced, folder, words):
+    """It comes when the first file is on the disk, under the name that it has until all are."""
+    before = held(folder)
+    tail = ["k", "v"] if words[0] == "meta" else []
+    done, _ = traced(
+        ["-e", "trace=/^f(data)?sync", "-e", "inject=/^f(data)?sync:signal=TERM:when=1"], *words, folder, *tail
+    )
+    assert (done.code, done.out) == (143, "")
+    assert held(folder) == before
