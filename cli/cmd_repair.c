@@ -178,11 +178,12 @@ static void list_tell(const struct repair *repair)
               dry ? "would be" : "is");
 }
 
-static void journal_tell(struct repair *repair, const struct journal *journal)
+/* `path`: of the checkpoint, which a list without an index is about. */
+static void journal_tell(struct repair *repair, const struct journal *journal, const char *path)
 {
-    repair->path = journal->path;
+    repair->path = journal->list && !ends_with(journal->path, ".json") ? path : journal->path;
     if (repair->json)
-        json_open_file(repair->json, journal->path);
+        json_open_file(repair->json, repair->path);
     if (journal->list)
         list_tell(repair);
     else if (journal->status != ST_OK)
@@ -208,13 +209,22 @@ static void nothing_tell(struct repair *repair, const char *path)
     out_text(repair->out, ": no edit was interrupted\n");
 }
 
+/* Tells whether a journal is not of the checkpoint at `path`: it was left, or, in a dry run, is another index's. */
+static bool is_foreign(const struct repair *repair, const struct journal *journal, const char *path)
+{
+    if (!repair->options->dry_run)
+        return is_left(journal);
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    return journal->list && !walk_is_folder(path) && !ends_with(journal->path, name);
+}
+
 static void journals_tell(struct repair *repair, const struct journals *journals, const char *path)
 {
     size_t told = 0;
     for (size_t i = 0; i < journals->count; i++) {
-        if (!repair->options->dry_run && is_left(&journals->at[i]))
-            continue; /* of another checkpoint */
-        journal_tell(repair, &journals->at[i]);
+        if (is_foreign(repair, &journals->at[i], path))
+            continue;
+        journal_tell(repair, &journals->at[i], path);
         told++;
     }
     if (told == 0)

@@ -246,8 +246,9 @@ void rewrite_print(const struct rewrite *rewrite, struct out *out)
     if (!is_wanted(rewrite)) {
         out_text(out, ": nothing to change\n");
     } else if (options->in_place) {
-        out_print(out, ": %schanged in place; the header needs %" PRIu64 " bytes of %" PRIu64 "\n",
-                  dry ? "would be " : "", summary->header, summary->room);
+        out_print(out, ": %schanged in place; the header%s %" PRIu64 " bytes of %" PRIu64 "\n",
+                  dry ? "would be " : "", rewrite->input->checkpoint ? "s need" : " needs",
+                  summary->header, summary->room);
     } else if (dry) {
         out_print(out, ": would be written anew, %s%s\n", text_bytes(summary->size).text,
                   !options->target.path && summary->in_place ? "; --in-place could do it" : "");

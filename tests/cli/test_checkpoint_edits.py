@@ -199,6 +199,8 @@ def test_edit_in_place(cli, folder):
     assert (dry.code, dry.out.count("\n")) == (3, 1)
     assert f"{folder / INDEX}: cannot be changed in place" in dry.err
     (folder / INDEX).unlink()
+    text = cli("edit", "-i", "-n", folder, "-r", "c=d").lines[-1]
+    assert text.startswith(f"{folder}: would be changed in place; the headers need ")
     assert cli("edit", "-i", folder, "-r", "c=d").code == 0
     assert tensors_in(folder)[SECOND] == {"d": TENSORS["c"]}
     assert [(folder / name).stat().st_ino for name in SHARDS] == inodes
@@ -630,6 +632,39 @@ def test_repair_of_several_files(cli, traced, folder):
     assert sorted(held(folder)) == sorted([*SHARDS, INDEX])
     assert map_in(folder) == {"b.w": FIRST, "b.b": FIRST, "d": SECOND}
     assert cli("check", "-S", folder).code == 0
+
+
+def test_repair_of_several_files_without_an_index(cli, traced, folder):
+    (folder / INDEX).unlink()
+    traced(
+        ["-e", "trace=/^rename", "-e", "inject=/^rename:signal=KILL:when=2"],
+        "edit",
+        folder,
+        "-r",
+        "a.*=b.*",
+        "-r",
+        "c=d",
+    )
+    left = held(folder)
+    assert len(left) > len(SHARDS)
+    dry = cli("repair", "-n", folder)
+    assert dry.out == f"{folder}: an edit of several files was interrupted; what it left would be put right\n"
+    assert held(folder) == left
+    assert cli("repair", folder).out == dry.out.replace("would be", "is")
+    assert [list(each) for each in tensors_in(folder).values()] == [["b.w", "b.b"], ["d"]]
+    assert sorted(held(folder)) == list(SHARDS)
+
+
+def test_repair_of_one_index_of_two(cli, folder):
+    other = folder / "other.safetensors.index.json"
+    other.write_text(json.dumps(index_of()))
+    journal = folder / f"{INDEX}.st-journal"
+    journal.write_bytes(b"")
+    for words in (["-n"], []):
+        assert cli("repair", *words, other).out == f"{other}: no edit was interrupted\n"
+    assert journal.exists()
+    assert cli("repair", folder / INDEX).out.startswith(f"{folder / INDEX}: an edit of several files was interrupted; ")
+    assert not journal.exists()
 
 
 def test_repair_of_what_cannot_be(cli, folder):
