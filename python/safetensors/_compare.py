@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How two files differ, and what can be saved of a damaged one: `safetensors.diff` and `safetensors.salvage`."""
+"""How two files or checkpoints differ, and what can be saved of a damaged file: `safetensors.diff` and
+`safetensors.salvage`."""
 
 import math
 import os
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Iterator, Optional, Tuple
 
 from . import _safetensors_rust as _native
-from ._editing import Path
+from ._editing import Path, Progress
 
 __all__ = [
     "Deviation",
@@ -28,13 +29,13 @@ _CLOSE, _EQUAL_NAN, _CAST, _PLACES, _RENAMES, _BRIEF = 1, 2, 4, 8, 16, 32
 
 @dataclass(frozen=True)
 class SideTensor:
-    """A tensor of one of two files.
+    """A tensor of one of the two that are compared.
 
     Attributes:
         name, dtype (`str`), shape (`Tuple[int, ...]`), elements, bytes (`int`):
             What the header says of it.
         offset (`int`):
-            Of its first byte in the file.
+            Of its first byte in the file that it lies in.
     """
 
     name: str
@@ -121,7 +122,7 @@ class TensorChange:
         parts (`Tuple[str, ...]`):
             What is apart: `"dtype"`, `"shape"`, `"values"`, `"offset"`, `"order"`.
         a, b (`SideTensor`, *optional*):
-            The tensor in each of the files.
+            The tensor in each of the two.
         values (`Deviation`, *optional*):
             How far the values are apart; `None` where they were not compared.
     """
@@ -168,7 +169,7 @@ class DiffSummary:
 
 @dataclass(frozen=True)
 class Diff:
-    """How two files differ: false where they do not.
+    """How two files or checkpoints differ: false where they do not.
 
     Attributes:
         same (`bool`):
@@ -220,13 +221,14 @@ def diff(
     tensors: bool = True,
     values: bool = True,
     brief: bool = False,
+    progress: Optional[Progress] = None,
 ) -> Diff:
-    """Compares two files, as the program's verb `diff` does: metadata, which tensors there are, and their values, in
-    memory that does not grow with the files.
+    """Compares two files or checkpoints, as the program's verb `diff` does: metadata, which tensors there are, and their
+    values, in memory that does not grow with the files. Which file of a checkpoint a tensor lies in is no difference.
 
     Args:
         a, b (`str`, or `os.PathLike`):
-            The files.
+            A file, a folder, or an index each.
         rtol, atol (`float`, *keyword-only*, *optional*):
             Take elements for the same where `|a - b| <= atol + rtol * |b|`. One of the two that is not given is 0;
             without both, only the same bits are the same.
@@ -242,6 +244,9 @@ def diff(
             What to compare. Without `values` no tensor is read.
         brief (`bool`, *keyword-only*, defaults to `False`):
             Whether to stop at the first difference.
+        progress (`Callable[[int, int], Optional[bool]]`, *keyword-only*, *optional*):
+            Called now and then with how many bytes of how many are done. An exception that it raises ends the work, and
+            is what is raised; so does `False`.
 
     Returns:
         `Diff`: the differences; false where there are none.
@@ -267,7 +272,9 @@ def diff(
         | (_RENAMES if renames else 0)
         | (_BRIEF if brief else 0)
     )
-    entries, changes, numbers = _native._compare(a, b, parts, flags, _tolerance("rtol", rtol), _tolerance("atol", atol))
+    entries, changes, numbers = _native._compare(
+        a, b, parts, flags, _tolerance("rtol", rtol), _tolerance("atol", atol), progress
+    )
     summary = DiffSummary(**numbers)
     return Diff(
         summary.differences == 0,
@@ -342,7 +349,7 @@ class Salvage:
         return iter(self.items)
 
 
-def salvage(path: Path, out: Path, *, dry_run: bool = False) -> Salvage:
+def salvage(path: Path, out: Path, *, dry_run: bool = False, progress: Optional[Progress] = None) -> Salvage:
     """Saves what can be saved of a damaged file into a new one that is valid, as the program's `check --repair`
     does. Every tensor in it is a stretch of the damaged file's bytes; what is not there is not made up.
 
@@ -353,6 +360,8 @@ def salvage(path: Path, out: Path, *, dry_run: bool = False) -> Salvage:
             The file to write.
         dry_run (`bool`, *keyword-only*, defaults to `False`):
             Only tell what would be saved.
+        progress (*keyword-only*, *optional*):
+            As of `diff`. Where it ends the work nothing is left of `out`.
 
     Returns:
         `Salvage`: what became of each thing.
@@ -368,5 +377,5 @@ def salvage(path: Path, out: Path, *, dry_run: bool = False) -> Salvage:
     """
     if os.path.exists(out) and os.path.exists(path) and os.path.samefile(path, out):
         raise ValueError(f"{os.fspath(out)} is the damaged file itself: what cannot be saved would be gone with it")
-    items, summary = _native._salvage(path, None if dry_run else out)
+    items, summary = _native._salvage(path, None if dry_run else out, progress)
     return Salvage(tuple(SalvageItem(*item) for item in items), **summary)

@@ -4,9 +4,12 @@
 import os
 import sys
 from operator import index
-from typing import Any, List, Tuple, Union
+from typing import Any, Callable, List, Optional, Tuple, Union
 
 Path = Union[str, "os.PathLike[str]"]
+
+# Told how many bytes of how many are done; False, or an exception that it raises, ends the work.
+Progress = Callable[[int, int], Optional[bool]]
 
 _ORDERS = {"file": 0, "canonical": 1, "name": 2}
 _DURABILITIES = {"name": 0, "file": 1, "none": 2}
@@ -30,8 +33,8 @@ def size(argument: str, value: Any, least: int = 0) -> int:
 
 
 def making(
-    order: str, align: Any, reserve: Any, durability: str, overwrite: bool, dry_run: bool
-) -> Tuple[int, int, int, int, int, bool]:
+    order: str, align: Any, reserve: Any, durability: str, overwrite: bool, dry_run: bool, progress: Optional[Progress]
+) -> Tuple[int, int, int, int, int, bool, Optional[Progress]]:
     """The options as the extension takes them."""
     alignment = 0 if align is None else index(align)
     if align is not None and alignment not in _ALIGNMENTS:
@@ -43,6 +46,7 @@ def making(
         _chosen("durability", durability, _DURABILITIES),
         0 if overwrite else _NEW,
         bool(dry_run),
+        progress,
     )
 
 

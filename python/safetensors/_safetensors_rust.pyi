@@ -535,10 +535,10 @@ def _cat(inputs: List[Tuple[Any, str]], out: Any, metadata: str, making: Tuple[A
 def _size_parse(text: str) -> int:
     """A size in bytes out of a text such as 5GB."""
 
-def _compare(a: Any, b: Any, parts: int, flags: int, rtol: float, atol: float) -> Any:
-    """How two files differ: metadata, tensors, and a summary."""
+def _compare(a: Any, b: Any, parts: int, flags: int, rtol: float, atol: float, progress: Any) -> Any:
+    """How two files or checkpoints differ: metadata, tensors, and a summary."""
 
-def _salvage(path: Any, out: Any) -> Any:
+def _salvage(path: Any, out: Any, progress: Any) -> Any:
     """Saves what can be saved of a damaged file: what became of each thing, and a summary."""
 
 def _name_rule(pattern: str, kind: int) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Iterable, Iterator, List, Optional, Tuple, Union
 
 from . import _editing
-from ._editing import Path
+from ._editing import Path, Progress
 from ._safetensors_rust import _cat, _merge, _size_parse, _split
 from .edit import EditSummary
 
@@ -66,6 +66,7 @@ def split(
     dry_run: bool = False,
     durability: str = "name",
     overwrite: bool = True,
+    progress: Optional[Progress] = None,
 ) -> Shards:
     """
     Writes a file or a checkpoint anew in shards, with an index that names the shard of each tensor. Names, sizes and
@@ -88,10 +89,10 @@ def split(
             A power of 2 from 8 (the default) to 4096, at a multiple of which the data of each shard begins.
         dry_run (`bool`, *keyword-only*, defaults to `False`):
             Only tell what would be made.
-        durability (`str`, *keyword-only*, defaults to `"name"`):
-            As of `safetensors.edit.edit`.
         overwrite (`bool`, *keyword-only*, defaults to `True`):
             Whether any of the files may be there already.
+        durability, progress:
+            As of `safetensors.edit.edit`. Where `progress` ends the work the shards before stay, and there is no index.
 
     Returns:
         `Shards`: the files.
@@ -110,7 +111,7 @@ def split(
     limit = _size_parse(max_shard_size) if isinstance(max_shard_size, str) else max_shard_size
     limit = 0 if limit is None else _editing.size("max_shard_size", limit, 1)
     count = 0 if shard_count is None else _editing.size("shard_count", shard_count, 1)
-    making = _editing.making("file", align, 0, durability, overwrite, dry_run)
+    making = _editing.making("file", align, 0, durability, overwrite, dry_run, progress)
     index, shards = _split(path, folder, limit, count, pattern, making)
     return Shards(index, tuple(Shard(name, size, tuple(tensors)) for name, size, tensors in shards))
 
@@ -125,6 +126,7 @@ def merge(
     dry_run: bool = False,
     durability: str = "name",
     overwrite: bool = True,
+    progress: Optional[Progress] = None,
 ) -> EditSummary:
     """
     Writes the shards of a checkpoint as one file, whole or not at all. What the index says of the whole and what all
@@ -143,7 +145,7 @@ def merge(
             Bytes of room to leave in the header for later edits in place.
         dry_run (`bool`, *keyword-only*, defaults to `False`):
             Only tell what would be made.
-        durability, overwrite:
+        durability, overwrite, progress:
             As of `safetensors.edit.edit`.
 
     Returns:
@@ -157,7 +159,7 @@ def merge(
     merge("shards", "whole.safetensors")
     ```
     """
-    making = _editing.making(order, align, reserve, durability, overwrite, dry_run)
+    making = _editing.making(order, align, reserve, durability, overwrite, dry_run, progress)
     return EditSummary(**_merge(path, out, making))
 
 
@@ -180,6 +182,7 @@ def cat(
     dry_run: bool = False,
     durability: str = "name",
     overwrite: bool = True,
+    progress: Optional[Progress] = None,
 ) -> EditSummary:
     """
     Writes the tensors of several files into one, whole or not at all. A name that two of them have is an error, unless
@@ -197,7 +200,7 @@ def cat(
         metadata (`str`, *keyword-only*, defaults to `"same"`):
             Of a key that several have: `"same"` wants the same value everywhere, `"first"` takes the first one's,
             and `"none"` leaves all metadata out.
-        order, align, reserve, dry_run, durability, overwrite:
+        order, align, reserve, dry_run, durability, overwrite, progress:
             As of `merge`.
 
     Returns:
@@ -226,6 +229,6 @@ def cat(
         raise ValueError(f"prefixes must be as many as paths: {len(before)} for {len(files)}")
     if metadata not in _METADATA:
         raise ValueError(f"metadata must be one of {', '.join(map(repr, _METADATA))}, not {metadata!r}")
-    making = _editing.making(order, align, reserve, durability, overwrite, dry_run)
+    making = _editing.making(order, align, reserve, durability, overwrite, dry_run, progress)
     inputs = [(os.fspath(path), prefix) for path, prefix in zip(files, before)]
     return EditSummary(**_cat(inputs, out, metadata, making))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Iterable, List, Mapping, Optional, Tuple, Union
 
 from . import _editing
-from ._editing import Path
+from ._editing import Path, Progress
 from ._safetensors_rust import _edit, _recover
 
 __all__ = ["CastLoss", "EditSummary", "edit", "recover", "remove_metadata", "set_metadata"]
@@ -187,6 +187,7 @@ def edit(
     dry_run: bool = False,
     durability: str = "name",
     overwrite: bool = True,
+    progress: Optional[Progress] = None,
 ) -> EditSummary:
     """
     Changes what a file holds. The new file takes the old one's place, or `out`'s, whole or not at all; bytes that stay
@@ -246,6 +247,9 @@ def edit(
             one, whole (`"file"`); or perhaps neither (`"none"`: nothing is waited for).
         overwrite (`bool`, *keyword-only*, defaults to `True`):
             Whether `out` may be there already.
+        progress (`Callable[[int, int], Optional[bool]]`, *keyword-only*, *optional*):
+            Called now and then with how many bytes of how many are done. An exception that it raises ends the work, and
+            is what is raised; so does `False`. Nothing is changed then.
 
     Returns:
         `EditSummary`: what was done.
@@ -260,7 +264,7 @@ def edit(
     """
     if not overwrite and out is None:
         raise ValueError("overwrite=False needs an out")
-    making = _editing.making(order, align, reserve, durability, overwrite, dry_run)
+    making = _editing.making(order, align, reserve, durability, overwrite, dry_run, progress)
     alive: List[Any] = []
     kept = _editing.texts("keep", keep)
     steps: List[Step] = [("keep", kept)] if kept else []
@@ -284,6 +288,7 @@ def set_metadata(
     in_place: bool = False,
     dry_run: bool = False,
     durability: str = "name",
+    progress: Optional[Progress] = None,
 ) -> EditSummary:
     """
     Sets metadata of a file. Where nothing changes, nothing is written.
@@ -297,7 +302,7 @@ def set_metadata(
             Where to write; without it the file itself is replaced.
         replace (`bool`, *keyword-only*, defaults to `False`):
             Whether to remove what is not in `entries`.
-        reserve, in_place, dry_run, durability:
+        reserve, in_place, dry_run, durability, progress:
             As of `edit`.
 
     Returns:
@@ -311,7 +316,7 @@ def set_metadata(
     set_metadata("model.safetensors", {"license": "apache-2.0"})
     ```
     """
-    making = _editing.making("file", None, reserve, durability, True, dry_run)
+    making = _editing.making("file", None, reserve, durability, True, dry_run, progress)
     return _run(path, out, _metadata(entries, bool(replace)), making, in_place, False)
 
 
@@ -324,6 +329,7 @@ def remove_metadata(
     in_place: bool = False,
     dry_run: bool = False,
     durability: str = "name",
+    progress: Optional[Progress] = None,
 ) -> EditSummary:
     """
     Removes metadata of a file; if one of the keys is not there, none.
@@ -335,7 +341,7 @@ def remove_metadata(
             The keys; `True`: all metadata, and `__metadata__` itself.
         out (`str`, or `os.PathLike`, *keyword-only*, *optional*):
             Where to write; without it the file itself is replaced.
-        reserve, in_place, dry_run, durability:
+        reserve, in_place, dry_run, durability, progress:
             As of `edit`.
 
     Returns:
@@ -349,7 +355,7 @@ def remove_metadata(
     remove_metadata("model.safetensors", ["license"])
     ```
     """
-    making = _editing.making("file", None, reserve, durability, True, dry_run)
+    making = _editing.making("file", None, reserve, durability, True, dry_run, progress)
     return _run(path, out, _metadata(None, keys), making, in_place, False)
 
 

@@ -2,25 +2,6 @@
 /* _split, _merge and _cat: many files as one, for safetensors/checkpoint.py. */
 #include "edit.h"
 
-/* ---------------------------------------------------------------------------------- opening */
-
-st_checkpoint *stpy_checkpoint_open(stpy_state *state, PyObject *path)
-{
-    const st_open_options options = {.context = state->context};
-    stpy_place place;
-    st_checkpoint *checkpoint;
-    st_error error;
-    st_status status;
-    if (stpy_path_read(state, path, &place))
-        return NULL;
-    const char *name = PyBytes_AsString(place.path);
-    Py_BEGIN_ALLOW_THREADS
-    status = st_checkpoint_open(name, &options, &checkpoint, &error);
-    Py_END_ALLOW_THREADS
-    stpy_place_release(&place);
-    return status == ST_OK ? checkpoint : stpy_raise(state, &error, STPY_READ, NULL);
-}
-
 static PyObject *name_object(const st_tensor *tensor)
 {
     return PyUnicode_FromStringAndSize(tensor->name, tensor->name_len);
@@ -59,15 +40,15 @@ static PyObject *split_object(const st_split *split)
 typedef struct splitting {
     stpy_state *state;
     stpy_making making;
+    stpy_watch watch;
     unsigned long long max_size;
     unsigned long long count;
     const char *pattern;
     const char *folder;
 } splitting;
 
-static PyObject *checkpoint_split(const splitting *self, const st_checkpoint *checkpoint)
+static PyObject *checkpoint_split(splitting *self, const st_checkpoint *checkpoint)
 {
-    stpy_watch watch = {0};
     const st_split_options options = {.max_shard_size = self->max_size,
                                       .shard_count = self->count,
                                       .pattern = self->pattern,
@@ -75,17 +56,16 @@ static PyObject *checkpoint_split(const splitting *self, const st_checkpoint *ch
                                       .flags = self->making.flags,
                                       .alignment = self->making.alignment,
                                       .context = self->state->context,
-                                      .progress = {stpy_watch_progress, &watch}};
+                                      .progress = stpy_watch_progress(&self->watch)};
     st_split *split;
     st_error error;
     if (st_split_new(checkpoint, &options, &split, &error))
         return stpy_edit_raise(self->state, &error);
     PyObject *out = split_object(split);
     if (out && !self->making.dry_run) {
-        stpy_watch_begin(&watch);
+        stpy_watch_begin(&self->watch);
         st_status status = st_split_write(split, self->folder, &error);
-        stpy_watch_end(&watch);
-        if (status != ST_OK) {
+        if (stpy_watch_end(&self->watch) || status != ST_OK) {
             Py_CLEAR(out);
             stpy_edit_raise(self->state, &error);
         }
@@ -101,7 +81,8 @@ PyObject *stpy_split(PyObject *module, PyObject *args)
     stpy_place to;
     if (!PyArg_ParseTuple(args, "OOKKsO!:_split", &path, &folder, &self.max_size, &self.count,
                           &self.pattern, &PyTuple_Type, &made) ||
-        stpy_making_read(made, &self.making) || stpy_path_read(self.state, folder, &to))
+        stpy_making_read(made, &self.making, &self.watch) ||
+        stpy_path_read(self.state, folder, &to))
         return NULL;
     self.folder = PyBytes_AsString(to.path);
     st_checkpoint *checkpoint = stpy_checkpoint_open(self.state, path);
@@ -147,7 +128,7 @@ PyObject *stpy_merge(PyObject *module, PyObject *args)
     stpy_place to;
     st_error error;
     if (!PyArg_ParseTuple(args, "OOO!:_merge", &path, &target, &PyTuple_Type, &made) ||
-        stpy_making_read(made, &making) || stpy_path_read(self.state, target, &to))
+        stpy_making_read(made, &making, &self.watch) || stpy_path_read(self.state, target, &to))
         return NULL;
     self.shown = to.shown;
     const st_edit_options options = stpy_making_options(&making, &self);
@@ -311,7 +292,8 @@ PyObject *stpy_cat(PyObject *module, PyObject *args)
     stpy_place to;
     if (!PyArg_ParseTuple(args, "O!OsO!:_cat", &PyList_Type, &self.inputs, &target, &metadata,
                           &PyTuple_Type, &made) ||
-        stpy_making_read(made, &making) || stpy_path_read(self.edit.state, target, &to))
+        stpy_making_read(made, &making, &self.edit.watch) ||
+        stpy_path_read(self.edit.state, target, &to))
         return NULL;
     self.edit.shown = to.shown;
     if (!joining_fill(&self, &making, metadata))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* _compare and _salvage: how two files differ, and what can be saved of one, for safetensors/_compare.py. */
-#include "edit.h"
+/* _compare: how two files or checkpoints differ, for safetensors/_compare.py. */
+#include "inputs.h"
+#include "watch.h"
 
 #include <safetensors/inspect.h>
 
@@ -9,7 +10,6 @@ typedef struct telling {
     stpy_watch watch;
     PyObject *metadata; /* lists */
     PyObject *tensors;
-    bool failed; /* an exception is set */
 } telling;
 
 static PyObject *optional_index(uint64_t index)
@@ -17,7 +17,7 @@ static PyObject *optional_index(uint64_t index)
     return index == UINT64_MAX ? Py_NewRef(Py_None) : PyLong_FromUnsignedLongLong(index);
 }
 
-/* --------------------------------------------------------------------------------- _compare */
+/* --------------------------------------------------------------------------------- changes */
 
 /* (name, dtype, shape, elements, bytes, offset), or None. */
 static PyObject *side_object(const st_side_tensor *side)
@@ -111,10 +111,10 @@ static bool change_take(void *ctx, const st_change *change)
     PyEval_RestoreThread(self->watch.thread);
     bool entry = change->metadata_a || change->metadata_b;
     PyObject *object = entry ? entry_object(change) : tensor_object(change);
-    self->failed = !object || PyList_Append(entry ? self->metadata : self->tensors, object);
+    bool failed = !object || PyList_Append(entry ? self->metadata : self->tensors, object);
     Py_XDECREF(object);
     self->watch.thread = PyEval_SaveThread();
-    return !self->failed;
+    return !failed;
 }
 
 static PyObject *compare_summary(const st_compare_summary *s)
@@ -146,151 +146,88 @@ static PyObject *compare_summary(const st_compare_summary *s)
     return out;
 }
 
-static PyObject *files_compare(stpy_state *state, const st_file *a, const st_file *b,
-                               st_compare_options *options)
+/* ----------------------------------------------------------------------------------- sides */
+
+/* One of the two, with what st_side borrows. */
+typedef struct side {
+    st_checkpoint *checkpoint;
+    st_side_tensor *tensors;
+    st_metadata *metadata;
+    st_side side;
+} side;
+
+static int side_open(stpy_state *state, PyObject *path, side *out)
 {
-    telling told = {.metadata = PyList_New(0), .tensors = PyList_New(0)};
+    out->checkpoint = stpy_checkpoint_open(state, path);
+    if (!out->checkpoint)
+        return -1;
+    size_t count = st_checkpoint_count(out->checkpoint);
+    size_t entries = st_checkpoint_metadata_count(out->checkpoint);
+    out->tensors = PyMem_Calloc(count + 1, sizeof *out->tensors);
+    out->metadata = PyMem_Calloc(entries + 1, sizeof *out->metadata);
+    if (!out->tensors || !out->metadata) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const st_checkpoint_tensor found = st_checkpoint_at(out->checkpoint, i);
+        out->tensors[i] = (st_side_tensor){found.file, found.tensor};
+    }
+    for (size_t i = 0; i < entries; i++)
+        out->metadata[i] = *st_checkpoint_metadata_at(out->checkpoint, i);
+    out->side = (st_side){.name = st_checkpoint_name(out->checkpoint),
+                          .tensors = out->tensors,
+                          .tensor_count = count,
+                          .metadata = out->metadata,
+                          .metadata_count = entries};
+    return 0;
+}
+
+static void side_release(side *self)
+{
+    PyMem_Free(self->tensors);
+    PyMem_Free(self->metadata);
+    st_checkpoint_close(self->checkpoint);
+}
+
+/* ------------------------------------------------------------------------------- comparing */
+
+static PyObject *sides_compare(stpy_state *state, const side *a, const side *b,
+                               st_compare_options *options, telling *told)
+{
     st_compare_summary summary;
     st_error error;
-    PyObject *out = NULL;
     options->change = change_take;
-    options->ctx = &told;
-    options->progress = (st_progress){stpy_watch_progress, &told.watch};
-    if (told.metadata && told.tensors) {
-        stpy_watch_begin(&told.watch);
-        st_status status = st_files_compare(a, b, options, &summary, &error);
-        stpy_watch_end(&told.watch);
-        if (status == ST_OK)
-            out = Py_BuildValue("OON", told.metadata, told.tensors, compare_summary(&summary));
-        else
-            stpy_raise(state, &error, STPY_READ, NULL);
-    }
-    Py_XDECREF(told.metadata);
-    Py_XDECREF(told.tensors);
-    return out;
+    options->ctx = told;
+    options->progress = stpy_watch_progress(&told->watch);
+    stpy_watch_begin(&told->watch);
+    st_status status = st_sides_compare(&a->side, &b->side, options, &summary, &error);
+    if (stpy_watch_end(&told->watch))
+        return NULL;
+    if (status != ST_OK)
+        return stpy_raise(state, &error, STPY_READ, NULL);
+    return Py_BuildValue("OON", told->metadata, told->tensors, compare_summary(&summary));
 }
 
 PyObject *stpy_compare(PyObject *module, PyObject *args)
 {
     stpy_state *state = stpy_state_of_module(module);
     st_compare_options options = {0};
-    PyObject *first, *second, *out = NULL;
-    if (!PyArg_ParseTuple(args, "OOIIdd:_compare", &first, &second, &options.parts, &options.flags,
-                          &options.rtol, &options.atol))
+    telling told;
+    side a = {0}, b = {0};
+    PyObject *first, *second, *progress, *out = NULL;
+    if (!PyArg_ParseTuple(args, "OOIIddO:_compare", &first, &second, &options.parts, &options.flags,
+                          &options.rtol, &options.atol, &progress) ||
+        stpy_watch_read(progress, &told.watch))
         return NULL;
-    st_file *a = stpy_path_open(state, first);
-    st_file *b = a ? stpy_path_open(state, second) : NULL;
-    if (b)
-        out = files_compare(state, a, b, &options);
-    st_file_close(b);
-    st_file_close(a);
-    return out;
-}
-
-/* --------------------------------------------------------------------------------- _salvage */
-
-static const char *salvage_text(int32_t kind)
-{
-    switch (kind) {
-    case ST_SALVAGE_SAVED: return "saved";
-    case ST_SALVAGE_CHANGED: return "changed";
-    default: return "lost";
-    }
-}
-
-static const char *severity_text_of(int32_t severity)
-{
-    switch (severity) {
-    case ST_SEVERITY_ERROR: return "error";
-    case ST_SEVERITY_WARNING: return "warning";
-    default: return "note";
-    }
-}
-
-/* What is not UTF-8 is shown. */
-static PyObject *shown_text(const char *text, size_t len)
-{
-    return text ? PyUnicode_DecodeUTF8(text, (Py_ssize_t)len, "backslashreplace")
-                : Py_NewRef(Py_None);
-}
-
-/* (kind, message, rule, severity, tensor, new_name, offset, bytes) */
-static PyObject *item_object(const st_salvage_item *item)
-{
-    const char *rule = item->rule ? item->rule->id : NULL;
-    const char *severity = item->rule ? severity_text_of(item->severity) : NULL;
-    uint64_t offset = item->offset == ST_NO_OFFSET ? UINT64_MAX : item->offset;
-    return Py_BuildValue("sNzzNNNK", salvage_text(item->kind),
-                         shown_text(item->message, strlen(item->message)), rule, severity,
-                         shown_text(item->name, item->name_len),
-                         shown_text(item->new_name, item->new_name_len), optional_index(offset),
-                         (unsigned long long)item->size);
-}
-
-static bool item_take(void *ctx, const st_salvage_item *item)
-{
-    telling *self = ctx;
-    PyEval_RestoreThread(self->watch.thread);
-    PyObject *object = item_object(item);
-    self->failed = !object || PyList_Append(self->tensors, object);
-    Py_XDECREF(object);
-    self->watch.thread = PyEval_SaveThread();
-    return !self->failed;
-}
-
-static st_status source_salvage(stpy_state *state, st_source *source, const char *path,
-                                telling *told, st_salvage_summary *summary, st_error *error)
-{
-    const st_open_options open = {.context = state->context};
-    const st_sink_options how = {.context = state->context};
-    const st_salvage_options options = {
-        .item = item_take, .ctx = told, .progress = {stpy_watch_progress, &told->watch}};
-    st_sink *sink = NULL;
-    st_status status = path ? st_sink_open(path, &how, &sink, error) : ST_OK;
-    if (status == ST_OK)
-        status = st_salvage(source, &open, sink, &options, summary, error);
-    st_sink_release(sink);
-    return status;
-}
-
-static PyObject *salvage_run(stpy_state *state, st_source *source, const char *path)
-{
-    telling told = {.tensors = PyList_New(0)};
-    st_salvage_summary s;
-    st_error error;
-    PyObject *out = NULL;
-    if (!told.tensors)
-        return NULL;
-    stpy_watch_begin(&told.watch);
-    st_status status = source_salvage(state, source, path, &told, &s, &error);
-    stpy_watch_end(&told.watch);
-    if (status == ST_OK)
-        out = Py_BuildValue("O{sKsKsKsKsKsKsK}", told.tensors, "saved", (unsigned long long)s.saved,
-                            "changed", (unsigned long long)s.changed, "lost",
-                            (unsigned long long)s.lost, "errors", (unsigned long long)s.errors,
-                            "bytes", (unsigned long long)s.bytes, "metadata",
-                            (unsigned long long)s.metadata, "size", (unsigned long long)s.size);
-    else
-        stpy_edit_raise(state, &error);
-    Py_DECREF(told.tensors);
-    return out;
-}
-
-PyObject *stpy_salvage(PyObject *module, PyObject *args)
-{
-    stpy_state *state = stpy_state_of_module(module);
-    PyObject *damaged, *target, *out = NULL;
-    stpy_place from, to = {.fd = -1};
-    if (!PyArg_ParseTuple(args, "OO:_salvage", &damaged, &target) ||
-        stpy_path_read(state, damaged, &from))
-        return NULL;
-    if (target == Py_None || !stpy_path_read(state, target, &to)) {
-        st_source *source = stpy_source_open(state, &from);
-        if (source)
-            out = salvage_run(state, source, to.path ? PyBytes_AsString(to.path) : NULL);
-        st_source_release(source);
-    }
-    stpy_place_release(&to);
-    stpy_place_release(&from);
+    told.metadata = PyList_New(0);
+    told.tensors = PyList_New(0);
+    if (told.metadata && told.tensors && !side_open(state, first, &a) &&
+        !side_open(state, second, &b))
+        out = sides_compare(state, &a, &b, &options, &told);
+    side_release(&b);
+    side_release(&a);
+    Py_XDECREF(told.tensors);
+    Py_XDECREF(told.metadata);
     return out;
 }

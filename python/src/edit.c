@@ -2,81 +2,21 @@
 /* _edit: a file changed, or written anew with changes, for safetensors/edit.py. */
 #include "edit.h"
 
-/* So much is done between two looks for signals, for each of which the GIL has to be waited for. */
-#define LOOK_BYTES ((uint64_t)64 << 20)
 /* A data section that begins at a page does so on purpose, and is to go on doing so. */
 #define PAGE 4096
 
 /* -------------------------------------------------------------------------------- arguments */
 
-int stpy_path_read(stpy_state *state, PyObject *object, stpy_place *out)
+int stpy_making_read(PyObject *tuple, stpy_making *out, stpy_watch *watch)
 {
-    *out = (stpy_place){.fd = -1};
-    PyObject *path = PyOS_FSPath(object);
-    if (!path)
+    PyObject *progress;
+    if (!PyArg_ParseTuple(tuple, "IIKIIpO:making", &out->order, &out->alignment, &out->reserve,
+                          &out->durability, &out->flags, &out->dry_run, &progress))
         return -1;
-    int failed = -1;
-    if (PyUnicode_Check(path))
-        failed = stpy_place_read(state, path, false, out);
-    else
-        stpy_raise_type("path", object, "a str or an os.PathLike of one");
-    Py_DECREF(path);
-    return failed;
-}
-
-st_file *stpy_path_open(stpy_state *state, PyObject *path)
-{
-    stpy_place place;
-    st_error error;
-    st_file *file;
-    st_status status;
-    if (stpy_path_read(state, path, &place))
-        return NULL;
-    const st_open_options options = {.context = state->context};
-    const char *name = PyBytes_AsString(place.path);
-    Py_BEGIN_ALLOW_THREADS
-    status = st_file_open(name, &options, &file, &error);
-    Py_END_ALLOW_THREADS
-    if (status != ST_OK)
-        file = stpy_raise(state, &error, STPY_OPEN, place.shown);
-    stpy_place_release(&place);
-    return file;
-}
-
-int stpy_making_read(PyObject *tuple, stpy_making *out)
-{
-    return PyArg_ParseTuple(tuple, "IIKIIp:making", &out->order, &out->alignment, &out->reserve,
-                            &out->durability, &out->flags, &out->dry_run)
-               ? 0
-               : -1;
+    return stpy_watch_read(progress, watch);
 }
 
 /* --------------------------------------------------------------------------------- callbacks */
-
-bool stpy_watch_progress(void *ctx, uint64_t done, uint64_t total)
-{
-    stpy_watch *self = ctx;
-    (void)total;
-    if (!self->thread || done < self->told || done - self->told < LOOK_BYTES)
-        return true;
-    self->told = done;
-    PyEval_RestoreThread(self->thread);
-    bool goes_on = PyErr_CheckSignals() == 0;
-    self->thread = PyEval_SaveThread();
-    return goes_on;
-}
-
-void stpy_watch_begin(stpy_watch *watch)
-{
-    watch->told = 0;
-    watch->thread = PyEval_SaveThread();
-}
-
-void stpy_watch_end(stpy_watch *watch)
-{
-    PyEval_RestoreThread(watch->thread);
-    watch->thread = NULL;
-}
 
 /* Behind the last one tells whether the file is to be made, so that an error can count them all. Called without the
  * GIL; there is room for each cast. */
@@ -186,7 +126,7 @@ st_edit_options stpy_making_options(const stpy_making *making, stpy_edit *self)
                              .alignment = making->alignment,
                              .reserve = making->reserve,
                              .context = self->state->context,
-                             .progress = {stpy_watch_progress, &self->watch}};
+                             .progress = stpy_watch_progress(&self->watch)};
 }
 
 /* Learns what there is to do, and makes room for what the casts will tell. */
@@ -230,13 +170,15 @@ static int edit_write(stpy_edit *self, const stpy_making *making, const stpy_pla
 {
     const char *path = PyBytes_AsString(out->path);
     st_error error;
+    stpy_watch_part(&self->watch, self->summary.moved + self->summary.written);
     stpy_watch_begin(&self->watch);
     st_status status = making ? write_anew(self, making, path, &error)
                               : st_edit_write_in_place(self->edit, path, &self->summary, &error);
-    stpy_watch_end(&self->watch);
+    if (stpy_watch_end(&self->watch))
+        return -1;
     if (status == ST_OK)
         return 0;
-    if (self->refused && !PyErr_Occurred())
+    if (self->refused)
         refusal_raise(self);
     else
         stpy_edit_raise(self->state, &error);
@@ -340,7 +282,7 @@ PyObject *stpy_edit_file(PyObject *module, PyObject *args)
     stpy_place from, to = {.fd = -1};
     if (!PyArg_ParseTuple(args, "OOO!O!pp:_edit", &path, &target, &PyList_Type, &steps,
                           &PyTuple_Type, &made, &in_place, &strict) ||
-        stpy_making_read(made, &making) || stpy_path_read(self.state, path, &from))
+        stpy_making_read(made, &making, &self.watch) || stpy_path_read(self.state, path, &from))
         return NULL;
     self.shown = from.shown;
     self.strict = strict;

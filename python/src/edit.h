@@ -4,9 +4,8 @@
 #define STPY_EDIT_H
 
 #include "gather.h"
-
-#include <safetensors/checkpoint.h>
-#include <safetensors/edit.h>
+#include "inputs.h"
+#include "watch.h"
 
 /* How a file is to be made: a tuple that safetensors/_editing.py has checked. */
 typedef struct stpy_making {
@@ -31,12 +30,6 @@ typedef struct stpy_held {
     st_buffer *buffer;
 } stpy_held;
 
-/* A long call that has released the GIL, and looks for signals now and then. */
-typedef struct stpy_watch {
-    PyThreadState *thread; /* of the call; NULL: it holds the GIL */
-    uint64_t told;         /* bytes that the last look came after */
-} stpy_watch;
-
 /* An edit, and all that has to stay as long as it. */
 typedef struct stpy_edit {
     stpy_state *state;
@@ -58,22 +51,12 @@ typedef struct stpy_edit {
     bool refused; /* and so nothing was written */
 } stpy_edit;
 
-/* Reads a path, and nothing else. */
-int stpy_path_read(stpy_state *state, PyObject *object, stpy_place *out);
-/* Opens a file at a path; NULL with what opening it in another way raises. */
-st_file *stpy_path_open(stpy_state *state, PyObject *path);
-/* Opens a checkpoint the same way; a shard that is missing is named by the library's message, and not by the path. */
-st_checkpoint *stpy_checkpoint_open(stpy_state *state, PyObject *path);
-int stpy_making_read(PyObject *tuple, stpy_making *out);
+/* Reads it, and who is told of the progress. */
+int stpy_making_read(PyObject *tuple, stpy_making *out, stpy_watch *watch);
 /* The library's options: `self` takes the progress. */
 st_edit_options stpy_making_options(const stpy_making *making, stpy_edit *self);
 /* Raises what an edit, or the writing of files, came to. Always NULL. */
 void *stpy_edit_raise(stpy_state *state, const st_error *error);
-/* A progress callback over a stpy_watch: ends the work where a signal's handler raises. */
-bool stpy_watch_progress(void *ctx, uint64_t done, uint64_t total);
-/* Release the GIL for a watched call, and take it back. */
-void stpy_watch_begin(stpy_watch *watch);
-void stpy_watch_end(stpy_watch *watch);
 /* Looks, and writes to `out` unless it is to be dry: -1 with an exception. */
 int stpy_edit_save(stpy_edit *self, const stpy_making *making, const stpy_place *out);
 /* What was done, as a dict. */

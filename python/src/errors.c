@@ -193,8 +193,7 @@ static void *raise_not_found(PyObject *path)
     return NULL;
 }
 
-/* Whether `path` is a directory now; -1 on failure. */
-static int is_directory(PyObject *path)
+int stpy_is_directory(PyObject *path)
 {
     PyObject *ask = stpy_import("os.path", "isdir");
     PyObject *answer = ask ? PyObject_CallFunctionObjArgs(ask, path, NULL) : NULL;
@@ -208,7 +207,7 @@ static void *raise_open(const st_error *error, PyObject *path)
 {
     int number = error->sys_errno;
     if (error->status == ST_ERR_NOT_REGULAR) {
-        int directory = path ? is_directory(path) : 0;
+        int directory = path ? stpy_is_directory(path) : 0;
         if (directory < 0)
             return NULL;
         number = directory ? EISDIR : 0;

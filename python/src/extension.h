@@ -26,8 +26,10 @@
  *     writer.c      the type _Writer: a file written tensor by tensor
  *     check.c       _check, _check_checkpoint: what is wrong with a file, or with many
  *     edit.h, edit.c, edit_steps.c: _edit, a file changed by a list of steps
+ *     inputs.h      files and checkpoints by their paths
+ *     watch.h       long calls: their signals, and their progress
  *     checkpoint.c  _split, _merge and _cat: many files as one
- *     compare.c     _compare: how two files differ;  _salvage: what can be saved of one
+ *     compare.c     _compare: how two files differ;  salvage.c: _salvage: what can be saved of one
  *
  * Conventions. stpy_* is shared between files, the rest is static. A function that returns PyObject *
  * gives a new reference, or NULL with an exception set; one that returns int gives 0, or -1 with an
@@ -170,6 +172,8 @@ void *stpy_raise_variant(stpy_state *state, PyObject *builtin, const char *forma
 /* Clears the exception that is set, if any, where a failed question is an answer. -1: it says nothing of the
  * question (MemoryError, or no Exception at all, such as KeyboardInterrupt), and stays set. */
 int stpy_forgive(void);
+/* Whether `path` is a directory now; -1 with an exception. */
+int stpy_is_directory(PyObject *path);
 /* Makes the class SafetensorPermissionError (and so on for each of OSError's subclasses), or NULL with
  * AttributeError for a name that is none of these: behind the module's __getattr__. */
 PyObject *stpy_error_class(stpy_state *state, PyObject *module, const char *name);
@@ -494,7 +498,7 @@ PyObject *stpy_split(PyObject *module, PyObject *args);
 PyObject *stpy_merge(PyObject *module, PyObject *args);
 PyObject *stpy_cat(PyObject *module, PyObject *args);
 PyObject *stpy_size_parse(PyObject *module, PyObject *object);
-/* compare.c */
+/* compare.c, salvage.c */
 PyObject *stpy_compare(PyObject *module, PyObject *args);
 PyObject *stpy_salvage(PyObject *module, PyObject *args);
 /* grep.c */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* _name_rule, _search and _shards: what st_header_search finds in files, for safetensors/_grep.py. */
-#include "edit.h"
+#include "inputs.h"
 
 #include <safetensors/inspect.h>
 

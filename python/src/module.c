@@ -123,12 +123,11 @@ static PyMethodDef module_methods[] = {
     {"_size_parse", stpy_size_parse, METH_O,
      "_size_parse(text)\n--\n\nA size in bytes out of a text such as 5GB.\n"},
     {"_compare", stpy_compare, METH_VARARGS,
-     "_compare(a, b, parts, flags, rtol, atol)\n--\n\nHow two files differ: metadata, tensors, and "
-     "a "
-     "summary.\n"},
+     "_compare(a, b, parts, flags, rtol, atol, progress)\n--\n\nHow two files or checkpoints "
+     "differ: metadata, tensors, and a summary.\n"},
     {"_salvage", stpy_salvage, METH_VARARGS,
-     "_salvage(path, out)\n--\n\nSaves what can be saved of a damaged file: what became of each "
-     "thing, and a summary.\n"},
+     "_salvage(path, out, progress)\n--\n\nSaves what can be saved of a damaged file: what became "
+     "of each thing, and a summary.\n"},
     {"_name_rule", stpy_name_rule, METH_VARARGS,
      "_name_rule(pattern, kind)\n--\n\nA rule that matches names.\n"},
     {"_search", stpy_search, METH_VARARGS,

@@ -201,7 +201,7 @@ def test_nothing_is_kept(path, pair, tmp_path):
 def test_every_allocation_of_pythons_may_fail(path, pair, tmp_path):
     """It is told, or what comes out is right all the same."""
     hooks = pytest.importorskip("_testcapi")
-    making = _editing.making("file", None, 0, "none", True, False)
+    making = _editing.making("file", None, 0, "none", True, False, None)
     shards, out, whole = os.fspath(tmp_path / "shards"), os.fspath(tmp_path / "out"), os.fspath(path)
     inputs = [(whole, "a."), (os.fspath(pair[0]), ""), (os.fspath(pair[1]), "b.")]
     for call in (

@@ -14,6 +14,7 @@ from command import run
 import safetensors
 from safetensors import SafetensorError, diff, salvage
 from safetensors._safetensors_rust import _compare, _salvage
+from safetensors.checkpoint import split
 from safetensors.numpy import load_file
 
 ONE = {
@@ -80,6 +81,18 @@ def test_differences_are_those_of_the_program(pair, options, words):
     assert found and not found.same
 
 
+@pytest.mark.parametrize("options, words", CASES)
+def test_differences_of_checkpoints_are_those_of_the_program(pair, tmp_path, options, words):
+    for name, path in zip("ab", pair):
+        split(path, tmp_path / name, shard_count=3)
+    index = tmp_path / "b" / "model.safetensors.index.json"
+    for sides in [(tmp_path / "a", index), (pair[0], tmp_path / "b"), (index, pair[0])]:
+        found = diff(*sides, **options)
+        assert as_json(found) == program("diff", "--json", *words, *sides)["diff"]
+        assert found
+    assert not diff(pair[0], tmp_path / "a", places=False)
+
+
 def test_a_diff_of_the_same_is_false(pair):
     found = diff(pair[0], os.fspath(pair[0]))
     assert not found and found.same and found.metadata == found.tensors == ()
@@ -116,6 +129,12 @@ def test_refusals_of_diff(pair, tmp_path):
         diff(tmp_path / "bad", pair[0])
     with pytest.raises(TypeError):
         diff(pair[0], 3)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SafetensorError, match="empty"):
+        diff(pair[0], tmp_path / "empty")
+    (tmp_path / "x.json").write_text('{"weight_map": {"w": "gone.safetensors"}}')
+    with pytest.raises(FileNotFoundError, match="gone.safetensors"):
+        diff(tmp_path / "x.json", pair[0])
 
 
 # ------------------------------------------------------------------------------------------- salvage
@@ -189,7 +208,7 @@ def test_every_allocation_of_pythons_may_fail(pair, damaged, tmp_path):
     """It is told, or what comes out is right all the same."""
     hooks = pytest.importorskip("_testcapi")
     a, b, path, out = *map(os.fspath, pair), os.fspath(damaged), os.fspath(tmp_path / "out")
-    for call in (lambda: _compare(a, b, 7, 16, 0.0, 0.0), lambda: _salvage(path, out)):
+    for call in (lambda: _compare(a, b, 7, 16, 0.0, 0.0, None), lambda: _salvage(path, out, None)):
         expected, failed = repr(call()), 0
         for n in range(200):
             hooks.set_nomemory(n, n + 1)

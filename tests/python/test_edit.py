@@ -477,7 +477,7 @@ def test_a_signal_ends_the_writing(tmp_path):
     def handler(number, frame):
         raise Stop
 
-    making = _editing.making("file", None, 0, "none", True, False)
+    making = _editing.making("file", None, 0, "none", True, False, None)
     # One call of C behind the other, so that no Python sees the signal before the writing does.
     pending = functools.partial(ctypes.CDLL(None)["raise"], int(signal.SIGUSR1))
     out = os.fspath(tmp_path / "out")
@@ -518,7 +518,7 @@ def test_every_allocation_of_pythons_may_fail(path, other, tmp_path):
     """It is told, and nothing is there; or what comes out is right all the same."""
     hooks = pytest.importorskip("_testcapi")
     name, out = os.fspath(path), os.fspath(tmp_path / "out")
-    making = _editing.making("name", None, 100, "none", True, False)
+    making = _editing.making("name", None, 100, "none", True, False, None)
     steps = [
         ("keep", ["*"]),
         ("drop", "a[*]"),

@@ -102,6 +102,7 @@ def change(path: pathlib.Path) -> Optional[float]:
     return found.tensors[0].values.max_absolute if found and found.tensors[0].values else None
 
 
+
 version: str = safetensors.__version__
 """
 
@@ -123,6 +124,7 @@ edit(open("a"))
 split("a", "b", max_shard_size=1.5)
 diff("a")
 grep("a", 1)
+diff("a", "b", progress=3)
 """
 
 

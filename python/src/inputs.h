@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* inputs.h: files and checkpoints by their paths, for the functions that work on paths. */
+#ifndef STPY_INPUTS_H
+#define STPY_INPUTS_H
+
+#include "extension.h"
+
+#include <safetensors/checkpoint.h>
+
+/* Reads a path, and nothing else. */
+int stpy_path_read(stpy_state *state, PyObject *object, stpy_place *out);
+/* Opens a file at a path; NULL with what opening it in another way raises. */
+st_file *stpy_path_open(stpy_state *state, PyObject *path);
+/* Opens a file, a folder, or an index. */
+st_checkpoint *stpy_checkpoint_open(stpy_state *state, PyObject *path);
+
+#endif

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* _salvage: what can be saved of a damaged file, for safetensors/_compare.py. */
+#include "edit.h"
+
+#include <safetensors/inspect.h>
+
+/* What a callback fills, called without the GIL on the thread that released it. */
+typedef struct saving {
+    stpy_watch watch;
+    PyObject *items; /* a list */
+} saving;
+
+static const char *salvage_text(int32_t kind)
+{
+    switch (kind) {
+    case ST_SALVAGE_SAVED: return "saved";
+    case ST_SALVAGE_CHANGED: return "changed";
+    default: return "lost";
+    }
+}
+
+static const char *severity_text_of(int32_t severity)
+{
+    switch (severity) {
+    case ST_SEVERITY_ERROR: return "error";
+    case ST_SEVERITY_WARNING: return "warning";
+    default: return "note";
+    }
+}
+
+/* What is not UTF-8 is shown. */
+static PyObject *shown_text(const char *text, size_t len)
+{
+    return text ? PyUnicode_DecodeUTF8(text, (Py_ssize_t)len, "backslashreplace")
+                : Py_NewRef(Py_None);
+}
+
+static PyObject *offset_object(uint64_t offset)
+{
+    return offset == ST_NO_OFFSET ? Py_NewRef(Py_None) : PyLong_FromUnsignedLongLong(offset);
+}
+
+/* (kind, message, rule, severity, tensor, new_name, offset, bytes) */
+static PyObject *item_object(const st_salvage_item *item)
+{
+    const char *rule = item->rule ? item->rule->id : NULL;
+    const char *severity = item->rule ? severity_text_of(item->severity) : NULL;
+    return Py_BuildValue("sNzzNNNK", salvage_text(item->kind),
+                         shown_text(item->message, strlen(item->message)), rule, severity,
+                         shown_text(item->name, item->name_len),
+                         shown_text(item->new_name, item->new_name_len),
+                         offset_object(item->offset), (unsigned long long)item->size);
+}
+
+static bool item_take(void *ctx, const st_salvage_item *item)
+{
+    saving *self = ctx;
+    PyEval_RestoreThread(self->watch.thread);
+    PyObject *object = item_object(item);
+    bool failed = !object || PyList_Append(self->items, object);
+    Py_XDECREF(object);
+    self->watch.thread = PyEval_SaveThread();
+    return !failed;
+}
+
+static st_status source_salvage(stpy_state *state, st_source *source, const char *path,
+                                saving *told, st_salvage_summary *summary, st_error *error)
+{
+    const st_open_options open = {.context = state->context};
+    const st_sink_options how = {.context = state->context};
+    const st_salvage_options options = {
+        .item = item_take, .ctx = told, .progress = stpy_watch_progress(&told->watch)};
+    st_sink *sink = NULL;
+    st_status status = path ? st_sink_open(path, &how, &sink, error) : ST_OK;
+    if (status == ST_OK)
+        status = st_salvage(source, &open, sink, &options, summary, error);
+    st_sink_release(sink);
+    return status;
+}
+
+static PyObject *salvage_run(stpy_state *state, st_source *source, const char *path, saving *told)
+{
+    st_salvage_summary s;
+    st_error error;
+    stpy_watch_begin(&told->watch);
+    st_status status = source_salvage(state, source, path, told, &s, &error);
+    if (stpy_watch_end(&told->watch))
+        return NULL;
+    if (status != ST_OK)
+        return stpy_edit_raise(state, &error);
+    return Py_BuildValue("O{sKsKsKsKsKsKsK}", told->items, "saved", (unsigned long long)s.saved,
+                         "changed", (unsigned long long)s.changed, "lost",
+                         (unsigned long long)s.lost, "errors", (unsigned long long)s.errors,
+                         "bytes", (unsigned long long)s.bytes, "metadata",
+                         (unsigned long long)s.metadata, "size", (unsigned long long)s.size);
+}
+
+PyObject *stpy_salvage(PyObject *module, PyObject *args)
+{
+    stpy_state *state = stpy_state_of_module(module);
+    PyObject *damaged, *target, *progress, *out = NULL;
+    stpy_place from, to = {.fd = -1};
+    saving told;
+    if (!PyArg_ParseTuple(args, "OOO:_salvage", &damaged, &target, &progress) ||
+        stpy_watch_read(progress, &told.watch) || stpy_path_read(state, damaged, &from))
+        return NULL;
+    told.items = PyList_New(0);
+    if (told.items && (target == Py_None || !stpy_path_read(state, target, &to))) {
+        st_source *source = stpy_source_open(state, &from);
+        if (source)
+            out = salvage_run(state, source, to.path ? PyBytes_AsString(to.path) : NULL, &told);
+        st_source_release(source);
+    }
+    Py_XDECREF(told.items);
+    stpy_place_release(&to);
+    stpy_place_release(&from);
+    return out;
+}
