@@ -33,6 +33,10 @@ _LAZY = {
     "diff": "_compare",
     "grep": "_grep",
     "salvage": "_compare",
+    "Histogram": "_stats",
+    "Statistics": "_stats",
+    "TensorStatistics": "_stats",
+    "stats": "_stats",
 }
 
 

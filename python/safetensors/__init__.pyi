@@ -26,5 +26,9 @@ from ._safetensors_rust import deserialize as deserialize
 from ._safetensors_rust import safe_open as safe_open
 from ._safetensors_rust import serialize as serialize
 from ._safetensors_rust import serialize_file as serialize_file
+from ._stats import Histogram as Histogram
+from ._stats import Statistics as Statistics
+from ._stats import TensorStatistics as TensorStatistics
+from ._stats import stats as stats
 
 def __dir__() -> list[str]: ...

@@ -77,7 +77,7 @@ def _files(path: Path, recursive: bool, onerror: _OnError) -> Iterator[str]:
         yield from _walk(text, recursive, onerror)
     elif text.endswith(_INDEX_ENDING):
         try:
-            names = _native._shards(text)
+            names = [name for _, name, _ in _native._checkpoint(text)[1]]
         except (OSError, _native.SafetensorError) as error:
             onerror(error)
             return

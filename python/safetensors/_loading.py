@@ -45,15 +45,19 @@ def load_files_as(
     sources = list(filenames)
     with ExitStack() as stack:
         files = [stack.enter_context(safe_open(source, framework, **options))._file for source in sources]
-        names = _selected_of_all(files, sources, keys, prefix)
-        if not any(file.device for file in files):
-            return _native._load_files(tuple(files), tuple(names))
-        from ._device import tensors
+        return load_tensors(files, _selected_of_all(files, sources, keys, prefix))
 
-        loaded = {}
-        for file, own in zip(files, names):
-            loaded.update(tensors(file, own, file.device))
-        return loaded
+
+def load_tensors(files: List[Any], names: List[List[str]]) -> Dict[str, Any]:
+    """Some tensors of each of several files as one dict, in the order of the files."""
+    if not any(file.device for file in files):
+        return _native._load_files(tuple(files), tuple(names))
+    from ._device import tensors
+
+    loaded = {}
+    for file, own in zip(files, names):
+        loaded.update(tensors(file, own, file.device))
+    return loaded
 
 
 def _selected_of_all(

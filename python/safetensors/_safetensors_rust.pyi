@@ -547,5 +547,29 @@ def _name_rule(pattern: str, kind: int) -> Any:
 def _search(rule: Any, path: Any, parts: int, max: int) -> List[Tuple[Any, ...]]:
     """What of a file's header a rule is found in: tuples of a name and a span, and of key, value and their spans."""
 
-def _shards(path: Any) -> List[str]:
-    """The names of a checkpoint's files in its folder."""
+def _stats(
+    path: Any,
+    wanted: Optional[Tuple[Tuple[str, Any], ...]],
+    quantiles: Tuple[float, ...],
+    bins: int,
+    low: float,
+    high: float,
+    progress: Any,
+) -> Any:
+    """What the values of tensors are: `wanted` are tuples of a name and an index."""
+
+def _hash(
+    inputs: Tuple[Tuple[Any, str], ...], algorithm: str, parts: int, manifest: bool, total: int, progress: Any
+) -> Any:
+    """The digests of files, and a manifest of them: `inputs` are tuples of a path and a name."""
+
+def _manifest_names(text: bytes, name: str) -> List[str]:
+    """The names of the files in a manifest."""
+
+def _hash_verify(
+    inputs: Tuple[Tuple[Any, int], ...], text: Optional[bytes], name: str, total: int, progress: Any
+) -> Any:
+    """How files differ from a manifest's text, or from their own records: `inputs` are a path and an index each."""
+
+def _checkpoint(path: Any) -> Any:
+    """A checkpoint's index, its files with their tensors, and its metadata."""

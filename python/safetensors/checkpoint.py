@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints of several files: what the program's verbs `split`, `merge` and `cat` do."""
+"""Checkpoints of several files: opened as one, and what the program's verbs `split`, `merge` and `cat` do."""
 
 import os
 from dataclasses import dataclass
-from typing import Iterable, Iterator, List, Optional, Tuple, Union
+from typing import Any, Iterable, Iterator, List, Optional, Tuple, Union
 
 from . import _editing
 from ._editing import Path, Progress
 from ._safetensors_rust import _cat, _merge, _size_parse, _split
+from ._shards import Checkpoint
 from .edit import EditSummary
 
-__all__ = ["Shard", "Shards", "cat", "merge", "split"]
+__all__ = ["Checkpoint", "Shard", "Shards", "cat", "merge", "open", "split"]
 
 _ENDING = ".safetensors"
 _METADATA = ("same", "first", "none")
@@ -53,6 +54,35 @@ class Shards:
 
     def __len__(self) -> int:
         return len(self.shards)
+
+
+def open(path: Path, framework: str, device: Any = "cpu", *, backend: str = "mmap", packed: bool = False) -> Checkpoint:
+    """
+    Opens a checkpoint, whose tensors are then read by name, whichever file they lie in. All files are looked at, and
+    none is read until a tensor of it is asked for.
+
+    Args:
+        path (`str`, or `os.PathLike`):
+            A folder, an index, or a file.
+        framework (`str`):
+            What the tensors become: `"pt"`, `"np"`, `"tf"`, `"flax"` (or `"jax"`), `"mlx"` or `"paddle"`.
+        device, backend, packed:
+            As of `safe_open`.
+
+    Returns:
+        `Checkpoint`: what `safe_open` is for a single file.
+
+    Example:
+
+    ```python
+    from safetensors import checkpoint
+
+    with checkpoint.open("shards", "np") as model:
+        for name in model:
+            print(name, model.file_of(name), model.get_slice(name).get_shape())
+    ```
+    """
+    return Checkpoint(path, framework, device, {"backend": backend, "packed": packed})
 
 
 def split(

@@ -286,6 +286,7 @@ PyObject *stpy_edit_file(PyObject *module, PyObject *args)
         return NULL;
     self.shown = from.shown;
     self.strict = strict;
+    self.copies = !in_place && !making.dry_run;
     if ((target == Py_None || !stpy_path_read(self.state, target, &to)) &&
         !edit_begin(&self, path, &making) && !stpy_steps_run(&self, steps) &&
         !edit_finish(&self, &making, &from, to.path ? &to : NULL, in_place)) {

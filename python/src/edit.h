@@ -46,6 +46,7 @@ typedef struct stpy_edit {
     stpy_loss *losses;
     size_t loss_count;
     st_edit_summary summary;
+    bool copies;  /* the data is written anew */
     bool strict;  /* no file where a number overflows */
     bool lossy;   /* one did */
     bool refused; /* and so nothing was written */
@@ -63,6 +64,8 @@ int stpy_edit_save(stpy_edit *self, const stpy_making *making, const stpy_place 
 PyObject *stpy_summary_object(const st_edit_summary *summary);
 /* Runs steps, a list of tuples, each a word and what it needs. */
 int stpy_steps_run(stpy_edit *self, PyObject *steps);
+/* Puts the digests of a file's tensors into its metadata. */
+int stpy_edit_record(stpy_edit *self, const st_file *file, st_edit *edit, const char *algorithm);
 void stpy_edit_release(stpy_edit *self);
 
 #endif

@@ -388,6 +388,16 @@ static int clear_run(stpy_edit *self, PyObject *step)
     return 0;
 }
 
+/* ("record", algorithm): the one step of its list, as the digests are those of the file as it is. */
+static int record_run(stpy_edit *self, PyObject *step)
+{
+    const char *kind, *algorithm;
+    if (!PyArg_ParseTuple(step, "ss", &kind, &algorithm))
+        return -1;
+    self->watch.total = st_header_data_size(st_file_header(self->file)) * (self->copies ? 2 : 1);
+    return stpy_edit_record(self, self->file, self->edit, algorithm);
+}
+
 /* -------------------------------------------------------------------------------- the list */
 
 static int step_run(stpy_edit *self, PyObject *step)
@@ -395,10 +405,10 @@ static int step_run(stpy_edit *self, PyObject *step)
     static const struct {
         const char *kind;
         int (*run)(stpy_edit *self, PyObject *step);
-    } kinds[] = {{"keep", keep_run},       {"drop", drop_run},   {"cast", cast_run},
-                 {"replace", replace_run}, {"glob", rename_run}, {"regex", rename_run},
-                 {"add", add_run},         {"unset", unset_run}, {"clear", clear_run},
-                 {"set", set_run}};
+    } kinds[] = {{"keep", keep_run},       {"drop", drop_run},    {"cast", cast_run},
+                 {"replace", replace_run}, {"glob", rename_run},  {"regex", rename_run},
+                 {"add", add_run},         {"unset", unset_run},  {"clear", clear_run},
+                 {"set", set_run},         {"record", record_run}};
     PyObject *kind = PyTuple_Check(step) && PyTuple_Size(step) ? PyTuple_GetItem(step, 0) : NULL;
     for (size_t i = 0; kind && PyUnicode_Check(kind) && i < sizeof kinds / sizeof kinds[0]; i++)
         if (PyUnicode_CompareWithASCIIString(kind, kinds[i].kind) == 0)

@@ -30,6 +30,8 @@
  *     watch.h       long calls: their signals, and their progress
  *     checkpoint.c  _split, _merge and _cat: many files as one
  *     compare.c     _compare: how two files differ;  salvage.c: _salvage: what can be saved of one
+ *     hash.c        _hash and its kin: digests, and what is compared with them
+ *     stats.c       _stats: what the values of tensors are
  *
  * Conventions. stpy_* is shared between files, the rest is static. A function that returns PyObject *
  * gives a new reference, or NULL with an exception set; one that returns int gives 0, or -1 with an
@@ -498,13 +500,17 @@ PyObject *stpy_split(PyObject *module, PyObject *args);
 PyObject *stpy_merge(PyObject *module, PyObject *args);
 PyObject *stpy_cat(PyObject *module, PyObject *args);
 PyObject *stpy_size_parse(PyObject *module, PyObject *object);
-/* compare.c, salvage.c */
+/* inputs.c, compare.c, salvage.c, stats.c, hash.c */
+PyObject *stpy_checkpoint_read(PyObject *module, PyObject *path);
 PyObject *stpy_compare(PyObject *module, PyObject *args);
 PyObject *stpy_salvage(PyObject *module, PyObject *args);
+PyObject *stpy_stats(PyObject *module, PyObject *args);
+PyObject *stpy_hash(PyObject *module, PyObject *args);
+PyObject *stpy_manifest_names(PyObject *module, PyObject *args);
+PyObject *stpy_hash_verify(PyObject *module, PyObject *args);
 /* grep.c */
 PyObject *stpy_name_rule(PyObject *module, PyObject *args);
 PyObject *stpy_search(PyObject *module, PyObject *args);
-PyObject *stpy_shards(PyObject *module, PyObject *path);
 
 extern PyType_Spec stpy_file_spec, stpy_safe_open_spec, stpy_handle_spec, stpy_slice_spec,
     stpy_meta_spec, stpy_tensor_spec_spec, stpy_memory_spec, stpy_writer_spec;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* _name_rule, _search and _shards: what st_header_search finds in files, for safetensors/_grep.py. */
+/* _name_rule and _search: what st_header_search finds in files, for safetensors/_grep.py. */
 #include "inputs.h"
 
 #include <safetensors/inspect.h>
@@ -135,22 +135,4 @@ PyObject *stpy_search(PyObject *module, PyObject *args)
         stpy_raise(state, &error, STPY_READ, NULL);
     Py_XDECREF(self.list);
     return NULL;
-}
-
-/* ------------------------------------------------------------------------------------ shards */
-
-PyObject *stpy_shards(PyObject *module, PyObject *path)
-{
-    st_checkpoint *checkpoint = stpy_checkpoint_open(stpy_state_of_module(module), path);
-    if (!checkpoint)
-        return NULL;
-    PyObject *names = PyList_New(0);
-    for (size_t i = 0; i < st_checkpoint_file_count(checkpoint) && names; i++) {
-        PyObject *name = PyUnicode_FromString(st_checkpoint_file_name(checkpoint, i));
-        if (!name || PyList_Append(names, name))
-            Py_CLEAR(names);
-        Py_XDECREF(name);
-    }
-    st_checkpoint_close(checkpoint);
-    return names;
 }

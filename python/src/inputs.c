@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening by path. */
+/* Opening by path; and _checkpoint: which files a checkpoint has, and which tensors lie in them. */
 #include "inputs.h"
 
 /* ---------------------------------------------------------------------------------- opening */
@@ -75,4 +75,80 @@ st_checkpoint *stpy_checkpoint_open(stpy_state *state, PyObject *path)
         checkpoint = checkpoint_raise(state, &error, &place);
     stpy_place_release(&place);
     return checkpoint;
+}
+
+bool stpy_checkpoint_is_file(const st_checkpoint *checkpoint)
+{
+    return !st_checkpoint_index(checkpoint) && st_checkpoint_file_count(checkpoint) == 1 &&
+           strcmp(st_file_name(st_checkpoint_file(checkpoint, 0)),
+                  st_checkpoint_name(checkpoint)) == 0;
+}
+
+PyObject *stpy_shard_object(const st_checkpoint *checkpoint, size_t file_index)
+{
+    if (stpy_checkpoint_is_file(checkpoint))
+        Py_RETURN_NONE;
+    return PyUnicode_DecodeFSDefault(st_checkpoint_file_name(checkpoint, file_index));
+}
+
+/* -------------------------------------------------------------------------------- _checkpoint */
+
+/* [(path, name, [tensor, ...]), ...], in the order of the data. */
+static PyObject *files_object(const st_checkpoint *checkpoint)
+{
+    PyObject *files = PyList_New(0);
+    for (size_t i = 0, at = 0; i < st_checkpoint_file_count(checkpoint) && files; i++) {
+        PyObject *names = PyList_New(0);
+        PyObject *file = Py_BuildValue(
+            "NNO", PyUnicode_DecodeFSDefault(st_file_name(st_checkpoint_file(checkpoint, i))),
+            PyUnicode_DecodeFSDefault(st_checkpoint_file_name(checkpoint, i)), names);
+        int failed = file ? PyList_Append(files, file) : -1;
+        for (; at < st_checkpoint_count(checkpoint) && !failed; at++) {
+            const st_checkpoint_tensor found = st_checkpoint_at(checkpoint, at);
+            if (found.file_index != i)
+                break;
+            PyObject *name =
+                PyUnicode_FromStringAndSize(found.tensor->name, found.tensor->name_len);
+            failed = name ? PyList_Append(names, name) : -1;
+            Py_XDECREF(name);
+        }
+        Py_XDECREF(file);
+        Py_XDECREF(names);
+        if (failed)
+            Py_CLEAR(files);
+    }
+    return files;
+}
+
+/* A dict, or None where there is nothing. */
+static PyObject *metadata_object(const st_checkpoint *checkpoint)
+{
+    size_t count = st_checkpoint_metadata_count(checkpoint);
+    if (count == 0)
+        Py_RETURN_NONE;
+    PyObject *dict = PyDict_New();
+    for (size_t i = 0; i < count && dict; i++) {
+        const st_metadata *entry = st_checkpoint_metadata_at(checkpoint, i);
+        PyObject *key = PyUnicode_FromStringAndSize(entry->key, entry->key_len);
+        PyObject *value = PyUnicode_FromStringAndSize(entry->value, entry->value_len);
+        if (!key || !value || PyDict_SetItem(dict, key, value))
+            Py_CLEAR(dict);
+        Py_XDECREF(value);
+        Py_XDECREF(key);
+    }
+    return dict;
+}
+
+/* (index or None, [(path, name, [tensor, ...]), ...], metadata or None) */
+PyObject *stpy_checkpoint_read(PyObject *module, PyObject *path)
+{
+    st_checkpoint *checkpoint = stpy_checkpoint_open(stpy_state_of_module(module), path);
+    if (!checkpoint)
+        return NULL;
+    const char *index = st_checkpoint_index(checkpoint);
+    PyObject *out =
+        Py_BuildValue("NNN", index ? PyUnicode_DecodeFSDefault(index) : Py_NewRef(Py_None),
+                      files_object(checkpoint), metadata_object(checkpoint));
+    st_checkpoint_close(checkpoint);
+    return out;
 }

@@ -13,5 +13,9 @@ int stpy_path_read(stpy_state *state, PyObject *object, stpy_place *out);
 st_file *stpy_path_open(stpy_state *state, PyObject *path);
 /* Opens a file, a folder, or an index. */
 st_checkpoint *stpy_checkpoint_open(stpy_state *state, PyObject *path);
+/* Whether it was opened by the path of its one file. */
+bool stpy_checkpoint_is_file(const st_checkpoint *checkpoint);
+/* The file that a tensor lies in as an object: its name, or None where the checkpoint is that file. */
+PyObject *stpy_shard_object(const st_checkpoint *checkpoint, size_t file_index);
 
 #endif

@@ -133,8 +133,20 @@ static PyMethodDef module_methods[] = {
     {"_search", stpy_search, METH_VARARGS,
      "_search(rule, path, parts, max)\n--\n\nWhat of a file's header a rule is found in: tuples of "
      "a name and a span, and of key, value and their spans.\n"},
-    {"_shards", stpy_shards, METH_O,
-     "_shards(path)\n--\n\nThe names of a checkpoint's files in its folder.\n"},
+    {"_stats", stpy_stats, METH_VARARGS,
+     "_stats(path, wanted, quantiles, bins, low, high, progress)\n--\n\nWhat the values of tensors "
+     "are: `wanted` are tuples of a name and an index.\n"},
+    {"_hash", stpy_hash, METH_VARARGS,
+     "_hash(inputs, algorithm, parts, manifest, total, progress)\n--\n\nThe digests of files, and "
+     "a manifest of them: `inputs` are tuples of a path and a name.\n"},
+    {"_manifest_names", stpy_manifest_names, METH_VARARGS,
+     "_manifest_names(text, name)\n--\n\nThe names of the files in a manifest.\n"},
+    {"_hash_verify", stpy_hash_verify, METH_VARARGS,
+     "_hash_verify(inputs, text, name, total, progress)\n--\n\nHow files differ from a manifest's "
+     "text, or from their own records: `inputs` are a path and an index each.\n"},
+    {"_checkpoint", stpy_checkpoint_read, METH_O,
+     "_checkpoint(path)\n--\n\nA checkpoint's index, its files with their tensors, and its "
+     "metadata.\n"},
     {"_read_many", stpy_read_many, METH_VARARGS,
      "_read_many(file, names, indices)\n--\n\nReads tensors, or parts of them, into memory of "
      "their own: a list of tensors and exceptions.\n"},

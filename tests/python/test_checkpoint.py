@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""safetensors.checkpoint: split, merge and cat, byte for byte as the program's verbs, and what they refuse."""
+"""safetensors.checkpoint: split, merge and cat, byte for byte as the program's verbs; open; and what they refuse."""
 
 import gc
 import json
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from command import run
 
-from safetensors import SafetensorError, _editing, safe_open
-from safetensors._safetensors_rust import _cat, _merge, _split
-from safetensors.checkpoint import Shard, Shards, cat, merge, split
+from safetensors import SafetensorError, _editing, checkpoint, safe_open
+from safetensors._safetensors_rust import _cat, _checkpoint, _merge, _split
+from safetensors.checkpoint import Checkpoint, Shard, Shards, cat, merge, split
 from safetensors.numpy import load_file
 
 TENSORS = {f"layer.{i}": np.full(10 + i, i, np.float32) for i in range(8)}
@@ -176,6 +176,98 @@ def test_files_that_are_there_may_be_kept(path, tmp_path):
             function(tmp_path / "shards", path, overwrite=False)
 
 
+# ------------------------------------------------------------------------------------------------ open
+
+
+@pytest.fixture
+def shards(path, tmp_path):
+    split(path, tmp_path / "shards", shard_count=3)
+    return tmp_path / "shards"
+
+
+@pytest.mark.parametrize("backend", ["mmap", "pread", "auto"])
+def test_shards_are_read_as_one_file(shards, path, backend):
+    with safe_open(path, "np") as whole:
+        for place in (shards, os.fspath(shards / "model.safetensors.index.json"), path):
+            with checkpoint.open(place, "np", backend=backend) as model:
+                assert isinstance(model, Checkpoint) and len(model) == len(whole)
+                assert model.keys() == list(model) == whole.keys()
+                assert sorted(model.offset_keys()) == model.keys()
+                assert "layer.1" in model and "none" not in model and 3 not in model
+                for name in whole.keys():
+                    assert model.get_tensor(name).tobytes() == model[name].tobytes() == TENSORS[name].tobytes()
+                    assert model.get_slice(name)[2:5].tobytes() == TENSORS[name][2:5].tobytes()
+                    assert (model.get_shape(name), model.get_dtype(name)) == (list(TENSORS[name].shape), "F32")
+                    assert model.get_tensor_meta(name).shape == list(TENSORS[name].shape)
+                found = model.get_tensors()
+                assert list(found) == model.offset_keys()
+                assert {name: array.tobytes() for name, array in found.items()} == {
+                    name: array.tobytes() for name, array in TENSORS.items()
+                }
+                some = model.get_tensors(iter(["layer.7", "layer.0", "layer.7"]))
+                assert set(some) == {"layer.0", "layer.7"}
+                out = np.empty(17, np.float32)
+                assert model.get_tensor("layer.7", out=out) is out and out.tobytes() == TENSORS["layer.7"].tobytes()
+
+
+def test_which_file_a_tensor_lies_in(shards, path):
+    weights = json.loads((shards / "model.safetensors.index.json").read_text())["weight_map"]
+    with checkpoint.open(shards, "np") as model:
+        assert model.files == tuple(sorted(set(weights.values())))
+        assert {name: model.file_of(name) for name in model} == weights
+        assert model.index == os.fspath(shards / "model.safetensors.index.json") and model.path == os.fspath(shards)
+        assert model.metadata() == METADATA
+    with checkpoint.open(path, "np") as model:
+        assert (model.files, model.index, model.metadata()) == ((path.name,), None, METADATA)
+    (shards / "model.safetensors.index.json").unlink()
+    with checkpoint.open(shards, "np") as model:
+        assert (len(model.files), model.index, model.metadata()) == (3, None, {"format": "np"})
+
+
+def test_files_are_opened_when_they_are_needed(shards, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    model = checkpoint.open("shards", "np")
+    descriptors = len(os.listdir("/proc/self/fd"))
+    monkeypatch.chdir("/")
+    kept = model.get_slice("layer.7")
+    assert len(os.listdir("/proc/self/fd")) > descriptors
+    model.close()
+    assert model.closed and len(os.listdir("/proc/self/fd")) < descriptors + 1
+    assert kept[:].tobytes() == TENSORS["layer.7"].tobytes()
+    for use in (lambda: model["layer.7"], lambda: model.get_tensors(), lambda: model.__enter__()):
+        with pytest.raises(SafetensorError, match="File is closed"):
+            use()
+    model.close()
+
+
+def test_torch_and_devices(shards):
+    torch = pytest.importorskip("torch")
+    with checkpoint.open(shards, "pt", device="cpu") as model:
+        assert torch.equal(model["layer.3"], torch.from_numpy(TENSORS["layer.3"]))
+    with checkpoint.open(shards, "pt", device="meta") as model:
+        assert {tensor.device.type for tensor in model.get_tensors().values()} == {"meta"}
+
+
+def test_refusals_of_open(shards, tmp_path):
+    with checkpoint.open(shards, "np") as model:
+        for get in (model.get_tensor, model.file_of, model.get_slice, lambda name: model.get_tensors([name])):
+            with pytest.raises(KeyError, match="Checkpoint does not contain tensor none"):
+                get("none")
+            with pytest.raises(SafetensorError):
+                get("none")
+        with pytest.raises(TypeError, match="names must be an iterable of str"):
+            model.get_tensors("layer.1")
+    with pytest.raises(SafetensorError):
+        checkpoint.open(shards, "none")
+    with pytest.raises(SafetensorError):
+        checkpoint.open(shards, "np", backend="none")
+    with pytest.raises(FileNotFoundError):
+        checkpoint.open(tmp_path / "none", "np")
+    (tmp_path / "no.json").write_text('{"weight_map": {}}')
+    with checkpoint.open(tmp_path / "no.json", "np") as model:
+        assert (len(model), model.files, model.get_tensors(), model.metadata()) == (0, (), {}, None)
+
+
 def test_nothing_is_kept(path, pair, tmp_path):
     name = os.fspath(path)
 
@@ -183,6 +275,7 @@ def test_nothing_is_kept(path, pair, tmp_path):
         split(name, tmp_path / "shards", shard_count=3, durability="none")
         merge(tmp_path / "shards", tmp_path / "out", durability="none")
         cat([name, *pair], tmp_path / "out", prefix_stem=True, metadata="first", durability="none")
+        checkpoint.open(tmp_path / "shards", "np").get_tensors()
         with pytest.raises(SafetensorError):
             cat(pair, tmp_path / "out")
         with pytest.raises(FileNotFoundError):
@@ -208,6 +301,7 @@ def test_every_allocation_of_pythons_may_fail(path, pair, tmp_path):
         lambda: _split(whole, shards, 100, 0, "model{suffix}.safetensors", making),
         lambda: _merge(shards, out, making),
         lambda: _cat(inputs, out, "first", making),
+        lambda: _checkpoint(shards),
     ):
         expected, failed = call(), 0
         for n in range(150):

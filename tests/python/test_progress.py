@@ -6,9 +6,10 @@ import os
 import numpy as np
 import pytest
 
-from safetensors import SafetensorError, diff, salvage
+from safetensors import SafetensorError, diff, salvage, stats
 from safetensors.checkpoint import cat, merge, split
 from safetensors.edit import edit, remove_metadata, set_metadata
+from safetensors.hash import hash_files, record, verify_manifest, verify_records, write_manifest
 from safetensors.numpy import save_file
 
 TENSORS = {f"layer.{i}": np.full(300_000 + i, i, np.float32) for i in range(8)}
@@ -24,13 +25,15 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("progress")
     save_file(TENSORS, folder / "model.safetensors")
     split(folder / "model.safetensors", folder / "shards", shard_count=3)
-    set_metadata(folder / "model.safetensors", {"k": "v"}, out=folder / "recorded.safetensors")
+    record(folder / "model.safetensors", out=folder / "recorded.safetensors", algorithm="xxh3")
+    write_manifest(folder / "model.safetensors", folder / "manifest.json", algorithm="xxh3")
     return folder
 
 
 def calls(folder, out, progress):
     """Each function, what it is called with, and the bytes that it has to do; None where that is its own matter."""
     model, shards = folder / "model.safetensors", folder / "shards"
+    size = model.stat().st_size
     return {
         "edit": (lambda: edit(model, out, cast="bf16", progress=progress), BYTES // 2),
         "set_metadata": (lambda: set_metadata(model, {"a": "b"}, out=out, progress=progress), BYTES),
@@ -43,6 +46,12 @@ def calls(folder, out, progress):
         "cat": (lambda: cat([model], out, progress=progress), BYTES),
         "salvage": (lambda: salvage(model, out, progress=progress), BYTES),
         "diff": (lambda: diff(model, shards, progress=progress), 2 * BYTES),
+        "stats": (lambda: stats(shards, quantiles=[0.5], progress=progress), BYTES),
+        "hash_files": (lambda: hash_files(model, algorithm="xxh3", progress=progress), size),
+        "record": (lambda: record(model, algorithm="xxh3", out=out, progress=progress), 2 * BYTES),
+        "verify_records": (lambda: verify_records(folder / "recorded.safetensors", progress=progress), None),
+        "verify_manifest": (lambda: verify_manifest(folder / "manifest.json", progress=progress), size),
+        "write_manifest": (lambda: write_manifest(model, out, algorithm="xxh3", progress=progress), size),
     }
 
 
@@ -55,6 +64,12 @@ NAMES = [
     "cat",
     "salvage",
     "diff",
+    "stats",
+    "hash_files",
+    "record",
+    "verify_records",
+    "verify_manifest",
+    "write_manifest",
 ]
 
 

@@ -29,6 +29,7 @@ import torch
 import safetensors
 import safetensors.checkpoint
 import safetensors.edit
+import safetensors.hash
 import safetensors.numpy
 import safetensors.torch
 from safetensors import PrefetchLoader, PySafeSlice, SafetensorError, TensorMeta, TensorSpec, TensorStream
@@ -102,13 +103,32 @@ def change(path: pathlib.Path) -> Optional[float]:
     return found.tensors[0].values.max_absolute if found and found.tensors[0].values else None
 
 
+def told(done: int, total: int) -> Optional[bool]:
+    return done < total
+
+
+def shards(folder: pathlib.Path) -> Dict[str, Any]:
+    safetensors.checkpoint.merge(folder, "h.safetensors", progress=told)
+    safetensors.hash.record(folder / "a.safetensors", algorithm="xxh3", progress=lambda done, total: print(done))
+    good: bool = all(safetensors.hash.verify_records([folder, "h.safetensors"]))
+    digests: List[Optional[str]] = [found.digest for found in safetensors.hash.hash_files(folder, parts=["file"])]
+    safetensors.hash.write_manifest(folder, "manifest.json", data=good)
+    changed: List[str] = [one.message for found in safetensors.hash.verify_manifest("manifest.json") for one in found.differences]
+    means: List[Optional[float]] = [
+        tensor.stats.mean for tensor in safetensors.stats(folder, {"a": slice(2)}, bins=3, range=(0, 1)) if tensor.stats
+    ]
+    del digests, changed, means
+    with safetensors.checkpoint.open(folder, "pt", device="cpu") as model:
+        files: Tuple[str, ...] = model.files
+        return {name: model.get_slice(name)[:1] for name in model if model.file_of(name) in files}
+
 
 version: str = safetensors.__version__
 """
 
 # Each line is a mistake.
 MISTAKES = """
-from safetensors import PySafeSlice, TensorSpec, diff, safe_open, serialize; from safetensors.checkpoint import split; from safetensors import grep; from safetensors.edit import edit
+from safetensors import PySafeSlice, TensorSpec, diff, safe_open, serialize; from safetensors.checkpoint import split; from safetensors.edit import edit; from safetensors import grep, stats; from safetensors.hash import hash_files
 safe_open("a")
 safe_open("a", "pt", backend=1)
 safe_open("a", "pt").get_tensor(1)
@@ -123,8 +143,10 @@ edit("a", drop=1)
 edit(open("a"))
 split("a", "b", max_shard_size=1.5)
 diff("a")
-grep("a", 1)
 diff("a", "b", progress=3)
+stats("a", quantiles=0.5)
+hash_files("a", algorithm=1)
+grep("a", 1)
 """
 
 
