@@ -12,12 +12,13 @@
 
 /* -------------------------------------------------------------------------- making, freeing */
 
-/* What the edit of one file tells, told of all. */
+/* What the edit of one file tells, told of all; of a file that is written by itself as it is. */
 static bool file_progress(void *ctx, uint64_t done, uint64_t total)
 {
     const st_checkpoint_edit *edit = ctx;
-    (void)total;
-    return edit->progress.fn(edit->progress.ctx, edit->done + done, edit->total);
+    if (edit->total)
+        total = edit->total;
+    return edit->progress.fn(edit->progress.ctx, edit->done + done, total);
 }
 
 static st_status edits_make(st_checkpoint_edit *edit, const st_edit_options *options,

@@ -141,6 +141,7 @@ st_status st_checkpoint_edit_write_in_place(st_checkpoint_edit *edit, st_edit_su
     st_status status = st__outcome_make(edit, &outcome, error);
     if (status == ST_OK)
         status = files_change(edit, &outcome, error);
+    edit->done = edit->total = 0;
     if (status == ST_OK && out) {
         st__outcome_sum_up(edit, &outcome, out);
         out->size = 0; /* the blanks behind the headers stay */

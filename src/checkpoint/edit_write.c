@@ -330,6 +330,7 @@ st_status st_checkpoint_edit_write(st_checkpoint_edit *edit, const char *folder,
     if (!w.options.context)
         w.options.context = edit->context;
     st_status status = all_edits_write(&w, folder);
+    edit->done = edit->total = 0;
     st__index_text_release(&w.index);
     st__outcome_release(&w.outcome);
     if (status != ST_OK && error)
