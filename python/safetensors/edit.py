@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changes to files: what the program's verbs `edit`, `meta set`, `meta rm` and `repair` do."""
+"""Changes to files and checkpoints: what the program's verbs `edit`, `meta set`, `meta rm` and `repair` do."""
 
 import os
 from dataclasses import dataclass
@@ -27,6 +27,8 @@ class CastLoss:
             How many were beyond the range of the new dtype, and became infinity, NaN, or its largest number.
         underflowed (`int`):
             How many were not 0 and became 0.
+        shard (`str`, *optional*):
+            The name of the file that the tensor lies in; `None` where a single file was changed.
     """
 
     name: str
@@ -34,11 +36,12 @@ class CastLoss:
     elements: int
     overflowed: int
     underflowed: int
+    shard: Optional[str] = None
 
 
 @dataclass(frozen=True)
 class EditSummary:
-    """What an edit came to.
+    """What an edit came to; of a checkpoint, the sums over its files.
 
     Attributes:
         size (`int`):
@@ -190,19 +193,23 @@ def edit(
     progress: Optional[Progress] = None,
 ) -> EditSummary:
     """
-    Changes what a file holds. The new file takes the old one's place, or `out`'s, whole or not at all; bytes that stay
-    as they are do not pass through the program where the file system can share blocks or copy by itself.
+    Changes what a file or a checkpoint holds. The new file takes the old one's place, or `out`'s, whole or not at all;
+    bytes that stay as they are do not pass through the program where the file system can share blocks or copy by itself.
 
     `keep` and `drop` come first, then `cast` and `replace`: all of them see the names that the file has. Then come the
     renames, one after the other, each on the names that the last one left, then what is added, and the metadata. A
     pattern that matches nothing is an error, and nothing is changed. In a pattern `*` is any characters, `?` is one,
     and `[a-z]` one of those.
 
+    A checkpoint is changed as one file is: the patterns are for the names of all its files, and metadata is changed in
+    each of them. The files that change and the index take the old ones' places when all are written, all or none of
+    them. What is added goes into the last file; one that has no tensor left goes.
+
     Args:
         path (`str`, or `os.PathLike`):
-            The file.
+            A file, a folder, or an index.
         out (`str`, or `os.PathLike`, *optional*):
-            Where to write; without it the file itself is replaced.
+            Where to write, of a folder or an index a folder; without it what is at `path` is replaced.
         rename (`Dict[str, str]`, or `List[str]`, *keyword-only*, *optional*):
             Old names, or patterns, and new names, in which each `*` stands for what the `*` of the same number matched;
             a list has them as `"OLD=NEW"`.
@@ -223,7 +230,7 @@ def edit(
             Names of new tensors, and their data: an array; the path of a file that has a tensor of the name; or a
             tuple of a path and a name.
         metadata (`Dict[str, str]`, *keyword-only*, *optional*):
-            Metadata to set.
+            Metadata to set, beside what is there.
         remove_metadata (`str`, `List[str]`, or `True`, *keyword-only*, *optional*):
             Keys to remove, before others are set; `True`: all.
         order (`str`, *keyword-only*, defaults to `"file"`):
@@ -236,8 +243,9 @@ def edit(
             Bytes of room to leave in the header for later edits in place.
         in_place (`bool`, *keyword-only*, defaults to `False`):
             Change bytes where they are, in milliseconds whatever the file's size: names and metadata where the header
-            has room, and data of the same size. Who reads the file meanwhile may see some of the new bytes and not
-            others; after a crash the next edit in place, or `recover`, puts the old ones back.
+            has room, and data of the same size; of a checkpoint no names that its index has. Who reads the file
+            meanwhile may see some of the new bytes and not others; after a crash the next edit in place, or `recover`,
+            puts the old ones back.
         strict (`bool`, *keyword-only*, defaults to `False`):
             Whether to raise, and to write nothing, where a cast takes a number beyond the range of the new dtype.
         dry_run (`bool`, *keyword-only*, defaults to `False`):
@@ -291,18 +299,14 @@ def set_metadata(
     progress: Optional[Progress] = None,
 ) -> EditSummary:
     """
-    Sets metadata of a file. Where nothing changes, nothing is written.
+    Sets metadata: `edit` with nothing else to do. Where nothing changes, nothing is written.
 
     Args:
-        path (`str`, or `os.PathLike`):
-            The file.
         entries (`Dict[str, str]`):
             The metadata to set, beside what is there.
-        out (`str`, or `os.PathLike`, *keyword-only*, *optional*):
-            Where to write; without it the file itself is replaced.
         replace (`bool`, *keyword-only*, defaults to `False`):
             Whether to remove what is not in `entries`.
-        reserve, in_place, dry_run, durability, progress:
+        path, out, reserve, in_place, dry_run, durability, progress:
             As of `edit`.
 
     Returns:
@@ -332,16 +336,12 @@ def remove_metadata(
     progress: Optional[Progress] = None,
 ) -> EditSummary:
     """
-    Removes metadata of a file; if one of the keys is not there, none.
+    Removes metadata: `edit` with nothing else to do. If one of the keys is not there, none is removed.
 
     Args:
-        path (`str`, or `os.PathLike`):
-            The file.
         keys (`str`, `List[str]`, or `True`):
             The keys; `True`: all metadata, and `__metadata__` itself.
-        out (`str`, or `os.PathLike`, *keyword-only*, *optional*):
-            Where to write; without it the file itself is replaced.
-        reserve, in_place, dry_run, durability, progress:
+        path, out, reserve, in_place, dry_run, durability, progress:
             As of `edit`.
 
     Returns:
@@ -362,14 +362,14 @@ def remove_metadata(
 def recover(path: Path) -> bool:
     """
     Undoes an edit in place that was interrupted, by the journal that it left beside the file. One that had written all
-    is ended instead.
+    is ended instead; so is an edit of a checkpoint whose files were taking their places.
 
     Args:
         path (`str`, or `os.PathLike`):
-            The file.
+            A file, a folder, or an index.
 
     Returns:
-        `bool`: whether old bytes were put back.
+        `bool`: whether anything was put back, or into its place.
 
     Example:
 

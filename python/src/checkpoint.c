@@ -111,35 +111,49 @@ PyObject *stpy_size_parse(PyObject *module, PyObject *object)
 
 /* ---------------------------------------------------------------------------------- _merge */
 
-/* Writes an edit of files that are open. */
-static PyObject *joined_save(stpy_edit *self, const stpy_making *making, const stpy_place *out)
+/* The tensors of many files, to become one. */
+typedef struct joined {
+    stpy_state *state;
+    stpy_watch watch;
+    stpy_making making;
+    st_edit *edit;
+} joined;
+
+/* Tells what it comes to, having written it unless it is to be dry. */
+static PyObject *joined_save(joined *self, const stpy_place *out)
 {
-    PyObject *summary = NULL;
-    if (!stpy_edit_save(self, making, out))
-        summary = stpy_summary_object(&self->summary);
-    return summary;
+    st_edit_summary summary;
+    st_error error;
+    st_status status = st_edit_look(self->edit, &summary, &error);
+    if (status == ST_OK && !self->making.dry_run) {
+        const char *path = PyBytes_AsString(out->path);
+        stpy_watch_begin(&self->watch);
+        status = stpy_making_write(&self->making, self->state, self->edit, path, &summary, &error);
+        if (stpy_watch_end(&self->watch))
+            return NULL;
+    }
+    return status == ST_OK ? stpy_summary_object(&summary) : stpy_edit_raise(self->state, &error);
 }
 
 PyObject *stpy_merge(PyObject *module, PyObject *args)
 {
-    stpy_edit self = {.state = stpy_state_of_module(module)};
-    stpy_making making;
+    joined self = {.state = stpy_state_of_module(module)};
     PyObject *path, *target, *made, *out = NULL;
     stpy_place to;
     st_error error;
     if (!PyArg_ParseTuple(args, "OOO!:_merge", &path, &target, &PyTuple_Type, &made) ||
-        stpy_making_read(made, &making, &self.watch) || stpy_path_read(self.state, target, &to))
+        stpy_making_read(made, &self.making, &self.watch) ||
+        stpy_path_read(self.state, target, &to))
         return NULL;
-    self.shown = to.shown;
-    const st_edit_options options = stpy_making_options(&making, &self);
+    const st_edit_options options = stpy_making_options(&self.making, self.state, &self.watch);
     st_checkpoint *checkpoint = stpy_checkpoint_open(self.state, path);
     if (checkpoint) {
         if (st_checkpoint_merge(checkpoint, &options, &self.edit, &error))
             stpy_edit_raise(self.state, &error);
         else
-            out = joined_save(&self, &making, &to);
+            out = joined_save(&self, &to);
     }
-    stpy_edit_release(&self);
+    st_edit_free(self.edit);
     st_checkpoint_close(checkpoint);
     stpy_place_release(&to);
     return out;
@@ -148,7 +162,7 @@ PyObject *stpy_merge(PyObject *module, PyObject *args)
 /* ------------------------------------------------------------------------------------ _cat */
 
 typedef struct joining {
-    stpy_edit edit;
+    joined to;
     PyObject *inputs; /* a list of (path, prefix) */
     st_checkpoint **checkpoints;
     size_t count;
@@ -173,14 +187,14 @@ static int tensor_include(joining *self, size_t input, const st_checkpoint_tenso
     st_error error;
     int failed = -1;
     if (owner)
-        stpy_raise_text(self->edit.state,
+        stpy_raise_text(self->to.state,
                         "%S: tensor %R: stands in %S too; prefixes make two names of it",
                         input_path(self, input), name, owner);
     else if (text && !PyErr_Occurred()) {
         failed = PyDict_SetItem(self->names, name, input_path(self, input));
-        if (!failed && st_edit_include(self->edit.edit, found->file, found->tensor, text,
-                                       (size_t)len, &error)) {
-            stpy_edit_raise(self->edit.state, &error);
+        if (!failed &&
+            st_edit_include(self->to.edit, found->file, found->tensor, text, (size_t)len, &error)) {
+            stpy_edit_raise(self->to.state, &error);
             failed = -1;
         }
     }
@@ -197,7 +211,7 @@ static int entry_take(joining *self, size_t input, const st_metadata *entry)
     PyObject *before = value ? PyDict_GetItemWithError(self->metadata, key) : NULL; /* borrowed */
     int failed = -1;
     if (before && !self->first && PyUnicode_Compare(PyTuple_GetItem(before, 0), value) != 0) {
-        stpy_raise_text(self->edit.state,
+        stpy_raise_text(self->to.state,
                         "%S: the metadata have another %R than those of %S; metadata=\"first\" "
                         "takes the first",
                         input_path(self, input), key, PyTuple_GetItem(before, 1));
@@ -238,8 +252,8 @@ static int entry_set(joining *self, PyObject *key)
         return -1;
     entry.key_len = (uint32_t)key_len;
     entry.value_len = (uint32_t)value_len;
-    if (st_edit_set_metadata(self->edit.edit, &entry, &error)) {
-        stpy_edit_raise(self->edit.state, &error);
+    if (st_edit_set_metadata(self->to.edit, &entry, &error)) {
+        stpy_edit_raise(self->to.state, &error);
         return -1;
     }
     return 0;
@@ -258,9 +272,10 @@ static int metadata_set(joining *self)
     return failed;
 }
 
-static int joining_fill(joining *self, const stpy_making *making, const char *metadata)
+static int joining_fill(joining *self, const char *metadata)
 {
-    const st_edit_options options = stpy_making_options(making, &self->edit);
+    const st_edit_options options =
+        stpy_making_options(&self->to.making, self->to.state, &self->to.watch);
     st_error error;
     self->count = (size_t)PyList_Size(self->inputs);
     self->first = strcmp(metadata, "first") == 0;
@@ -270,12 +285,12 @@ static int joining_fill(joining *self, const stpy_making *making, const char *me
         return -1;
     if (strcmp(metadata, "none") != 0 && !(self->metadata = PyDict_New()))
         return -1;
-    if (st_edit_new(NULL, &options, &self->edit.edit, &error)) {
-        stpy_edit_raise(self->edit.state, &error);
+    if (st_edit_new(NULL, &options, &self->to.edit, &error)) {
+        stpy_edit_raise(self->to.state, &error);
         return -1;
     }
     for (size_t i = 0; i < self->count; i++)
-        if (!(self->checkpoints[i] = stpy_checkpoint_open(self->edit.state, input_path(self, i))))
+        if (!(self->checkpoints[i] = stpy_checkpoint_open(self->to.state, input_path(self, i))))
             return -1;
     for (size_t i = 0; i < self->count; i++)
         if (input_take(self, i))
@@ -285,25 +300,23 @@ static int joining_fill(joining *self, const stpy_making *making, const char *me
 
 PyObject *stpy_cat(PyObject *module, PyObject *args)
 {
-    joining self = {.edit.state = stpy_state_of_module(module)};
-    stpy_making making;
+    joining self = {.to.state = stpy_state_of_module(module)};
     const char *metadata;
     PyObject *target, *made, *out = NULL;
-    stpy_place to;
+    stpy_place place;
     if (!PyArg_ParseTuple(args, "O!OsO!:_cat", &PyList_Type, &self.inputs, &target, &metadata,
                           &PyTuple_Type, &made) ||
-        stpy_making_read(made, &making, &self.edit.watch) ||
-        stpy_path_read(self.edit.state, target, &to))
+        stpy_making_read(made, &self.to.making, &self.to.watch) ||
+        stpy_path_read(self.to.state, target, &place))
         return NULL;
-    self.edit.shown = to.shown;
-    if (!joining_fill(&self, &making, metadata))
-        out = joined_save(&self.edit, &making, &to);
-    stpy_edit_release(&self.edit);
+    if (!joining_fill(&self, metadata))
+        out = joined_save(&self.to, &place);
+    st_edit_free(self.to.edit);
     for (size_t i = 0; self.checkpoints && i < self.count; i++)
         st_checkpoint_close(self.checkpoints[i]);
     PyMem_Free(self.checkpoints);
     Py_XDECREF(self.names);
     Py_XDECREF(self.metadata);
-    stpy_place_release(&to);
+    stpy_place_release(&place);
     return out;
 }

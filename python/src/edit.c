@@ -1,46 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* _edit: a file changed, or written anew with changes, for safetensors/edit.py. */
+/* _edit: a file or a checkpoint changed, or written anew with changes, for safetensors/edit.py; and _recover. */
 #include "edit.h"
 
 /* A data section that begins at a page does so on purpose, and is to go on doing so. */
 #define PAGE 4096
 
-/* -------------------------------------------------------------------------------- arguments */
+/* ----------------------------------------------------------------------------------- losses */
 
-int stpy_making_read(PyObject *tuple, stpy_making *out, stpy_watch *watch)
-{
-    PyObject *progress;
-    if (!PyArg_ParseTuple(tuple, "IIKIIpO:making", &out->order, &out->alignment, &out->reserve,
-                          &out->durability, &out->flags, &out->dry_run, &progress))
-        return -1;
-    return stpy_watch_read(progress, watch);
-}
-
-/* --------------------------------------------------------------------------------- callbacks */
-
-/* Behind the last one tells whether the file is to be made, so that an error can count them all. Called without the
+/* Behind the last one tells whether anything is to be written, so that an error can count them all. Called without the
  * GIL; there is room for each cast. */
 static bool loss_note(void *ctx, const st_tensor *tensor, uint64_t overflowed, uint64_t underflowed)
 {
-    stpy_edit *self = ctx;
-    self->losses[self->loss_count++] = (stpy_loss){tensor, overflowed, underflowed};
+    const stpy_edited *file = ctx;
+    stpy_edit *self = file->owner;
+    self->losses[self->loss_count++] =
+        (stpy_loss){(size_t)(file - self->files), tensor, overflowed, underflowed};
     self->lossy = self->lossy || overflowed > 0;
     self->refused = self->strict && self->lossy && self->loss_count == self->summary.cast;
     return !self->refused;
 }
 
-/* ----------------------------------------------------------------------------------- errors */
-
-void *stpy_edit_raise(stpy_state *state, const st_error *error)
-{
-    bool system = error->status == ST_ERR_IO && error->sys_errno;
-    return stpy_raise(state, error, system ? STPY_SAVE : STPY_SLICE, NULL);
-}
-
 static const char *loss_dtype(const stpy_edit *self, const stpy_loss *loss)
 {
-    size_t index = st_header_index(st_file_header(self->file), loss->tensor);
-    return st_dtype_code(self->casts[index]);
+    const stpy_edited *file = &self->files[loss->file];
+    return st_dtype_code(
+        file->fates[st_header_index(st_file_header(file->file), loss->tensor)].cast);
 }
 
 /* Raises what `strict` is for: of the first tensor, and how many more there are. */
@@ -69,48 +53,17 @@ static void refusal_raise(const stpy_edit *self)
     Py_XDECREF(name);
 }
 
-/* ---------------------------------------------------------------------------------- results */
-
-PyObject *stpy_summary_object(const st_edit_summary *s)
-{
-    const struct {
-        const char *name;
-        uint64_t value;
-    } numbers[] = {{"size", s->size},
-                   {"count", s->count},
-                   {"renamed", s->renamed},
-                   {"dropped", s->dropped},
-                   {"cast", s->cast},
-                   {"replaced", s->replaced},
-                   {"added", s->added},
-                   {"moved", s->moved},
-                   {"written", s->written},
-                   {"room", s->room},
-                   {"header", s->header},
-                   {"overflowed", s->overflowed},
-                   {"underflowed", s->underflowed}};
-    PyObject *out = PyDict_New();
-    int failed = out ? PyDict_SetItemString(out, "in_place", s->in_place ? Py_True : Py_False) : -1;
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0] && !failed; i++) {
-        PyObject *value = PyLong_FromUnsignedLongLong(numbers[i].value);
-        failed = value ? PyDict_SetItemString(out, numbers[i].name, value) : -1;
-        Py_XDECREF(value);
-    }
-    if (failed)
-        Py_CLEAR(out);
-    return out;
-}
-
-/* (name, dtype, elements, overflowed, underflowed) of each tensor that was cast. */
+/* (name, dtype, elements, overflowed, underflowed, shard) of each tensor that was cast. */
 static PyObject *losses_object(const stpy_edit *self)
 {
     PyObject *list = PyList_New(0);
     for (size_t i = 0; i < self->loss_count && list; i++) {
         const stpy_loss *loss = &self->losses[i];
         PyObject *item = Py_BuildValue(
-            "s#sKKK", loss->tensor->name, (Py_ssize_t)loss->tensor->name_len,
+            "s#sKKKN", loss->tensor->name, (Py_ssize_t)loss->tensor->name_len,
             loss_dtype(self, loss), (unsigned long long)st_tensor_count(loss->tensor),
-            (unsigned long long)loss->overflowed, (unsigned long long)loss->underflowed);
+            (unsigned long long)loss->overflowed, (unsigned long long)loss->underflowed,
+            stpy_shard_object(self->checkpoint, loss->file));
         if (!item || PyList_Append(list, item))
             Py_CLEAR(list);
         Py_XDECREF(item);
@@ -120,60 +73,54 @@ static PyObject *losses_object(const stpy_edit *self)
 
 /* ---------------------------------------------------------------------------------- writing */
 
-st_edit_options stpy_making_options(const stpy_making *making, stpy_edit *self)
-{
-    return (st_edit_options){.order = making->order,
-                             .alignment = making->alignment,
-                             .reserve = making->reserve,
-                             .context = self->state->context,
-                             .progress = stpy_watch_progress(&self->watch)};
-}
-
 /* Learns what there is to do, and makes room for what the casts will tell. */
 static int edit_look(stpy_edit *self)
 {
     st_error error;
-    if (st_edit_look(self->edit, &self->summary, &error)) {
+    if (st_checkpoint_edit_look(self->edit, &self->summary, &error)) {
         stpy_edit_raise(self->state, &error);
         return -1;
     }
-    const st_edit_summary *s = &self->summary;
-    self->changed =
-        self->changed || (s->renamed | s->dropped | s->cast | s->replaced | s->added) != 0;
-    if (s->cast == 0)
+    if (self->summary.cast == 0)
         return 0;
-    self->losses = PyMem_Calloc((size_t)s->cast, sizeof *self->losses);
+    self->losses = PyMem_Calloc((size_t)self->summary.cast, sizeof *self->losses);
     if (!self->losses) {
         PyErr_NoMemory();
         return -1;
     }
-    st_edit_on_cast(self->edit, loss_note, self);
+    for (size_t i = 0; i < self->count; i++)
+        st_edit_on_cast(self->files[i].edit, loss_note, &self->files[i]);
     return 0;
 }
 
-static st_status write_anew(stpy_edit *self, const stpy_making *making, const char *path,
-                            st_error *error)
+/* Whether the one file there is is written whatever it holds: elsewhere, or as it is asked to be. */
+static bool is_made(const stpy_edit *self, const stpy_making *making, const char *target)
 {
-    const st_sink_options options = {
-        .durability = making->durability, .flags = making->flags, .context = self->state->context};
-    st_sink *sink;
-    st_status status = st_sink_open(path, &options, &sink, error);
-    if (status != ST_OK)
-        return status;
-    status = st_edit_write(self->edit, sink, &self->summary, error);
-    st_sink_release(sink);
-    return status;
+    return stpy_checkpoint_is_file(self->checkpoint) &&
+           (target || making->reserve || making->alignment || making->order != ST_EDIT_ORDER_FILE);
 }
 
-/* Writes, `making` NULL: in place. */
-static int edit_write(stpy_edit *self, const stpy_making *making, const stpy_place *out)
+/* Writes to `target`; NULL: in the place of what was opened. */
+static st_status all_write(stpy_edit *self, const stpy_making *making, const char *target,
+                           st_error *error)
 {
-    const char *path = PyBytes_AsString(out->path);
+    const st_sink_options options = stpy_making_sink(making, self->state);
+    if (!self->copies)
+        return st_checkpoint_edit_write_in_place(self->edit, &self->summary, error);
+    if (is_made(self, making, target))
+        return stpy_making_write(making, self->state, self->files[0].edit,
+                                 target ? target : st_checkpoint_name(self->checkpoint),
+                                 &self->summary, error);
+    return st_checkpoint_edit_write(self->edit, target, &options, &self->summary, error);
+}
+
+static int edit_write(stpy_edit *self, const stpy_making *making, const stpy_place *target)
+{
+    const char *path = target ? PyBytes_AsString(target->path) : NULL;
     st_error error;
     stpy_watch_part(&self->watch, self->summary.moved + self->summary.written);
     stpy_watch_begin(&self->watch);
-    st_status status = making ? write_anew(self, making, path, &error)
-                              : st_edit_write_in_place(self->edit, path, &self->summary, &error);
+    st_status status = all_write(self, making, path, &error);
     if (stpy_watch_end(&self->watch))
         return -1;
     if (status == ST_OK)
@@ -185,92 +132,118 @@ static int edit_write(stpy_edit *self, const stpy_making *making, const stpy_pla
     return -1;
 }
 
-int stpy_edit_save(stpy_edit *self, const stpy_making *making, const stpy_place *out)
+/* Refuses what changing one of the files in place would refuse. */
+static int dry_file(const stpy_edited *file)
 {
-    if (edit_look(self))
-        return -1;
-    return making->dry_run ? 0 : edit_write(self, making, out);
+    stpy_state *state = file->owner->state;
+    st_edit_summary s;
+    st_error error;
+    if (st_edit_look(file->edit, &s, &error))
+        stpy_edit_raise(state, &error);
+    else if (s.in_place)
+        return 0;
+    else if (s.header <= s.room)
+        stpy_raise_text(state,
+                        "%s: cannot be changed in place: data would have to move, or to be cast; "
+                        "without in_place the file is written anew",
+                        st_file_name(file->file));
+    else
+        stpy_raise_text(state,
+                        "%s: cannot be changed in place: the header needs %llu bytes, and has room "
+                        "for %llu; without in_place the file is written anew",
+                        st_file_name(file->file), (unsigned long long)s.header,
+                        (unsigned long long)s.room);
+    return -1;
 }
 
-/* Refuses what the writing would refuse. */
 static int dry_in_place(const stpy_edit *self)
 {
-    const st_edit_summary *s = &self->summary;
-    if (!self->changed || s->in_place)
+    for (size_t i = 0; i < self->count; i++)
+        if (dry_file(&self->files[i]))
+            return -1;
+    if (self->summary.in_place)
         return 0;
-    if (s->header <= s->room)
-        stpy_raise_text(self->state,
-                        "%U: cannot be changed in place: data would have to move, or to be cast; "
-                        "without in_place the file is written anew",
-                        self->shown);
-    else
-        stpy_raise_text(self->state,
-                        "%U: cannot be changed in place: the header needs %llu bytes, and has room "
-                        "for %llu; without in_place the file is written anew",
-                        self->shown, (unsigned long long)s->header, (unsigned long long)s->room);
+    stpy_raise_text(self->state,
+                    "%s: cannot be changed in place: names that it has would be others; without "
+                    "in_place the files are written anew, and it with them",
+                    st_checkpoint_index(self->checkpoint));
     return -1;
 }
 
 /* -------------------------------------------------------------------------- the whole way */
 
-void stpy_edit_release(stpy_edit *self)
+static void edit_release(stpy_edit *self)
 {
-    st_edit_free(self->edit);
+    st_checkpoint_edit_free(self->edit);
     for (size_t i = 0; i < self->held_count; i++) {
         st_buffer_release(self->held[i].buffer);
         st_file_close(self->held[i].file);
     }
+    for (size_t i = 0; i < self->count; i++)
+        PyMem_Free(self->files[i].fates);
+    PyMem_Free(self->files);
     PyMem_Free(self->held);
-    PyMem_Free(self->dropped);
-    PyMem_Free(self->casts);
     PyMem_Free(self->losses);
     stpy_entries_release(&self->entries);
-    st_file_close(self->file);
+    st_checkpoint_close(self->checkpoint);
 }
 
-/* Opens the file, and makes an edit of it. */
-static int edit_begin(stpy_edit *self, PyObject *path, stpy_making *making)
+static int files_take(stpy_edit *self)
 {
-    st_error error;
-    self->file = stpy_path_open(self->state, path);
-    if (!self->file)
-        return -1;
-    size_t count = st_file_count(self->file) + 1;
-    self->dropped = PyMem_Calloc(count, sizeof *self->dropped);
-    self->casts = PyMem_Calloc(count, sizeof *self->casts);
-    if (!self->dropped || !self->casts) {
+    size_t count = st_checkpoint_file_count(self->checkpoint);
+    self->files = PyMem_Calloc(count + 1, sizeof *self->files);
+    if (!self->files) {
         PyErr_NoMemory();
         return -1;
     }
-    stpy_making asked = *making;
-    if (!asked.alignment && st_header_data_offset(st_file_header(self->file)) % PAGE == 0)
-        asked.alignment = PAGE;
-    const st_edit_options options = stpy_making_options(&asked, self);
-    if (st_edit_new(self->file, &options, &self->edit, &error)) {
-        stpy_edit_raise(self->state, &error);
-        return -1;
+    for (self->count = 0; self->count < count; self->count++) {
+        const st_file *file = st_checkpoint_file(self->checkpoint, self->count);
+        stpy_fate *fates = PyMem_Calloc(st_file_count(file) + 1, sizeof *fates);
+        if (!fates) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        self->files[self->count] =
+            (stpy_edited){self, file, st_checkpoint_edit_at(self->edit, self->count), fates};
     }
     return 0;
 }
 
-/* Whether there is anything to write over the file itself. */
-static bool is_wanted(const stpy_edit *self, const stpy_making *making)
+/* A page, where the data of every file begins at one. */
+static uint32_t alignment_kept(const st_checkpoint *checkpoint)
 {
-    return self->changed || making->reserve || making->alignment ||
-           making->order != ST_EDIT_ORDER_FILE;
+    for (size_t i = 0; i < st_checkpoint_file_count(checkpoint); i++)
+        if (st_header_data_offset(st_file_header(st_checkpoint_file(checkpoint, i))) % PAGE)
+            return 0;
+    return PAGE;
 }
 
-/* Writes to `target`; NULL: the file itself, if there is anything to change. */
-static int edit_finish(stpy_edit *self, const stpy_making *making, const stpy_place *path,
-                       const stpy_place *target, bool in_place)
+/* Opens, and makes an edit. */
+static int edit_begin(stpy_edit *self, PyObject *path, const stpy_making *making)
+{
+    st_error error;
+    self->checkpoint = stpy_checkpoint_open(self->state, path);
+    if (!self->checkpoint)
+        return -1;
+    stpy_making asked = *making;
+    if (!asked.alignment)
+        asked.alignment = alignment_kept(self->checkpoint);
+    const st_edit_options options = stpy_making_options(&asked, self->state, &self->watch);
+    if (st_checkpoint_edit_new(self->checkpoint, &options, &self->edit, &error)) {
+        stpy_edit_raise(self->state, &error);
+        return -1;
+    }
+    return files_take(self);
+}
+
+static int edit_finish(stpy_edit *self, const stpy_making *making, const stpy_place *target,
+                       bool in_place)
 {
     if (edit_look(self))
         return -1;
     if (making->dry_run)
         return in_place ? dry_in_place(self) : 0;
-    if (!target && !is_wanted(self, making))
-        return 0;
-    return edit_write(self, in_place ? NULL : making, target ? target : path);
+    return edit_write(self, making, target);
 }
 
 PyObject *stpy_edit_file(PyObject *module, PyObject *args)
@@ -289,15 +262,15 @@ PyObject *stpy_edit_file(PyObject *module, PyObject *args)
     self.copies = !in_place && !making.dry_run;
     if ((target == Py_None || !stpy_path_read(self.state, target, &to)) &&
         !edit_begin(&self, path, &making) && !stpy_steps_run(&self, steps) &&
-        !edit_finish(&self, &making, &from, to.path ? &to : NULL, in_place)) {
+        !edit_finish(&self, &making, to.path ? &to : NULL, in_place)) {
         PyObject *summary = stpy_summary_object(&self.summary);
-        PyObject *losses = losses_object(&self);
-        if (summary && losses)
+        PyObject *losses = summary ? losses_object(&self) : NULL;
+        if (losses)
             out = PyTuple_Pack(2, summary, losses);
         Py_XDECREF(losses);
         Py_XDECREF(summary);
     }
-    stpy_edit_release(&self);
+    edit_release(&self);
     stpy_place_release(&to);
     stpy_place_release(&from);
     return out;
@@ -314,7 +287,7 @@ PyObject *stpy_edit_recover(PyObject *module, PyObject *path)
         return NULL;
     const char *name = PyBytes_AsString(place.path);
     Py_BEGIN_ALLOW_THREADS
-    status = st_edit_recover(name, state->context, &recovered, &error);
+    status = st_checkpoint_recover(name, state->context, &recovered, &error);
     Py_END_ALLOW_THREADS
     stpy_place_release(&place);
     return status == ST_OK ? PyBool_FromLong(recovered) : stpy_edit_raise(state, &error);

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* edit.h: edits of files, as edit.c and edit_steps.c make them of lists of steps, and checkpoint.c of many files. */
+/* edit.h: edits of files and checkpoints, as edit.c and edit_steps.c make them of lists of steps, and checkpoint.c of many
+ * files. */
 #ifndef STPY_EDIT_H
 #define STPY_EDIT_H
 
 #include "gather.h"
 #include "inputs.h"
 #include "watch.h"
+
+/* --------------------------------------------------------------------------------- making.c */
 
 /* How a file is to be made: a tuple that safetensors/_editing.py has checked. */
 typedef struct stpy_making {
@@ -17,8 +20,32 @@ typedef struct stpy_making {
     int dry_run;
 } stpy_making;
 
+/* Reads it, and who is told of the progress. */
+int stpy_making_read(PyObject *tuple, stpy_making *out, stpy_watch *watch);
+/* The library's options. */
+st_edit_options stpy_making_options(const stpy_making *making, stpy_state *state,
+                                    stpy_watch *watch);
+st_sink_options stpy_making_sink(const stpy_making *making, stpy_state *state);
+/* Writes an edit to a path, without the GIL. */
+st_status stpy_making_write(const stpy_making *making, stpy_state *state, st_edit *edit,
+                            const char *path, st_edit_summary *out, st_error *error);
+/* Raises what an edit, or the writing of files, came to. Always NULL. */
+void *stpy_edit_raise(stpy_state *state, const st_error *error);
+/* What was done, as a dict. */
+PyObject *stpy_summary_object(const st_edit_summary *summary);
+
+/* ------------------------------------------------------------------ edit.c and edit_steps.c */
+
+/* What becomes of a tensor. */
+typedef struct stpy_fate {
+    bool kept; /* by a pattern */
+    bool dropped;
+    st_dtype cast; /* 0: none */
+} stpy_fate;
+
 /* What a cast lost of one tensor. */
 typedef struct stpy_loss {
+    size_t file;
     const st_tensor *tensor;
     uint64_t overflowed;
     uint64_t underflowed;
@@ -30,16 +57,23 @@ typedef struct stpy_held {
     st_buffer *buffer;
 } stpy_held;
 
+/* One of the files of an edit. */
+typedef struct stpy_edited {
+    struct stpy_edit *owner;
+    const st_file *file;
+    st_edit *edit;
+    stpy_fate *fates; /* by a tensor's index in the file */
+} stpy_edited;
+
 /* An edit, and all that has to stay as long as it. */
 typedef struct stpy_edit {
     stpy_state *state;
     stpy_watch watch;
-    PyObject *shown; /* the file's name in messages; borrowed */
-    st_file *file;   /* NULL: the edit began with nothing */
-    st_edit *edit;
-    bool *dropped;   /* by a tensor's index in the file */
-    st_dtype *casts; /* the same; 0: none */
-    bool changed;    /* the file is another one than before */
+    PyObject *shown; /* the path in messages; borrowed */
+    st_checkpoint *checkpoint;
+    st_checkpoint_edit *edit;
+    stpy_edited *files; /* `count` of them */
+    size_t count;
     stpy_held *held; /* one for each step at most */
     size_t held_count;
     stpy_entries entries; /* the arrays of the steps */
@@ -47,25 +81,14 @@ typedef struct stpy_edit {
     size_t loss_count;
     st_edit_summary summary;
     bool copies;  /* the data is written anew */
-    bool strict;  /* no file where a number overflows */
+    bool strict;  /* nothing is written where a number overflows */
     bool lossy;   /* one did */
     bool refused; /* and so nothing was written */
 } stpy_edit;
 
-/* Reads it, and who is told of the progress. */
-int stpy_making_read(PyObject *tuple, stpy_making *out, stpy_watch *watch);
-/* The library's options: `self` takes the progress. */
-st_edit_options stpy_making_options(const stpy_making *making, stpy_edit *self);
-/* Raises what an edit, or the writing of files, came to. Always NULL. */
-void *stpy_edit_raise(stpy_state *state, const st_error *error);
-/* Looks, and writes to `out` unless it is to be dry: -1 with an exception. */
-int stpy_edit_save(stpy_edit *self, const stpy_making *making, const stpy_place *out);
-/* What was done, as a dict. */
-PyObject *stpy_summary_object(const st_edit_summary *summary);
 /* Runs steps, a list of tuples, each a word and what it needs. */
 int stpy_steps_run(stpy_edit *self, PyObject *steps);
 /* Puts the digests of a file's tensors into its metadata. */
-int stpy_edit_record(stpy_edit *self, const st_file *file, st_edit *edit, const char *algorithm);
-void stpy_edit_release(stpy_edit *self);
+int stpy_edit_record(stpy_edited *self, const char *algorithm);
 
 #endif

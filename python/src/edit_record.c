@@ -30,25 +30,25 @@ static st_status record_make(const st_file *file, st_edit *edit, const st_hashes
     return status;
 }
 
-int stpy_edit_record(stpy_edit *self, const st_file *file, st_edit *edit, const char *algorithm)
+int stpy_edit_record(stpy_edited *self, const char *algorithm)
 {
+    stpy_watch *watch = &self->owner->watch;
     const st_hash_options options = {.hash = st_hash_find(algorithm, strlen(algorithm)),
                                      .parts = ST_HASH_TENSORS,
-                                     .progress = stpy_watch_progress(&self->watch)};
+                                     .progress = stpy_watch_progress(watch)};
     st_hashes hashes;
     st_error error;
-    stpy_watch_part(&self->watch, st_header_data_size(st_file_header(file)));
-    stpy_watch_begin(&self->watch);
-    st_status status = st_hashes_read(file, &options, &hashes, &error);
-    int failed = stpy_watch_end(&self->watch);
+    stpy_watch_part(watch, st_header_data_size(st_file_header(self->file)));
+    stpy_watch_begin(watch);
+    st_status status = st_hashes_read(self->file, &options, &hashes, &error);
+    int failed = stpy_watch_end(watch);
     if (status == ST_OK) {
-        status = failed ? ST_OK : record_make(file, edit, &hashes, &error);
+        status = failed ? ST_OK : record_make(self->file, self->edit, &hashes, &error);
         st_hashes_release(&hashes);
     }
     if (status != ST_OK) {
-        stpy_edit_raise(self->state, &error);
+        stpy_edit_raise(self->owner->state, &error);
         return -1;
     }
-    self->changed = true;
     return failed;
 }

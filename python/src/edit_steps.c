@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The steps of an edit. Patterns see the names that the file has; renames those that the last step left. */
+/* The steps of an edit. Patterns see the names that the files have; renames those that the last step left. */
 #include "edit.h"
 
 /* ----------------------------------------------------------------------------------- errors */
@@ -41,71 +41,70 @@ typedef struct matching {
     stpy_edit *edit;
     const char *argument;
     const char *pattern;
-    int (*take)(struct matching *self, size_t index);
-    bool *kept;    /* of keep */
+    int (*take)(struct matching *self, stpy_edited *file, size_t index);
     st_dtype to;   /* of cast */
-    size_t floats; /* that matched */
+    size_t count;  /* that matched */
+    size_t floats; /* of these, which cast took */
 } matching;
 
-static int rule_run(matching *self, const st_name_rule *rule)
+/* Takes the tensors of one file that match and are still in. */
+static int file_match(matching *self, const st_name_rule *rule, stpy_edited *file)
 {
-    const st_file *file = self->edit->file;
-    size_t count = 0;
-    for (size_t i = 0; i < st_file_count(file); i++) {
-        const st_tensor *tensor = st_file_at(file, i);
+    for (size_t i = 0; i < st_file_count(file->file); i++) {
+        const st_tensor *tensor = st_file_at(file->file, i);
         bool matches;
         st_error error;
         if (st_name_rule_match(rule, tensor->name, tensor->name_len, &matches, &error))
             return raise_error(self->edit, &error);
-        if (!matches)
-            continue;
-        count++;
-        if (!self->edit->dropped[i] && self->take(self, i))
+        self->count += matches;
+        if (matches && !file->fates[i].dropped && self->take(self, file, i))
             return -1;
     }
-    return count ? 0
-                 : raise_missing(self->edit, self->argument, self->pattern, "no tensor matches");
+    return 0;
 }
 
-/* Takes every tensor that matches and is still in; at least one has to match. */
+/* At least one of all files' tensors has to match. */
 static int matching_run(matching *self)
 {
     st_name_rule *rule;
     st_error error;
+    int failed = 0;
     if (st_name_rule_new(self->pattern, NULL, ST_NAME_GLOB, self->edit->state->context, &rule,
                          &error))
         return raise_about(self->edit, self->argument, self->pattern, &error);
-    int failed = rule_run(self, rule);
+    for (size_t i = 0; i < self->edit->count && !failed; i++)
+        failed = file_match(self, rule, &self->edit->files[i]);
     st_name_rule_free(rule);
-    return failed;
+    if (failed || self->count)
+        return failed;
+    return raise_missing(self->edit, self->argument, self->pattern, "no tensor matches");
 }
 
-static int drop_take(matching *self, size_t index)
+static int drop_take(matching *self, stpy_edited *file, size_t index)
 {
-    stpy_edit *edit = self->edit;
     st_error error;
-    edit->dropped[index] = true;
-    if (st_edit_drop(edit->edit, st_file_at(edit->file, index), &error))
-        return raise_error(edit, &error);
+    file->fates[index].dropped = true;
+    if (st_edit_drop(file->edit, st_file_at(file->file, index), &error))
+        return raise_error(self->edit, &error);
     return 0;
 }
 
-static int keep_take(matching *self, size_t index)
+static int keep_take(matching *self, stpy_edited *file, size_t index)
 {
-    self->kept[index] = true;
+    (void)self;
+    file->fates[index].kept = true;
     return 0;
 }
 
-static int cast_take(matching *self, size_t index)
+static int cast_take(matching *self, stpy_edited *file, size_t index)
 {
-    stpy_edit *edit = self->edit;
-    const st_tensor *tensor = st_file_at(edit->file, index);
+    const st_tensor *tensor = st_file_at(file->file, index);
     st_error error;
     if (st_dtype_kind(tensor->dtype) != ST_KIND_FLOAT)
         return 0;
-    if (st_edit_cast(edit->edit, tensor, self->to, &error))
-        return raise_error(edit, &error);
-    edit->casts[index] = self->to;
+    if (st_edit_cast(file->edit, tensor, self->to, &error))
+        return raise_error(self->edit, &error);
+    file->fates[index].cast = self->to;
     self->floats++;
     return 0;
 }
@@ -118,10 +117,10 @@ static int drop_run(stpy_edit *self, PyObject *step)
     return PyArg_ParseTuple(step, "ss", &kind, &drop.pattern) ? matching_run(&drop) : -1;
 }
 
-static int kept_mark(stpy_edit *self, PyObject *patterns, bool *kept)
+static int kept_mark(stpy_edit *self, PyObject *patterns)
 {
-    matching keep = {.edit = self, .argument = "keep", .take = keep_take, .kept = kept};
     for (Py_ssize_t i = 0; i < PyList_Size(patterns); i++) {
+        matching keep = {.edit = self, .argument = "keep", .take = keep_take};
         /* A tuple of its own, so that it is read as all others are. */
         PyObject *one = PyTuple_Pack(1, PyList_GetItem(patterns, i));
         int failed = one && PyArg_ParseTuple(one, "s", &keep.pattern) ? matching_run(&keep) : -1;
@@ -137,20 +136,14 @@ static int keep_run(stpy_edit *self, PyObject *step)
 {
     const char *kind;
     PyObject *patterns;
-    size_t count = st_file_count(self->file);
     if (!PyArg_ParseTuple(step, "sO!", &kind, &PyList_Type, &patterns))
         return -1;
-    bool *kept = PyMem_Calloc(count + 1, sizeof *kept);
-    if (!kept) {
-        PyErr_NoMemory();
-        return -1;
-    }
     matching drop = {.edit = self};
-    int failed = kept_mark(self, patterns, kept);
-    for (size_t i = 0; i < count && !failed; i++)
-        if (!kept[i])
-            failed = drop_take(&drop, i);
-    PyMem_Free(kept);
+    int failed = kept_mark(self, patterns);
+    for (size_t i = 0; i < self->count && !failed; i++)
+        for (size_t t = 0; t < st_file_count(self->files[i].file) && !failed; t++)
+            if (!self->files[i].fates[t].kept)
+                failed = drop_take(&drop, &self->files[i], t);
     return failed;
 }
 
@@ -193,11 +186,13 @@ static int rename_run(stpy_edit *self, PyObject *step)
     const char *argument = regex ? "rename_regex" : "rename";
     st_name_rule *rule = NULL;
     st_error error;
-    uint64_t matched = 0;
+    uint64_t matched = 0, of_file;
     st_status status = st_name_rule_new(pattern, replacement, regex ? ST_NAME_REGEX : ST_NAME_GLOB,
                                         self->state->context, &rule, &error);
-    if (status == ST_OK)
-        status = st_edit_rename_all(self->edit, rule, &matched, &error);
+    for (size_t i = 0; i < self->count && status == ST_OK; i++) {
+        status = st_edit_rename_all(self->files[i].edit, rule, &of_file, &error);
+        matched += status == ST_OK ? of_file : 0;
+    }
     st_name_rule_free(rule);
     if (status != ST_OK)
         return raise_about(self, argument, pattern, &error);
@@ -285,18 +280,31 @@ static const st_tensor *other_find(stpy_edit *self, PyObject *value, st_array *o
     return tensor;
 }
 
+/* One of the edit's own tensors, and its file. */
+static const st_tensor *own_find(const stpy_edit *self, PyObject *name, const stpy_edited **file)
+{
+    st_checkpoint_tensor found;
+    Py_ssize_t len;
+    const char *text = PyUnicode_AsUTF8AndSize(name, &len);
+    if (!text)
+        return NULL;
+    if (!st_checkpoint_find(self->checkpoint, text, (size_t)len, &found))
+        return stpy_raise_text(self->state, "%U: no tensor %R", self->shown, name);
+    *file = &self->files[found.file_index];
+    return found.tensor;
+}
+
 /* ("replace", name, value): an array, bytes, or a tuple of a path and a name. */
 static int replace_run(stpy_edit *self, PyObject *step)
 {
-    const char *kind, *text;
+    const char *kind;
     PyObject *name, *value;
-    Py_ssize_t len;
+    const stpy_edited *file = NULL;
     st_array array = {0};
     st_error error;
-    if (!PyArg_ParseTuple(step, "sUO", &kind, &name, &value) ||
-        !(text = PyUnicode_AsUTF8AndSize(name, &len)))
+    if (!PyArg_ParseTuple(step, "sUO", &kind, &name, &value))
         return -1;
-    const st_tensor *tensor = tensor_find(self, self->file, text, len);
+    const st_tensor *tensor = own_find(self, name, &file);
     int failed = -1;
     if (tensor && PyTuple_Check(value))
         failed = other_find(self, value, &array) ? 0 : -1;
@@ -307,13 +315,13 @@ static int replace_run(stpy_edit *self, PyObject *step)
         failed = array_gather(self, name, value, &array);
     if (failed)
         return -1;
-    if (st_edit_replace(self->edit, tensor, &array, &error))
+    if (st_edit_replace(file->edit, tensor, &array, &error))
         return raise_error(self, &error);
-    self->casts[st_header_index(st_file_header(self->file), tensor)] = 0;
+    file->fates[st_header_index(st_file_header(file->file), tensor)].cast = 0;
     return 0;
 }
 
-/* ("add", name, value): an array, or a tuple of a path and a name. */
+/* ("add", name, value): an array, or a tuple of a path and a name. Of several files the last one gets it. */
 static int add_run(stpy_edit *self, PyObject *step)
 {
     const char *kind, *text;
@@ -325,23 +333,26 @@ static int add_run(stpy_edit *self, PyObject *step)
     if (!PyArg_ParseTuple(step, "sUO", &kind, &name, &value) ||
         !(text = PyUnicode_AsUTF8AndSize(name, &len)))
         return -1;
+    if (self->count == 0)
+        return raise_missing(self, "add", text, "there is no file to add to");
+    st_edit *edit = self->files[self->count - 1].edit;
     if (PyTuple_Check(value)) {
         const st_tensor *tensor = other_find(self, value, NULL);
         if (!tensor)
             return -1;
-        status = st_edit_include(self->edit, self->held[self->held_count - 1].file, tensor, text,
-                                 (size_t)len, &error);
+        const st_file *file = self->held[self->held_count - 1].file;
+        status = st_edit_include(edit, file, tensor, text, (size_t)len, &error);
     } else {
         if (array_gather(self, name, value, &array))
             return -1;
-        status = st_edit_add(self->edit, text, (size_t)len, &array, &error);
+        status = st_edit_add(edit, text, (size_t)len, &array, &error);
     }
     return status == ST_OK ? 0 : raise_error(self, &error);
 }
 
 /* --------------------------------------------------------------------------------- metadata */
 
-/* ("set", key, value) */
+/* ("set", key, value), in every file. */
 static int set_run(stpy_edit *self, PyObject *step)
 {
     const char *kind;
@@ -356,46 +367,52 @@ static int set_run(stpy_edit *self, PyObject *step)
     }
     entry.key_len = (uint32_t)key_len;
     entry.value_len = (uint32_t)value_len;
-    const st_metadata *old =
-        st_header_metadata_find(st_file_header(self->file), entry.key, entry.key_len);
-    if (!old || old->value_len != entry.value_len ||
-        memcmp(old->value, entry.value, entry.value_len) != 0)
-        self->changed = true;
-    return st_edit_set_metadata(self->edit, &entry, &error) ? raise_error(self, &error) : 0;
+    for (size_t i = 0; i < self->count; i++)
+        if (st_edit_set_metadata(self->files[i].edit, &entry, &error))
+            return raise_error(self, &error);
+    return 0;
 }
 
-/* ("unset", key) */
+/* ("unset", key), of every file; one at least has to have it. */
 static int unset_run(stpy_edit *self, PyObject *step)
 {
     const char *kind, *key;
     Py_ssize_t len;
     st_error error;
+    bool found = false;
     if (!PyArg_ParseTuple(step, "ss#", &kind, &key, &len))
         return -1;
-    st_status status = st_edit_remove_metadata(self->edit, key, (size_t)len, &error);
-    self->changed = true;
-    if (status == ST_ERR_NOT_FOUND)
-        return raise_missing(self, "remove_metadata", key, "no such key");
-    return status == ST_OK ? 0 : raise_error(self, &error);
+    for (size_t i = 0; i < self->count; i++) {
+        st_status status = st_edit_remove_metadata(self->files[i].edit, key, (size_t)len, &error);
+        found = found || status == ST_OK;
+        if (status != ST_OK && status != ST_ERR_NOT_FOUND)
+            return raise_error(self, &error);
+    }
+    return found ? 0 : raise_missing(self, "remove_metadata", key, "no such key");
 }
 
 /* ("clear",) */
 static int clear_run(stpy_edit *self, PyObject *step)
 {
     (void)step;
-    self->changed = self->changed || st_header_has_metadata(st_file_header(self->file));
-    st_edit_clear_metadata(self->edit);
+    for (size_t i = 0; i < self->count; i++)
+        st_edit_clear_metadata(self->files[i].edit);
     return 0;
 }
 
-/* ("record", algorithm): the one step of its list, as the digests are those of the file as it is. */
+/* ("record", algorithm): the one step of its list, as the digests are those of the files as they are. */
 static int record_run(stpy_edit *self, PyObject *step)
 {
     const char *kind, *algorithm;
+    int failed = 0;
     if (!PyArg_ParseTuple(step, "ss", &kind, &algorithm))
         return -1;
-    self->watch.total = st_header_data_size(st_file_header(self->file)) * (self->copies ? 2 : 1);
-    return stpy_edit_record(self, self->file, self->edit, algorithm);
+    for (size_t i = 0; i < self->count; i++)
+        self->watch.total += st_header_data_size(st_file_header(self->files[i].file));
+    self->watch.total *= self->copies ? 2 : 1;
+    for (size_t i = 0; i < self->count && !failed; i++)
+        failed = stpy_edit_record(&self->files[i], algorithm);
+    return failed;
 }
 
 /* -------------------------------------------------------------------------------- the list */

@@ -25,7 +25,7 @@
  *     save.c        serialize, serialize_file and _save;  file_sink.c: writing to Python's file objects
  *     writer.c      the type _Writer: a file written tensor by tensor
  *     check.c       _check, _check_checkpoint: what is wrong with a file, or with many
- *     edit.h, edit.c, edit_steps.c: _edit, a file changed by a list of steps
+ *     edit.h        edit.c and edit_*.c: _edit, files changed by a list of steps;  making.c: how files are made
  *     inputs.h      files and checkpoints by their paths
  *     watch.h       long calls: their signals, and their progress
  *     checkpoint.c  _split, _merge and _cat: many files as one

@@ -397,8 +397,9 @@ def test_files_that_are_none_are_refused_as_on_opening(tmp_path):
     for function in (edit, lambda path: set_metadata(path, {"a": "b"}), lambda path: remove_metadata(path, True)):
         with pytest.raises(FileNotFoundError, match="No such file or directory"):
             function(tmp_path / "none")
-        with pytest.raises(IsADirectoryError):
-            function(tmp_path)
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(SafetensorError, match="empty: holds no .safetensors file"):
+            function(tmp_path / "empty")
         with pytest.raises(SafetensorError, match="Error while deserializing header: header too large"):
             function(tmp_path / "bad")
         for odd in (3, None, b"bytes"):
