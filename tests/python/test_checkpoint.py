@@ -35,7 +35,7 @@ SPLITS = [
     (dict(shard_count=3), ["--count", "3"]),
     (
         dict(shard_count=2, pattern="m{suffix}.safetensors", align=64),
-        ["-c", "2", "-p", "m{suffix}.safetensors", "-a", "64"],
+        ["-c", "2", "-p", "m{suffix}.safetensors", "--align", "64"],
     ),
 ]
 
@@ -67,7 +67,7 @@ def test_a_dry_run_makes_nothing(path, tmp_path):
     [
         (dict(), []),
         (dict(order="file"), ["-O", "file"]),
-        (dict(order="name", align=512, reserve=99), ["-O", "name", "-a", "512", "-R", "99"]),
+        (dict(order="name", align=512, reserve=99), ["-O", "name", "--align", "512", "-R", "99"]),
     ],
 )
 def test_merged_files_are_those_of_the_program(path, tmp_path, options, words):
