@@ -184,6 +184,12 @@ def test_losses_name_the_file(shards, tmp_path):
     assert losses["layers.1.w"] == CastLoss("layers.1.w", "F16", 4, 1, 1, weights["layers.1.w"])
     assert losses["head"] == CastLoss("head", "F16", 2, 1, 0, weights["head"])
     assert (summary.overflowed, summary.underflowed) == (2, 1)
+    (told,) = json.loads(run("edit", "--json", shards, "-c", "f16", "-o", tmp_path / "program"))["files"]
+    assert [{"new_dtype": loss.dtype, **vars(loss)} for loss in summary.casts] == [
+        {"dtype": loss["new_dtype"], **loss} for loss in told["casts"]
+    ]
+    for name, member in [("count", "tensors"), ("header", "header_text"), ("room", "header_room"), ("size", "size")]:
+        assert getattr(summary, name) == told[member], name
     before = contents(shards)
     with pytest.raises(
         SafetensorError, match=r"shards: tensor '.*': 1 of . numbers are beyond the range of F16, and so"
