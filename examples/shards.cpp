@@ -22,6 +22,14 @@ int main(int argc, char **argv)
                       << st_checkpoint_file_name(parts.get(), parts[i].file_index) << '\n';
         std::cout << parts.read(parts.at("weight")).size() << " bytes of weight\n";
 
+        safetensors::checkpoint_edit edit(parts);
+        const st_checkpoint_tensor steps = parts.at("steps");
+        if (st_edit_rename(edit[steps.file_index], steps.tensor, "step", 4, nullptr) == ST_OK)
+            std::cout << edit.write((path + ".renamed").c_str()).renamed << " renamed\n";
+        safetensors::checkpoint renamed(path + ".renamed");
+        std::cout << safetensors::name(*renamed[0].tensor) << " in "
+                  << st_checkpoint_file_name(renamed.get(), renamed[0].file_index) << '\n';
+
         safetensors::sink whole(path + ".whole");
         parts.merge(whole.get());
         std::cout << safetensors::file(path + ".whole").size() << " tensors in one file\n";

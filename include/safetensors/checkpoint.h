@@ -297,6 +297,8 @@ ST_API ST_WARN_UNUSED st_status st_checkpoint_edit_look(st_checkpoint_edit *edit
  * put behind, or where one of its name stood that was dropped. "total_size" of its metadata is made right, and
  * "total_parameters" changes by the elements that came and went; all else stays as it is. Tensors of a file that it does
  * not name it does not name afterwards either.
+ *
+ * What is open is the old checkpoint, of which the files that were replaced are no longer to be read: open it again.
  * @param options  durability and flags hold for every file, the name is not looked at; NULL: the defaults. Under
  *                 ST_SINK_NEW nothing is written if any of the names is taken.
  * @param out      NULL, or receives what was done.

@@ -189,6 +189,8 @@ static void test_file_goes(void **state)
     changes_do("", "d:a d:b d:d");
     assert_string_equal(model_names(""), CHANGES_INDEX);
     check_list("", "");
+    changes_do("", "");
+    check_list("", "");
 }
 
 static void test_without_index(void **state)

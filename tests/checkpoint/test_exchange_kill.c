@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #define CHANGES "r:a=x r:d=y n:new d:c"
+#define LIST    CHANGES_INDEX ".st-journal"
 
 static const char *const names[] = {"m-1.safetensors", "m-2.safetensors", "m-3.safetensors",
                                     CHANGES_INDEX};
@@ -169,7 +170,8 @@ static void test_killed(void **state)
     for (unsigned n = 1; killed; n++) {
         model_reset();
         killed = killed_at(n, 0, false);
-        is_new = check_recovery(is_new, true);
+        /* Before the list holds recovering does little: some of those are enough. */
+        is_new = check_recovery(is_new, model_has(LIST) && (n % 4 == 0 || !all_are(0)));
     }
     assert_true(is_new);
     assert_true(olds > 60);
@@ -228,7 +230,7 @@ static void test_failing(void **state)
                 fail_msg("fault %d at call %u, %s: %s, %s", faults[f], n, last,
                          st_status_name(status), said.message);
             failed += status != ST_OK;
-            bool list = model_has(CHANGES_INDEX ".st-journal");
+            bool list = model_has(LIST);
             left += list;
             assert_true(all_are(0) || all_are(1) || list);
             assert_true(status != ST_OK || all_are(1));
