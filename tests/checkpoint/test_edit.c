@@ -485,6 +485,42 @@ static void test_changed(void **state)
     }
 }
 
+/* Changes a file while the last ones are written. */
+static bool meddle(void *ctx, uint64_t done, uint64_t total)
+{
+    const struct timespec times[2] = {{1000, 0}, {1000, 0}};
+    (void)total;
+    if (done > 8)
+        assert_int_equal(utimensat(AT_FDCWD, model_path(ctx), times, 0), 0);
+    return true;
+}
+
+/* What changes while it is written, here or there, is not replaced. */
+static void test_changed_meanwhile(void **state)
+{
+    (void)state;
+    static char names[][32] = {"m-1.safetensors", "m-2.safetensors", CHANGES_INDEX,
+                               "out/m-1.safetensors", "out/" CHANGES_INDEX};
+    for (size_t i = 0; i < 5; i++) {
+        bool there = strncmp(names[i], "out", 3) == 0;
+        model_empty(model_folder);
+        changes_model();
+        changes_way way = {.folder = there ? model_path("out") : NULL};
+        if (there)
+            CHECK_OK(changes_apply("", "", &way, &error));
+        way.edit.progress = (st_progress){meddle, names[i]};
+        way.folder = there ? model_path("out") : NULL;
+        /* The record of the index there is made after the meddling. */
+        CHECK_ERR(changes_apply("", "r:a=x r:d=y", &way, &error), i < 4 ? ST_ERR_CHANGED : ST_OK,
+                  i < 4 ? ST_NO_OFFSET : 0);
+        check_list("", "0/a 0/b 1/c 2/d");
+        check_text(CHANGES_INDEX, CHANGES_TEXT);
+        if (there)
+            check_list("out", i < 4 ? "0/a 0/b 1/c 2/d" : "0/x 0/b 1/c 2/y");
+        assert_string_equal(model_names(there ? "out" : ""), CHANGES_NAMES);
+    }
+}
+
 static void test_options(void **state)
 {
     (void)state;
@@ -655,6 +691,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_progress, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_cast, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_changed, model_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_changed_meanwhile, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_options, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_in_place, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_in_place_elements, model_setup, model_teardown),
