@@ -167,6 +167,49 @@ static inline const char *model_names(const char *folder)
     return text;
 }
 
+static inline void check_list(const char *name, const char *list)
+{
+    st_checkpoint *checkpoint = model_open(name);
+    assert_string_equal(model_list(checkpoint), list);
+    st_checkpoint_close(checkpoint);
+}
+
+/* All bytes of a tensor are this one. */
+static inline void check_bytes(const char *model, const char *name, char byte, uint64_t size)
+{
+    char got[16];
+    st_checkpoint *checkpoint = model_open(model);
+    st_checkpoint_tensor found = tensor_of(checkpoint, name, strlen(name));
+    assert_int_equal(st_tensor_size(found.tensor), size);
+    CHECK_OK(st_file_read(found.file, found.tensor, NULL, got, size, &error));
+    for (uint64_t i = 0; i < size; i++)
+        assert_int_equal(got[i], byte);
+    st_checkpoint_close(checkpoint);
+}
+
+static inline ino_t inode_of(const char *name)
+{
+    struct stat info;
+    assert_int_equal(lstat(model_path(name), &info), 0);
+    return info.st_ino;
+}
+
+/* What a progress callback was told, and when it ends it. */
+typedef struct told {
+    unsigned calls, stop_at;
+    uint64_t done, total;
+} told;
+
+static inline bool tell(void *ctx, uint64_t done, uint64_t total)
+{
+    told *t = ctx;
+    assert_true(done >= t->done && done <= total);
+    assert_true(t->calls == 0 || total == t->total);
+    t->done = done;
+    t->total = total;
+    return ++t->calls != t->stop_at;
+}
+
 #define CHANGES_NAMES "m-1.safetensors m-2.safetensors m-3.safetensors " CHANGES_INDEX
 
 #endif

@@ -9,26 +9,6 @@
 
 /* ------------------------------------------------------------------------------ every change */
 
-static void check_list(const char *name, const char *list)
-{
-    st_checkpoint *checkpoint = model_open(name);
-    assert_string_equal(model_list(checkpoint), list);
-    st_checkpoint_close(checkpoint);
-}
-
-/* All bytes of a tensor are this one. */
-static void check_bytes(const char *model, const char *name, char byte, uint64_t size)
-{
-    char got[16];
-    st_checkpoint *checkpoint = model_open(model);
-    st_checkpoint_tensor found = tensor_of(checkpoint, name, strlen(name));
-    assert_int_equal(st_tensor_size(found.tensor), size);
-    CHECK_OK(st_file_read(found.file, found.tensor, NULL, got, size, &error));
-    for (uint64_t i = 0; i < size; i++)
-        assert_int_equal(got[i], byte);
-    st_checkpoint_close(checkpoint);
-}
-
 static void test_changes(void **state)
 {
     (void)state;
@@ -118,13 +98,6 @@ static void test_duplicates(void **state)
 }
 
 /* ------------------------------------------------------------------------- files that stay, go */
-
-static ino_t inode_of(const char *name)
-{
-    struct stat info;
-    assert_int_equal(lstat(model_path(name), &info), 0);
-    return info.st_ino;
-}
 
 static void test_only_what_changes(void **state)
 {
@@ -360,21 +333,6 @@ static void test_subfolders(void **state)
 
 /* ------------------------------------------------------------------------------- what stops it */
 
-typedef struct told {
-    unsigned calls, stop_at;
-    uint64_t done, total;
-} told;
-
-static bool tell(void *ctx, uint64_t done, uint64_t total)
-{
-    told *t = ctx;
-    assert_true(done >= t->done && done <= total);
-    assert_true(t->calls == 0 || total == t->total);
-    t->done = done;
-    t->total = total;
-    return ++t->calls != t->stop_at;
-}
-
 static void test_progress(void **state)
 {
     (void)state;
@@ -553,84 +511,6 @@ static void test_options(void **state)
     check_list("", "0/a 0/b 1/c 2/d");
 }
 
-/* ---------------------------------------------------------------------------------- in place */
-
-static void test_in_place(void **state)
-{
-    (void)state;
-    changes_model();
-    changes_way way = {.in_place = true};
-    ino_t before = inode_of("m-3.safetensors");
-    CHECK_OK(changes_apply("", "p:a p:d", &way, &error));
-    assert_true(inode_of("m-3.safetensors") == before);
-    check_bytes("", "a", '!', 3);
-    check_bytes("", "b", 'b', 5);
-    check_bytes("", "d", '!', 2);
-    assert_int_equal(way.done.replaced, 2);
-    assert_string_equal(model_names(""), CHANGES_NAMES);
-    CHECK_ERR_TEXT(changes_apply("", "p:d r:a=x", &way, &error), ST_ERR_UNSUPPORTED, ST_NO_OFFSET,
-                   "write them anew");
-    /* The last file has no room: the first is not changed. */
-    CHECK_ERR_TEXT(changes_apply("", "p:b d:d", &way, &error), ST_ERR_NO_ROOM, ST_NO_OFFSET,
-                   "m-3.safetensors");
-    check_bytes("", "b", 'b', 5);
-    check_text(CHANGES_INDEX, CHANGES_TEXT);
-    /* Without an index names may change. */
-    assert_int_equal(unlink(model_path(CHANGES_INDEX)), 0);
-    CHECK_OK(changes_apply("", "r:a=x r:c=y", &way, &error));
-    check_list("", "0/x 0/b 1/y 2/d");
-    told all = {.calls = 0};
-    way.edit.progress = (st_progress){tell, &all};
-    CHECK_OK(changes_apply("", "p:x p:y", &way, &error));
-    assert_int_equal(all.done, 7);
-    assert_int_equal(all.total, 7);
-}
-
-/* As many bytes can be another number of elements, which only some indices count. */
-static void test_in_place_elements(void **state)
-{
-    (void)state;
-    static const uint16_t numbers[] = {0x2121, 0x2121};
-    uint64_t count = 2;
-    st_array array = {
-        .data = (void *)(uintptr_t)numbers, .shape = &count, .ndim = 1, .dtype = ST_U16};
-    changes_way room = {.edit.reserve = 64};
-    changes_model();
-    CHECK_OK(changes_apply("", "", &room, &error));
-    for (int counted = 1; counted >= 0; counted--) {
-        st_checkpoint_edit *edit;
-        if (!counted)
-            model_text(CHANGES_INDEX, "{\"c\":\"m-2.safetensors\"}");
-        st_checkpoint *checkpoint = model_open("");
-        st_checkpoint_tensor c = tensor_of(checkpoint, "c", 1);
-        CHECK_OK(st_checkpoint_edit_new(checkpoint, NULL, &edit, &error));
-        CHECK_OK(
-            st_edit_replace(st_checkpoint_edit_at(edit, c.file_index), c.tensor, &array, &error));
-        CHECK_OK(
-            st_edit_rename(st_checkpoint_edit_at(edit, c.file_index), c.tensor, "c", 1, &error));
-        if (counted)
-            CHECK_ERR_TEXT(st_checkpoint_edit_write_in_place(edit, NULL, &error),
-                           ST_ERR_UNSUPPORTED, ST_NO_OFFSET, "the number of elements");
-        else
-            CHECK_OK(st_checkpoint_edit_write_in_place(edit, NULL, &error));
-        st_checkpoint_edit_free(edit);
-        st_checkpoint_close(checkpoint);
-    }
-}
-
-/* A failure says what was changed before it. */
-static void test_in_place_fails(void **state)
-{
-    (void)state;
-    changes_model();
-    model_text("m-2.safetensors.st-journal", "no journal");
-    changes_way way = {.in_place = true};
-    CHECK_ERR_TEXT(changes_apply("", "p:a p:c", &way, &error), ST_ERR_JOURNAL, 0,
-                   "; changed before it, 1: \"m-1.safetensors\"");
-    check_bytes("", "a", '!', 3);
-    check_bytes("", "c", 'c', 4);
-}
-
 /* ------------------------------------------------------------------------------- no memory */
 
 static void test_oom(void **state)
@@ -693,9 +573,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_changed, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_changed_meanwhile, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_options, model_setup, model_teardown),
-        cmocka_unit_test_setup_teardown(test_in_place, model_setup, model_teardown),
-        cmocka_unit_test_setup_teardown(test_in_place_elements, model_setup, model_teardown),
-        cmocka_unit_test_setup_teardown(test_in_place_fails, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_oom, model_setup, model_teardown),
     };
     return cmocka_run_group_tests_name("checkpoint_edit", tests, NULL, NULL);
