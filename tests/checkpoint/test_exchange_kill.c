@@ -384,6 +384,85 @@ static void test_in_place_killed(void **state)
     assert_true(recovered > 2);
 }
 
+/* -------------------------------------------------------------------------------------- order */
+
+/* What waits for the disk, as the calls come. */
+static struct {
+    unsigned writes, syncs, renames;
+    bool unsynced;        /* bytes of the list, or of a new file */
+    bool folder_unsynced; /* names */
+    bool none;            /* nothing is to be waited for */
+} order;
+
+static ssize_t order_pwritev(int fd, const struct iovec *pieces, int count, off_t offset)
+{
+    order.writes++;
+    order.unsynced = true;
+    return pwritev(fd, pieces, count, offset);
+}
+
+static int order_fsync(int fd)
+{
+    struct stat info;
+    assert_int_equal(fstat(fd, &info), 0);
+    order.syncs++;
+    if (S_ISDIR(info.st_mode))
+        order.folder_unsynced = false;
+    else
+        order.unsynced = false;
+    return fsync(fd);
+}
+
+static int order_linkat(int from, const char *from_path, int to, const char *to_path, int flags)
+{
+    order.folder_unsynced = true;
+    return linkat(from, from_path, to, to_path, flags);
+}
+
+/* Everything is on the disk before the first file takes its place. */
+static int order_renameat(int from, const char *from_path, int to, const char *to_path)
+{
+    if (order.renames++ == 0)
+        assert_true(order.none || (!order.unsynced && !order.folder_unsynced));
+    order.folder_unsynced = true;
+    return renameat(from, from_path, to, to_path);
+}
+
+/* And all places are taken there before the list goes. */
+static int order_unlinkat(int directory, const char *path, int flags)
+{
+    if (strcmp(path, LIST) == 0)
+        assert_true(order.none || !order.folder_unsynced);
+    order.folder_unsynced = true;
+    return unlinkat(directory, path, flags);
+}
+
+static void test_order(void **state)
+{
+    (void)state;
+    static const uint32_t durabilities[] = {ST_DURABLE_NAME, ST_DURABLE_FILE, ST_DURABLE_NONE};
+    st__os_call_table planted = st__os_calls;
+    for (size_t i = 0; i < 3; i++) {
+        st_context *context = lone_context();
+        changes_way way = {.edit.context = context, .sink.durability = durabilities[i]};
+        model_reset();
+        memset(&order, 0, sizeof order);
+        order.none = durabilities[i] == ST_DURABLE_NONE;
+        st__os_calls.pwritev = order_pwritev;
+        st__os_calls.fsync = order_fsync;
+        st__os_calls.linkat = order_linkat;
+        st__os_calls.renameat = order_renameat;
+        st__os_calls.unlinkat = order_unlinkat;
+        CHECK_OK(changes_apply("", CHANGES, &way, &error));
+        st__os_calls = planted;
+        assert_true(all_are(1));
+        assert_int_equal(order.renames, 3);
+        assert_true(order.writes > 6);
+        assert_true(order.none ? order.syncs == 0 : order.syncs > 8 && !order.folder_unsynced);
+        st_context_release(context);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -395,6 +474,7 @@ int main(void)
         cmocka_unit_test(test_next_edit),
         cmocka_unit_test(test_recovered_by_index),
         cmocka_unit_test(test_in_place_killed),
+        cmocka_unit_test(test_order),
     };
     return cmocka_run_group_tests_name("checkpoint_exchange_kill", tests, group_setup,
                                        group_teardown);
