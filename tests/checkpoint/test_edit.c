@@ -359,7 +359,8 @@ static void test_progress(void **state)
 
 static void floats_store(const char *name, const char *tensor)
 {
-    static const float values[] = {1, 70000, 3};
+    /* 1, 70000, 3 */
+    static const unsigned char values[] = {0, 0, 0x80, 0x3f, 0, 0xb8, 0x88, 0x47, 0, 0, 0x40, 0x40};
     uint64_t count = 3;
     st_array array = {
         .data = (void *)(uintptr_t)values, .shape = &count, .ndim = 1, .dtype = ST_F32};
