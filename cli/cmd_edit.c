@@ -45,7 +45,8 @@ static const struct opt edit_options[] = {
              "TENSOR the one of the same name. FILE may be INDEX.json or FOLDER/ too. Of several "
              "shards the last one gets it."},
     LAYOUT_ROW_FILE(edit_options, rewrite.layout),
-    LAYOUT_ROW_ALIGN(edit_options, rewrite.layout, "4096 where it does so before, else 8,"),
+    LAYOUT_ROW_ALIGN(edit_options, rewrite.layout,
+                     "8, or where the file system can share the old file's blocks,"),
     REWRITE_ROWS(edit_options, rewrite),
     {0},
 };

@@ -6,9 +6,6 @@
 
 #include "text.h"
 
-/* A data section that begins at a page does so on purpose. */
-#define PAGE 4096
-
 static bool is_stdio(const char *path)
 {
     return strcmp(path, "-") == 0;
@@ -201,19 +198,6 @@ static st_status edit_run(struct rewrite *rewrite, const st_edit_options *option
     return status;
 }
 
-/* As before, where that is a page in every file. */
-static uint32_t alignment_of(const struct rewrite *rewrite)
-{
-    uint64_t alignment = rewrite->options->layout.alignment;
-    const struct input *input = rewrite->input;
-    if (alignment)
-        return (uint32_t)alignment;
-    for (size_t i = 0; i < input_file_count(input); i++)
-        if (st_header_data_offset(st_file_header(input_file(input, i))) % PAGE)
-            return 0;
-    return PAGE;
-}
-
 st_status rewrite_run(struct rewrite *rewrite, st_error *error)
 {
     uint64_t start = progress_now();
@@ -224,7 +208,7 @@ st_status rewrite_run(struct rewrite *rewrite, st_error *error)
         rewrite->progress = &own;
     }
     st_edit_options options = {.order = rewrite->options->order,
-                               .alignment = alignment_of(rewrite),
+                               .alignment = (uint32_t)rewrite->options->layout.alignment,
                                .reserve = rewrite->options->layout.reserve,
                                .progress = progress_callback(rewrite->progress)};
     st_status status = edit_run(rewrite, &options, error);

@@ -12,7 +12,7 @@
 
 struct rewrite_options {
     struct target target; /* its path NULL: FILE itself */
-    struct layout layout; /* no alignment: 4096 where the data section begins at a page, else 8 */
+    struct layout layout; /* no alignment: as st_edit_options has it */
     uint32_t order;       /* ST_EDIT_ORDER_… */
     bool in_place;
 };

@@ -237,8 +237,9 @@ def edit(
             `"file"` keeps the order of the data; `"canonical"` is by dtype, the wide ones first, then by name; or
             `"name"`.
         align (`int`, *keyword-only*, *optional*):
-            A power of 2 from 8 to 4096, at a multiple of which the data begins; otherwise at a page where it did so
-            before, else at a multiple of 8.
+            A power of 2 from 8 to 4096, at a multiple of which the data begins; otherwise as far behind a page as
+            before, where that is a page's beginning or there is 1 MiB of data, so that file systems can share its
+            blocks; else at a multiple of 8.
         reserve (`int`, *keyword-only*, defaults to 0):
             Bytes of room to leave in the header for later edits in place.
         in_place (`bool`, *keyword-only*, defaults to `False`):

@@ -2,9 +2,6 @@
 /* _edit: a file or a checkpoint changed, or written anew with changes, for safetensors/edit.py; and _recover. */
 #include "edit.h"
 
-/* A data section that begins at a page does so on purpose, and is to go on doing so. */
-#define PAGE 4096
-
 /* ----------------------------------------------------------------------------------- losses */
 
 /* Behind the last one tells whether anything is to be written, so that an error can count them all. Called without the
@@ -209,15 +206,6 @@ static int files_take(stpy_edit *self)
     return 0;
 }
 
-/* A page, where the data of every file begins at one. */
-static uint32_t alignment_kept(const st_checkpoint *checkpoint)
-{
-    for (size_t i = 0; i < st_checkpoint_file_count(checkpoint); i++)
-        if (st_header_data_offset(st_file_header(st_checkpoint_file(checkpoint, i))) % PAGE)
-            return 0;
-    return PAGE;
-}
-
 /* Opens, and makes an edit. */
 static int edit_begin(stpy_edit *self, PyObject *path, const stpy_making *making)
 {
@@ -225,10 +213,7 @@ static int edit_begin(stpy_edit *self, PyObject *path, const stpy_making *making
     self->checkpoint = stpy_checkpoint_open(self->state, path);
     if (!self->checkpoint)
         return -1;
-    stpy_making asked = *making;
-    if (!asked.alignment)
-        asked.alignment = alignment_kept(self->checkpoint);
-    const st_edit_options options = stpy_making_options(&asked, self->state, &self->watch);
+    const st_edit_options options = stpy_making_options(making, self->state, &self->watch);
     if (st_checkpoint_edit_new(self->checkpoint, &options, &self->edit, &error)) {
         stpy_edit_raise(self->state, &error);
         return -1;
