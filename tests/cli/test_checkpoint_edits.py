@@ -355,11 +355,11 @@ def test_meta_set_dry_run(cli, terminal, folder):
 
 def test_meta_rm(cli, folder):
     """A key that one of them has is there."""
-    (folder / FIRST).write_bytes(build(SHARDS[FIRST], {"k": "v", "l": "w"}))
-    done = cli("meta", "rm", folder, "k", "m")
+    (folder / FIRST).write_bytes(build(SHARDS[FIRST], {"key": "v", "l": "w"}))
+    done = cli("meta", "rm", folder, "key", "kez")
     assert (done.code, done.out) == (2, "")
-    assert f'{folder}: no metadata "m"; did you mean "k"' in done.err
-    assert cli("meta", "rm", folder, "k").code == 0
+    assert f'{folder}: no metadata "kez"; did you mean "key"' in done.err
+    assert cli("meta", "rm", folder, "key").code == 0
     assert metadata_in(folder) == [{"l": "w"}, METADATA]
     assert cli("meta", "rm", "--all", folder).code == 0
     assert metadata_in(folder) == [None, None]
