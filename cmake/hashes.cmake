@@ -5,11 +5,11 @@
 find_path(XXHASH_INCLUDE_DIR xxhash.h)
 find_package(OpenSSL 3.0 QUIET COMPONENTS Crypto)
 
-# The Python package needs no hashes itself, only the program that it brings along: where pip builds on a
-# machine without them, the package comes without the program.
+# Of the Python package only safetensors.hash and the program that it brings along need them: where pip builds on a
+# machine without them, the package comes without these two.
 set(ST_HASH_FILES "")
 if(SKBUILD AND NOT (XXHASH_INCLUDE_DIR AND OpenSSL_FOUND))
-  message(WARNING "no command line: it needs xxhash.h and OpenSSL 3 (Debian: libxxhash-dev libssl-dev)")
+  message(WARNING "no command line and no safetensors.hash: they need xxhash.h and OpenSSL 3 (Debian: libxxhash-dev libssl-dev)")
   set(ST_CLI OFF)
   set(ST_HASH_FILES "/(digest|hashes|manifest[a-z_]*)[.]c$")
   return()

@@ -7,6 +7,7 @@ from typing import Any, Callable, Iterable, Iterator, Optional, Tuple, Union
 
 from . import _safetensors_rust as _native
 from ._editing import Path
+from ._shards import files_of, join
 
 __all__ = ["GrepMatch", "grep"]
 
@@ -51,10 +52,6 @@ def _raise(error: Exception) -> None:
     raise error
 
 
-def _join(folder: str, name: str) -> str:
-    return name if folder in ("", os.curdir) else os.path.join(folder, name)
-
-
 def _walk(folder: str, recursive: bool, onerror: _OnError) -> Iterator[str]:
     """The files in a folder. Links to files are followed, links to folders are not, so that there is an end."""
     try:
@@ -63,7 +60,7 @@ def _walk(folder: str, recursive: bool, onerror: _OnError) -> Iterator[str]:
         onerror(error)
         return
     for name in names:
-        path = _join(folder, name)
+        path = join(folder, name)
         if os.path.isdir(path):
             if recursive and not os.path.islink(path):
                 yield from _walk(path, recursive, onerror)
@@ -77,12 +74,11 @@ def _files(path: Path, recursive: bool, onerror: _OnError) -> Iterator[str]:
         yield from _walk(text, recursive, onerror)
     elif text.endswith(_INDEX_ENDING):
         try:
-            names = [name for _, name, _ in _native._checkpoint(text)[1]]
+            files = files_of(text)
         except (OSError, _native.SafetensorError) as error:
             onerror(error)
             return
-        for name in names:
-            yield _join(os.path.dirname(text), name)
+        yield from files
     else:
         yield text
 

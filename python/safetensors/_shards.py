@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open checkpoints: what `safetensors.checkpoint.open` gives."""
+"""Checkpoints: their files, and what `safetensors.checkpoint.open` gives."""
 
 import os
 from types import TracebackType
@@ -15,6 +15,23 @@ from ._safetensors_rust import (
     _checkpoint,
     safe_open,
 )
+
+
+def join(folder: str, name: str) -> str:
+    """The path of a file in a folder, as the program's verbs name it."""
+    return name if folder in ("", os.curdir) else os.path.join(folder, name)
+
+
+def files_of(path: Path) -> List[str]:
+    """The files of a folder or an index; of any other path itself."""
+    text = os.fspath(path)
+    if os.path.isdir(text):
+        folder = text
+    elif text.endswith(".json"):
+        folder = os.path.dirname(text)
+    else:
+        return [text]
+    return [join(folder, name) for _, name, _ in _checkpoint(text)[1]]
 
 
 class Checkpoint:

@@ -2,7 +2,6 @@
 """Digests of files and tensors, and what is verified by them: what the program's verb `hash` does."""
 
 import os
-import secrets
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,8 +9,14 @@ from typing import Any, Dict, Iterable, List, Optional, Tuple, Union
 
 from . import _editing
 from ._editing import Path, Progress
-from ._safetensors_rust import SafetensorError, _checkpoint, _hash, _hash_verify, _manifest_names
+from ._safetensors_rust import SafetensorError
+from ._shards import files_of
 from .edit import EditSummary, _run
+
+try:
+    from ._safetensors_rust import _hash, _hash_verify, _manifest_names
+except ImportError:
+    raise ImportError("this installation has no hashes: it was built without xxhash.h and OpenSSL 3") from None
 
 __all__ = [
     "FileHash",
@@ -104,12 +109,7 @@ class Verification:
 def _files_of(paths: Paths) -> List[str]:
     """The files: of a folder or an index its shards."""
     given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    files: List[str] = []
-    for path in given:
-        path = os.fspath(path)
-        several = os.path.isdir(path) or path.endswith(".json")
-        files += [file for file, _, _ in _checkpoint(path)[1]] if several else [path]
-    return files
+    return [file for path in given for file in files_of(path)]
 
 
 def _size(file: str) -> int:
@@ -389,7 +389,7 @@ def _replace(path: str, data: bytes) -> None:
         with open(target, "wb") as stream:
             stream.write(data)
         return
-    temporary = f"{target}.{secrets.token_hex(4)}"
+    temporary = f"{target}.{os.urandom(4).hex()}"
     try:
         with open(temporary, "xb") as stream:
             stream.write(data)

@@ -400,6 +400,7 @@ static int clear_run(stpy_edit *self, PyObject *step)
     return 0;
 }
 
+#if STPY_HASHES
 /* ("record", algorithm): the one step of its list, as the digests are those of the files as they are. */
 static int record_run(stpy_edit *self, PyObject *step)
 {
@@ -414,6 +415,7 @@ static int record_run(stpy_edit *self, PyObject *step)
         failed = stpy_edit_record(&self->files[i], algorithm);
     return failed;
 }
+#endif
 
 /* -------------------------------------------------------------------------------- the list */
 
@@ -422,10 +424,21 @@ static int step_run(stpy_edit *self, PyObject *step)
     static const struct {
         const char *kind;
         int (*run)(stpy_edit *self, PyObject *step);
-    } kinds[] = {{"keep", keep_run},       {"drop", drop_run},    {"cast", cast_run},
-                 {"replace", replace_run}, {"glob", rename_run},  {"regex", rename_run},
-                 {"add", add_run},         {"unset", unset_run},  {"clear", clear_run},
-                 {"set", set_run},         {"record", record_run}};
+    } kinds[] = {
+        {"keep", keep_run},
+        {"drop", drop_run},
+        {"cast", cast_run},
+        {"replace", replace_run},
+        {"glob", rename_run},
+        {"regex", rename_run},
+        {"add", add_run},
+        {"unset", unset_run},
+        {"clear", clear_run},
+        {"set", set_run},
+#if STPY_HASHES
+        {"record", record_run},
+#endif
+    };
     PyObject *kind = PyTuple_Check(step) && PyTuple_Size(step) ? PyTuple_GetItem(step, 0) : NULL;
     for (size_t i = 0; kind && PyUnicode_Check(kind) && i < sizeof kinds / sizeof kinds[0]; i++)
         if (PyUnicode_CompareWithASCIIString(kind, kinds[i].kind) == 0)

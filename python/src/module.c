@@ -136,6 +136,7 @@ static PyMethodDef module_methods[] = {
     {"_stats", stpy_stats, METH_VARARGS,
      "_stats(path, wanted, quantiles, bins, low, high, progress)\n--\n\nWhat the values of tensors "
      "are: `wanted` are tuples of a name and an index.\n"},
+#if STPY_HASHES
     {"_hash", stpy_hash, METH_VARARGS,
      "_hash(inputs, algorithm, parts, manifest, total, progress)\n--\n\nThe digests of files, and "
      "a manifest of them: `inputs` are tuples of a path and a name.\n"},
@@ -144,6 +145,7 @@ static PyMethodDef module_methods[] = {
     {"_hash_verify", stpy_hash_verify, METH_VARARGS,
      "_hash_verify(inputs, text, name, total, progress)\n--\n\nHow files differ from a manifest's "
      "text, or from their own records: `inputs` are a path and an index each.\n"},
+#endif
     {"_checkpoint", stpy_checkpoint_read, METH_O,
      "_checkpoint(path)\n--\n\nA checkpoint's index, its files with their tensors, and its "
      "metadata.\n"},

@@ -69,6 +69,12 @@ def test_a_digest_is_that_of_the_bytes(path):
     assert found == FileHash(os.fspath(path), "sha256", whole, behind, tensors)
 
 
+def test_files_are_named_as_the_program_names_them(shards, monkeypatch):
+    monkeypatch.chdir(shards)
+    run_here = [".", "model.safetensors.index.json", "../shards"]
+    assert [as_json(one) for one in hash_files(run_here)] == program(*run_here)
+
+
 # ------------------------------------------------------------------------------------------- manifests
 
 
