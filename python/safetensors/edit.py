@@ -194,7 +194,8 @@ def edit(
 ) -> EditSummary:
     """
     Changes what a file or a checkpoint holds. The new file takes the old one's place, or `out`'s, whole or not at all;
-    bytes that stay as they are do not pass through the program where the file system can share blocks or copy by itself.
+    bytes that stay as they are do not pass through the program where the file system can share blocks or copy by
+    itself.
 
     `keep` and `drop` come first, then `cast` and `replace`: all of them see the names that the file has. Then come the
     renames, one after the other, each on the names that the last one left, then what is added, and the metadata. A
@@ -225,10 +226,10 @@ def edit(
             patterns, and a dtype for each.
         replace (`Dict[str, Any]`, *keyword-only*, *optional*):
             Names, and what takes the place of their data: an array of NumPy or torch, of any dtype and shape; bytes, as
-            many as the tensor has; or a tuple of a file's path and a tensor's name.
+            many as the tensor has; or a tuple of the path of a file, a folder or an index, and a tensor's name.
         add (`Dict[str, Any]`, *keyword-only*, *optional*):
-            Names of new tensors, and their data: an array; the path of a file that has a tensor of the name; or a
-            tuple of a path and a name.
+            Names of new tensors, and their data: an array; the path of what has a tensor of the name; or a tuple of a
+            path and a name.
         metadata (`Dict[str, str]`, *keyword-only*, *optional*):
             Metadata to set, beside what is there.
         remove_metadata (`str`, `List[str]`, or `True`, *keyword-only*, *optional*):

@@ -174,7 +174,7 @@ static void edit_release(stpy_edit *self)
     st_checkpoint_edit_free(self->edit);
     for (size_t i = 0; i < self->held_count; i++) {
         st_buffer_release(self->held[i].buffer);
-        st_file_close(self->held[i].file);
+        st_checkpoint_close(self->held[i].checkpoint);
     }
     for (size_t i = 0; i < self->count; i++)
         PyMem_Free(self->files[i].fates);

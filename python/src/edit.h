@@ -51,9 +51,9 @@ typedef struct stpy_loss {
     uint64_t underflowed;
 } stpy_loss;
 
-/* What memory of a step lies in: a file that was opened for it, what it maps, or somebody's buffer. */
+/* What memory of a step lies in: what was opened for it, what of that is mapped, or somebody's buffer. */
 typedef struct stpy_held {
-    st_file *file;
+    st_checkpoint *checkpoint;
     st_buffer *buffer;
 } stpy_held;
 

@@ -201,16 +201,20 @@ static int rename_run(stpy_edit *self, PyObject *step)
 
 /* ------------------------------------------------------------------------ what is put in */
 
-static const st_tensor *tensor_find(const stpy_edit *self, const st_file *file, const char *name,
-                                    Py_ssize_t len)
+/* A tensor of a checkpoint by its name; NULL with an exception. */
+static const st_tensor *tensor_find(const stpy_edit *self, const st_checkpoint *checkpoint,
+                                    PyObject *name, st_checkpoint_tensor *out)
 {
-    const st_tensor *tensor = st_file_find(file, name, (size_t)len);
-    if (tensor)
-        return tensor;
-    PyObject *shown = PyUnicode_FromStringAndSize(name, len);
-    if (shown)
-        stpy_raise_text(self->state, "%s: no tensor %R", st_file_name(file), shown);
-    Py_XDECREF(shown);
+    Py_ssize_t len;
+    const char *text = PyUnicode_AsUTF8AndSize(name, &len);
+    if (!text)
+        return NULL;
+    if (st_checkpoint_find(checkpoint, text, (size_t)len, out))
+        return out->tensor;
+    PyObject *path = PyUnicode_DecodeFSDefault(st_checkpoint_name(checkpoint));
+    if (path)
+        stpy_raise_text(self->state, "%U: no tensor %R", path, name);
+    Py_XDECREF(path);
     return NULL;
 }
 
@@ -253,45 +257,31 @@ static int bytes_take(stpy_edit *self, const st_tensor *tensor, PyObject *name, 
     return 0;
 }
 
-/* A tensor of another file, (path, name), mapped if `out` is given. */
-static const st_tensor *other_find(stpy_edit *self, PyObject *value, st_array *out)
+/* A tensor of something else, (path, name), whose file is mapped if `out` is given. */
+static const st_tensor *other_find(stpy_edit *self, PyObject *value, st_checkpoint_tensor *place,
+                                   st_array *out)
 {
-    PyObject *path;
-    const char *name;
-    Py_ssize_t len;
+    PyObject *path, *name;
     st_error error;
     stpy_held *held = &self->held[self->held_count];
-    if (!PyArg_ParseTuple(value, "Os#", &path, &name, &len))
+    if (!PyArg_ParseTuple(value, "OU", &path, &name))
         return NULL;
-    held->file = stpy_path_open(self->state, path);
-    self->held_count += held->file != NULL;
-    const st_tensor *tensor = held->file ? tensor_find(self, held->file, name, len) : NULL;
+    held->checkpoint = stpy_checkpoint_open(self->state, path);
+    self->held_count += held->checkpoint != NULL;
+    const st_tensor *tensor =
+        held->checkpoint ? tensor_find(self, held->checkpoint, name, place) : NULL;
     if (!tensor || !out)
         return tensor;
-    if (st_file_map(held->file, ST_MAP_SHARED, &held->buffer, &error)) {
+    if (st_file_map(place->file, ST_MAP_SHARED, &held->buffer, &error)) {
         raise_error(self, &error);
         return NULL;
     }
     unsigned char *bytes = st_buffer_data(held->buffer);
-    *out = (st_array){.data = bytes + (size_t)st_file_offset(held->file, tensor),
+    *out = (st_array){.data = bytes + (size_t)st_file_offset(place->file, tensor),
                       .shape = tensor->shape,
                       .ndim = tensor->ndim,
                       .dtype = tensor->dtype};
     return tensor;
-}
-
-/* One of the edit's own tensors, and its file. */
-static const st_tensor *own_find(const stpy_edit *self, PyObject *name, const stpy_edited **file)
-{
-    st_checkpoint_tensor found;
-    Py_ssize_t len;
-    const char *text = PyUnicode_AsUTF8AndSize(name, &len);
-    if (!text)
-        return NULL;
-    if (!st_checkpoint_find(self->checkpoint, text, (size_t)len, &found))
-        return stpy_raise_text(self->state, "%U: no tensor %R", self->shown, name);
-    *file = &self->files[found.file_index];
-    return found.tensor;
 }
 
 /* ("replace", name, value): an array, bytes, or a tuple of a path and a name. */
@@ -299,15 +289,15 @@ static int replace_run(stpy_edit *self, PyObject *step)
 {
     const char *kind;
     PyObject *name, *value;
-    const stpy_edited *file = NULL;
+    st_checkpoint_tensor own = {0}, other;
     st_array array = {0};
     st_error error;
     if (!PyArg_ParseTuple(step, "sUO", &kind, &name, &value))
         return -1;
-    const st_tensor *tensor = own_find(self, name, &file);
+    const st_tensor *tensor = tensor_find(self, self->checkpoint, name, &own);
     int failed = -1;
     if (tensor && PyTuple_Check(value))
-        failed = other_find(self, value, &array) ? 0 : -1;
+        failed = other_find(self, value, &other, &array) ? 0 : -1;
     else if (tensor &&
              (PyBytes_Check(value) || PyByteArray_Check(value) || PyMemoryView_Check(value)))
         failed = bytes_take(self, tensor, name, value, &array);
@@ -315,6 +305,7 @@ static int replace_run(stpy_edit *self, PyObject *step)
         failed = array_gather(self, name, value, &array);
     if (failed)
         return -1;
+    const stpy_edited *file = &self->files[own.file_index];
     if (st_edit_replace(file->edit, tensor, &array, &error))
         return raise_error(self, &error);
     file->fates[st_header_index(st_file_header(file->file), tensor)].cast = 0;
@@ -337,11 +328,10 @@ static int add_run(stpy_edit *self, PyObject *step)
         return raise_missing(self, "add", text, "there is no file to add to");
     st_edit *edit = self->files[self->count - 1].edit;
     if (PyTuple_Check(value)) {
-        const st_tensor *tensor = other_find(self, value, NULL);
-        if (!tensor)
+        st_checkpoint_tensor other;
+        if (!other_find(self, value, &other, NULL))
             return -1;
-        const st_file *file = self->held[self->held_count - 1].file;
-        status = st_edit_include(edit, file, tensor, text, (size_t)len, &error);
+        status = st_edit_include(edit, other.file, other.tensor, text, (size_t)len, &error);
     } else {
         if (array_gather(self, name, value, &array))
             return -1;

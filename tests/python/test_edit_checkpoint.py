@@ -136,6 +136,23 @@ def test_data_of_other_files_is_taken_as_the_program_does(shards, tmp_path):
     assert contents(tmp_path / "python") == contents(tmp_path / "program")
 
 
+def test_data_of_shards_is_taken(shards, tmp_path):
+    edit(shards, tmp_path / "other", rename={"*": "o.*"})
+    whole = tmp_path / "model.safetensors"
+    for place in (tmp_path / "other", tmp_path / "other" / INDEX):
+        edit(
+            whole,
+            tmp_path / "out",
+            replace={"ids": (place, "o.head")},
+            add={"o.ids": place, "x": (place, "o.layers.1.w")},
+        )
+        found = load_file(tmp_path / "out")
+        for name, source in [("ids", "head"), ("o.ids", "ids"), ("x", "layers.1.w")]:
+            assert found[name].tobytes() == TENSORS[source].tobytes()
+        with pytest.raises(SafetensorError, match="other.*: no tensor 'none'"):
+            edit(whole, tmp_path / "out", add={"x": (place, "none")})
+
+
 def test_an_index_or_a_folder_without_one(shards, tmp_path):
     edit(shards / INDEX, tmp_path / "a", drop="head")
     edit(shards, tmp_path / "b", drop="head")
