@@ -223,8 +223,9 @@ def diff(
     brief: bool = False,
     progress: Optional[Progress] = None,
 ) -> Diff:
-    """Compares two files or checkpoints, as the program's verb `diff` does: metadata, which tensors there are, and their
-    values, in memory that does not grow with the files. Which file of a checkpoint a tensor lies in is no difference.
+    """Compares two files or checkpoints, as the program's verb `diff` does: metadata, which tensors there are, and
+    their values, in memory that does not grow with the files. Which file of a checkpoint a tensor lies in is no
+    difference.
 
     Args:
         a, b (`str`, or `os.PathLike`):

@@ -36,8 +36,8 @@ def files_of(path: Path) -> List[str]:
 
 class Checkpoint:
     """The tensors of several files, read as those of one. A mapping from names to tensors, and a context manager; what
-    it handed out stays valid after it was closed. All files but the first are opened for reading when a tensor of theirs
-    is asked for.
+    it handed out stays valid after it was closed. All files but the first are opened for reading when a tensor of
+    theirs is asked for.
 
     Attributes:
         path (`str`):

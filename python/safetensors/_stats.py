@@ -37,8 +37,8 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the values of a tensor, or of a part of one, are. All but the counts are of the finite ones, and `None` where
-    there is none. A BOOL counts as 0 or 1, and a C64 by its absolute value.
+    """What the values of a tensor, or of a part of one, are. All but the counts are of the finite ones, and `None`
+    where there is none. A BOOL counts as 0 or 1, and a C64 by its absolute value.
 
     Attributes:
         count (`int`):
@@ -136,8 +136,8 @@ def stats(
         path (`str`, or `os.PathLike`):
             A file, a folder, or an index.
         tensors (`str`, `List[str]`, or `Dict[str, Any]`, *optional*):
-            Which ones; all without it. A dict has an index for each, of integers, slices, `...` and `None`, that picks a
-            part; `None` picks all of it.
+            Which ones; all without it. A dict has an index for each, of integers, slices, `...` and `None`, that picks
+            a part; `None` picks all of it.
         quantiles (`List[float]`, *keyword-only*, *optional*):
             Probabilities from 0 to 1.
         bins (`int`, *keyword-only*, *optional*):

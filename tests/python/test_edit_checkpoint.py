@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""safetensors.edit over checkpoints: what it does to shards and their index, all of them or none, and what it refuses."""
+"""safetensors.edit over checkpoints: what it does to shards and their index, and what it refuses."""
 
 import gc
 import json

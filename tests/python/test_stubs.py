@@ -113,7 +113,8 @@ def shards(folder: pathlib.Path) -> Dict[str, Any]:
     good: bool = all(safetensors.hash.verify_records([folder, "h.safetensors"]))
     digests: List[Optional[str]] = [found.digest for found in safetensors.hash.hash_files(folder, parts=["file"])]
     safetensors.hash.write_manifest(folder, "manifest.json", data=good)
-    changed: List[str] = [one.message for found in safetensors.hash.verify_manifest("manifest.json") for one in found.differences]
+    verified: List[safetensors.hash.Verification] = safetensors.hash.verify_manifest("manifest.json")
+    changed: List[str] = [one.message for found in verified for one in found.differences]
     means: List[Optional[float]] = [
         tensor.stats.mean for tensor in safetensors.stats(folder, {"a": slice(2)}, bins=3, range=(0, 1)) if tensor.stats
     ]
