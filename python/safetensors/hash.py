@@ -16,7 +16,7 @@ from .edit import EditSummary, _run
 try:
     from ._safetensors_rust import _hash, _hash_verify, _manifest_names
 except ImportError:
-    raise ImportError("this installation has no hashes: it was built without xxhash.h and OpenSSL 3") from None
+    raise ImportError("this installation has no hashes: it was built without xxhash.h") from None
 
 __all__ = [
     "FileHash",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "inspect/digest.h"
 #include "base/error.h"
+#include "io/os.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -12,6 +13,8 @@
 #if XXH_VERSION_NUMBER < 800
 # error "xxHash before 0.8.0 has another XXH3"
 #endif
+
+#define CRYPTO "libcrypto.so.3"
 
 static_assert(sizeof(XXH3_state_t) <= ST__DIGEST_STATE, "the state of XXH3");
 static_assert(alignof(XXH3_state_t) <= alignof(st__digester), "the state of XXH3");
@@ -70,45 +73,75 @@ st_status st__hash_check(st_hash hash, st_error *error)
 /* --------------------------------------------------------------------------------- SHA-256 */
 
 #if ST_OPENSSL
-# include <openssl/evp.h>
+static bool crypto_find(st__crypto *crypto)
+{
+    void *library = crypto->library;
+    return st__os_library_find(library, "EVP_MD_fetch", &crypto->fetch) &&
+           st__os_library_find(library, "EVP_MD_free", &crypto->method_free) &&
+           st__os_library_find(library, "EVP_MD_CTX_new", &crypto->running_new) &&
+           st__os_library_find(library, "EVP_MD_CTX_free", &crypto->running_free) &&
+           st__os_library_find(library, "EVP_DigestInit_ex2", &crypto->init) &&
+           st__os_library_find(library, "EVP_DigestUpdate", &crypto->update) &&
+           st__os_library_find(library, "EVP_DigestFinal_ex", &crypto->final);
+}
+
+static st_status crypto_open(st__crypto *crypto, st_error *error)
+{
+    int failed = st__os_library_open(CRYPTO, &crypto->library);
+    if (!failed && crypto_find(crypto))
+        return ST_OK;
+    if (!failed)
+        st__os_library_close(crypto->library);
+    return st__fail(error, ST_ERR_UNSUPPORTED, ST_NO_OFFSET,
+                    "SHA-256 needs " CRYPTO " (OpenSSL 3), which %s",
+                    failed ? "is not on this machine" : "lacks what is called of it");
+}
+
+static st_status sha256_fetch(st__digester *digester, st_error *error)
+{
+    const st__crypto *crypto = &digester->crypto;
+    /* Fetched once: to look the algorithm up for every digest costs as much as to hash 600 bytes. */
+    digester->method = crypto->fetch(NULL, "SHA256", NULL);
+    if (!digester->method)
+        return st__fail(error, ST_ERR_UNSUPPORTED, ST_NO_OFFSET,
+                        "libcrypto offers no SHA-256; see its configuration, openssl.cnf");
+    digester->running = crypto->running_new();
+    if (digester->running)
+        return ST_OK;
+    crypto->method_free(digester->method);
+    return st__fail(error, ST_ERR_NOMEM, ST_NO_OFFSET, "libcrypto is out of memory");
+}
 
 static st_status sha256_init(st__digester *digester, st_error *error)
 {
-    /* Fetched once: to look the algorithm up for every digest costs as much as to hash 600 bytes. */
-    EVP_MD *method = EVP_MD_fetch(NULL, "SHA256", NULL);
-    if (!method)
-        return st__fail(error, ST_ERR_UNSUPPORTED, ST_NO_OFFSET,
-                        "libcrypto offers no SHA-256; see its configuration, openssl.cnf");
-    EVP_MD_CTX *running = EVP_MD_CTX_new();
-    if (!running) {
-        EVP_MD_free(method);
-        return st__fail(error, ST_ERR_NOMEM, ST_NO_OFFSET, "libcrypto is out of memory");
-    }
-    digester->method = method;
-    digester->running = running;
-    return ST_OK;
+    ST_TRY(crypto_open(&digester->crypto, error));
+    st_status status = sha256_fetch(digester, error);
+    if (status != ST_OK)
+        st__os_library_close(digester->crypto.library);
+    return status;
 }
 
 static void sha256_release(st__digester *digester)
 {
-    EVP_MD_CTX_free(digester->running);
-    EVP_MD_free(digester->method);
+    digester->crypto.running_free(digester->running);
+    digester->crypto.method_free(digester->method);
+    st__os_library_close(digester->crypto.library);
 }
 
 static bool sha256_begin(st__digester *digester)
 {
-    return EVP_DigestInit_ex2(digester->running, digester->method, NULL) == 1;
+    return digester->crypto.init(digester->running, digester->method, NULL) == 1;
 }
 
 static bool sha256_add(st__digester *digester, const void *data, size_t size)
 {
-    return EVP_DigestUpdate(digester->running, data, size) == 1;
+    return digester->crypto.update(digester->running, data, size) == 1;
 }
 
 static bool sha256_end(st__digester *digester, st_digest *out)
 {
     unsigned size = 0;
-    return EVP_DigestFinal_ex(digester->running, out->bytes, &size) == 1 && size == out->size;
+    return digester->crypto.final(digester->running, out->bytes, &size) == 1 && size == out->size;
 }
 #else
 static st_status sha256_init(st__digester *digester, st_error *error)

@@ -13,10 +13,24 @@
 
 #define ST__DIGEST_STATE 576 /* of XXH3, aligned to cache lines */
 
+/* What of libcrypto is called, EVP_…: it is looked for when SHA-256 is first asked for, since many who have this
+ * library in their process never do. */
+typedef struct st__crypto {
+    void *library;
+    void *(*fetch)(void *context, const char *algorithm, const char *properties);
+    void (*method_free)(void *method);
+    void *(*running_new)(void);
+    void (*running_free)(void *running);
+    int (*init)(void *running, const void *method, const void *parameters);
+    int (*update)(void *running, const void *data, size_t size);
+    int (*final)(void *running, unsigned char *out, unsigned *size);
+} st__crypto;
+
 typedef struct st__digester {
     alignas(64) unsigned char state[ST__DIGEST_STATE];
     st_hash hash;
     bool failed;
+    st__crypto crypto;
     void *method; /* libcrypto's algorithm, and its running digest */
     void *running;
 } st__digester;
@@ -26,7 +40,8 @@ st_status st__hash_check(st_hash hash, st_error *error);
 /* Bytes of a digest; 0 for a number that is no algorithm. */
 uint32_t st__hash_size(st_hash hash);
 
-/* `hash` has passed st__hash_check. ST_ERR_UNSUPPORTED where libcrypto's configuration has no such algorithm. */
+/* `hash` has passed st__hash_check. ST_ERR_UNSUPPORTED where there is no libcrypto, or its configuration has no such
+ * algorithm. */
 st_status st__digester_init(st__digester *digester, st_hash hash, st_error *error);
 void st__digester_release(st__digester *digester);
 

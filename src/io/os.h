@@ -175,6 +175,12 @@ int st__os_copy_attributes(int directory, const char *name, int to_fd, st_contex
 void st__os_random(void *out, size_t size);
 size_t st__os_page_size(void);
 
+/* Opens a library that may be there or not, under its soname; it stays mapped. ENOSYS. */
+int st__os_library_open(const char *name, void **out);
+/* Finds one of its functions, or data: `out` is a pointer to a pointer. False: it has none of this name. */
+bool st__os_library_find(void *library, const char *name, void *out);
+void st__os_library_close(void *library);
+
 #if defined(ST_FAULTS)
 /* The calls that a test may make fail; each stands for the system call of its name. Tests define
  * st__os_calls and compile os*.c into themselves; the library knows nothing of it. */

@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <string.h>
 #if defined(ST_LIBURING)
-# include <dlfcn.h>
 # include <liburing.h>
 #endif
 
@@ -38,30 +37,21 @@ struct st__ring {
     st__thread opener;
 };
 
-/* Functions and data are of one size wherever there is a dlsym. */
-static bool symbol_find(void *handle, const char *name, void *out)
-{
-    void *symbol = OS_CALL(dlsym)(handle, name);
-    memcpy(out, &symbol, sizeof symbol);
-    return symbol != NULL;
-}
-
 static int library_open(ring_library *library)
 {
-    /* It stays once it is there: glibc ends a child that opens a library after a fork in which a thread of its
-     * parent was mapping one. */
-    void *handle = OS_CALL(dlopen)("liburing.so.2", RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
-    if (!handle)
-        return ENOSYS;
+    void *handle;
+    int failed = st__os_library_open("liburing.so.2", &handle);
+    if (failed)
+        return failed;
     library->handle = handle;
-    if (symbol_find(handle, "io_uring_queue_init_params", &library->init) &&
-        symbol_find(handle, "io_uring_queue_exit", &library->leave) &&
-        symbol_find(handle, "io_uring_submit", &library->submit) &&
-        symbol_find(handle, "io_uring_submit_and_wait", &library->submit_and_wait) &&
-        symbol_find(handle, "io_uring_wait_cqes", &library->wait) &&
-        symbol_find(handle, "io_uring_peek_batch_cqe", &library->peek))
+    if (st__os_library_find(handle, "io_uring_queue_init_params", &library->init) &&
+        st__os_library_find(handle, "io_uring_queue_exit", &library->leave) &&
+        st__os_library_find(handle, "io_uring_submit", &library->submit) &&
+        st__os_library_find(handle, "io_uring_submit_and_wait", &library->submit_and_wait) &&
+        st__os_library_find(handle, "io_uring_wait_cqes", &library->wait) &&
+        st__os_library_find(handle, "io_uring_peek_batch_cqe", &library->peek))
         return 0;
-    (void)dlclose(handle);
+    st__os_library_close(handle);
     return ENOSYS;
 }
 
@@ -108,7 +98,7 @@ int st__ring_open(uint32_t depth, st_context *context, st__ring **out)
     if (failed == EINVAL)
         failed = ring_init(ring, depth, 0);
     if (failed) {
-        (void)dlclose(ring->library.handle);
+        st__os_library_close(ring->library.handle);
         st__free(context, ring, sizeof *ring);
         return failed;
     }
@@ -219,7 +209,7 @@ void st__ring_close(st__ring *ring)
     while (ring->flying > 0 && (done_take(ring, done, 16) > 0 || ring_pause(ring) == 0))
         ;
     ring->library.leave(&ring->uring);
-    (void)dlclose(ring->library.handle);
+    st__os_library_close(ring->library.handle);
     st__free(ring->context, ring, sizeof *ring);
 }
 

@@ -10,6 +10,7 @@
 #include "io/os_attributes.c"
 #include "io/os_direct.c"
 #include "io/os_folder.c"
+#include "io/os_library.c"
 #include "io/os_memory.c"
 #include "io/os_ring.c"
 #include "io/os_storage.c"

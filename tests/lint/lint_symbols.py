@@ -57,8 +57,6 @@ for component, name in (("core", "libsafetensors"), ("inspect", "libsafetensors-
     if f"soname: [{name}.so.0]" not in dynamic:
         tree.report(name, 0, f"its soname is not {name}.so.0")
     allowed = {"libc.so.6", "libpthread.so.0", "libsafetensors.so.0", "ld-linux-x86-64.so.2"}
-    if component == "inspect":
-        allowed.add("libcrypto.so.3")
     for needed in re.findall(r"Shared library: \[(.+)\]", dynamic):
         if needed not in allowed:
             tree.report(name, 0, f"needs {needed}")
