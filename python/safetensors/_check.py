@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from . import _safetensors_rust as _native
+from ._shards import is_several
 
 __all__ = ["CheckReport", "Finding", "check"]
 
@@ -101,8 +102,7 @@ class CheckReport:
 def _is_checkpoint(source: Any) -> bool:
     if not isinstance(source, (str, os.PathLike)):
         return False
-    path = os.fsdecode(source)
-    return path.endswith(".json") or os.path.isdir(path)
+    return is_several(os.fsdecode(source))
 
 
 def _checkpoint_report(reports: List[Tuple[str, List[Tuple[Any, ...]], Dict[str, Any], Optional[int]]]) -> CheckReport:

@@ -9,6 +9,7 @@ from typing import Any, Iterator, Optional, Tuple
 
 from . import _safetensors_rust as _native
 from ._editing import Path, Progress
+from ._shards import is_several
 
 __all__ = [
     "Deviation",
@@ -303,6 +304,8 @@ class SalvageItem:
             In the damaged file: of a saved tensor's bytes, else of the byte at fault.
         bytes (`int`):
             Of a saved tensor, or of a stretch that was left out.
+        file (`str`, *optional*):
+            The path of the damaged file or index, where several were saved.
     """
 
     kind: str
@@ -313,11 +316,13 @@ class SalvageItem:
     new_name: Optional[str]
     offset: Optional[int]
     bytes: int
+    file: Optional[str] = None
 
 
 @dataclass(frozen=True)
 class Salvage:
-    """What was saved of a damaged file: true where all was as it should be.
+    """What was saved of a damaged file: true where all was as it should be. Of a folder or an index the numbers are
+    sums of those of `files`, and of what the index has amiss.
 
     Attributes:
         items (`Tuple[SalvageItem, ...]`):
@@ -332,6 +337,10 @@ class Salvage:
             Entries that were saved.
         size (`int`):
             Of the new file; 0 where nothing can be saved, and none was written.
+        file (`str`, *optional*):
+            Of one among `files`: the path of the damaged file.
+        files (`Tuple[Salvage, ...]`):
+            Of a folder or an index: what was saved of each file that is there. Empty for a file.
     """
 
     items: Tuple[SalvageItem, ...]
@@ -342,6 +351,8 @@ class Salvage:
     bytes: int
     metadata: int
     size: int
+    file: Optional[str] = None
+    files: Tuple["Salvage", ...] = ()
 
     def __bool__(self) -> bool:
         return self.errors == 0 and self.size > 0
@@ -350,15 +361,21 @@ class Salvage:
         return iter(self.items)
 
 
+def _salvage(path: Path, out: Optional[Path], progress: Optional[Progress], file: Optional[str] = None) -> Salvage:
+    items, summary = _native._salvage(path, out, progress)
+    return Salvage(tuple(SalvageItem(*[*item, file]) for item in items), **summary, file=file)
+
+
 def salvage(path: Path, out: Path, *, dry_run: bool = False, progress: Optional[Progress] = None) -> Salvage:
     """Saves what can be saved of a damaged file into a new one that is valid, as the program's `check --repair`
-    does. Every tensor in it is a stretch of the damaged file's bytes; what is not there is not made up.
+    does. Every tensor in it is a stretch of the damaged file's bytes; what is not there is not made up. Of a folder or
+    an index each file is saved by itself, and an index made of what was saved, if there was one.
 
     Args:
         path (`str`, or `os.PathLike`):
-            The damaged file, which stays as it is.
+            The damaged file, folder or index, which stays as it is.
         out (`str`, or `os.PathLike`):
-            The file to write.
+            The file to write; of a folder or an index a folder, empty or not there yet.
         dry_run (`bool`, *keyword-only*, defaults to `False`):
             Only tell what would be saved.
         progress (*keyword-only*, *optional*):
@@ -376,7 +393,11 @@ def salvage(path: Path, out: Path, *, dry_run: bool = False, progress: Optional[
         print(item.kind, item.message)
     ```
     """
+    text = os.fspath(path)
+    if is_several(text):
+        from ._salvage import salvage_files
+
+        return salvage_files(text, os.fspath(out), dry_run, progress)
     if os.path.exists(out) and os.path.exists(path) and os.path.samefile(path, out):
         raise ValueError(f"{os.fspath(out)} is the damaged file itself: what cannot be saved would be gone with it")
-    items, summary = _native._salvage(path, None if dry_run else out, progress)
-    return Salvage(tuple(SalvageItem(*item) for item in items), **summary)
+    return _salvage(path, None if dry_run else out, progress)

@@ -532,6 +532,9 @@ def _merge(path: Any, out: Any, making: Tuple[Any, ...]) -> Any:
 def _cat(inputs: List[Tuple[Any, str]], out: Any, metadata: str, making: Tuple[Any, ...]) -> Any:
     """Writes several files as one: `inputs` are tuples of a path and a prefix."""
 
+def _index_write(folder: Any, path: Any) -> None:
+    """Writes an index of all tensors in a folder."""
+
 def _size_parse(text: str) -> int:
     """A size in bytes out of a text such as 5GB."""
 

@@ -22,15 +22,17 @@ def join(folder: str, name: str) -> str:
     return name if folder in ("", os.curdir) else os.path.join(folder, name)
 
 
+def is_several(path: str) -> bool:
+    """Whether a path is that of a folder, or of an index."""
+    return path.endswith(".json") or os.path.isdir(path)
+
+
 def files_of(path: Path) -> List[str]:
     """The files of a folder or an index; of any other path itself."""
     text = os.fspath(path)
-    if os.path.isdir(text):
-        folder = text
-    elif text.endswith(".json"):
-        folder = os.path.dirname(text)
-    else:
+    if not is_several(text):
         return [text]
+    folder = text if os.path.isdir(text) else os.path.dirname(text)
     return [join(folder, name) for _, name, _ in _checkpoint(text)[1]]
 
 

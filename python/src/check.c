@@ -23,7 +23,7 @@ typedef struct collection {
     checking *call;
 } collection;
 
-static const char *severity_text(int32_t severity)
+const char *stpy_severity_text(int32_t severity)
 {
     switch (severity) {
     case ST_SEVERITY_ERROR: return "error";
@@ -33,7 +33,7 @@ static const char *severity_text(int32_t severity)
 }
 
 /* What is not UTF-8 is a finding itself, and is shown. */
-static PyObject *text_object(const char *text, size_t size)
+PyObject *stpy_shown_object(const char *text, size_t size)
 {
     return text ? PyUnicode_DecodeUTF8(text, (Py_ssize_t)size, "backslashreplace")
                 : Py_NewRef(Py_None);
@@ -42,15 +42,15 @@ static PyObject *text_object(const char *text, size_t size)
 /* (severity, rule, message, tensor, offset) */
 static PyObject *finding_object(const st_finding *finding)
 {
-    PyObject *message = text_object(finding->message, strlen(finding->message));
-    PyObject *tensor = message ? text_object(finding->name, finding->name_len) : NULL;
+    PyObject *message = stpy_shown_object(finding->message, strlen(finding->message));
+    PyObject *tensor = message ? stpy_shown_object(finding->name, finding->name_len) : NULL;
     PyObject *offset = NULL;
     if (tensor)
         offset = finding->offset == ST_NO_OFFSET ? Py_NewRef(Py_None)
                                                  : PyLong_FromUnsignedLongLong(finding->offset);
     if (offset)
-        return Py_BuildValue("ssNNN", severity_text(finding->severity), finding->rule->id, message,
-                             tensor, offset);
+        return Py_BuildValue("ssNNN", stpy_severity_text(finding->severity), finding->rule->id,
+                             message, tensor, offset);
     Py_XDECREF(message);
     Py_XDECREF(tensor);
     return NULL;

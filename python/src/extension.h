@@ -28,7 +28,7 @@
  *     edit.h        edit.c and edit_*.c: _edit, files changed by a list of steps;  making.c: how files are made
  *     inputs.h      files and checkpoints by their paths
  *     watch.h       long calls: their signals, and their progress
- *     checkpoint.c  _split, _merge and _cat: many files as one
+ *     checkpoint.c  _split, _merge and _cat: many files as one;  _index_write
  *     compare.c     _compare: how two files differ;  salvage.c: _salvage: what can be saved of one
  *     hash.c        _hash and its kin: digests, and what is compared with them
  *     stats.c       _stats: what the values of tensors are
@@ -498,8 +498,12 @@ PyObject *stpy_edit_recover(PyObject *module, PyObject *path);
 /* checkpoint.c */
 PyObject *stpy_split(PyObject *module, PyObject *args);
 PyObject *stpy_merge(PyObject *module, PyObject *args);
+PyObject *stpy_index_write(PyObject *module, PyObject *args);
 PyObject *stpy_cat(PyObject *module, PyObject *args);
 PyObject *stpy_size_parse(PyObject *module, PyObject *object);
+/* Of findings: a severity's name; and a text, which is shown where it is not UTF-8, or None. */
+const char *stpy_severity_text(int32_t severity);
+PyObject *stpy_shown_object(const char *text, size_t size);
 /* inputs.c, compare.c, salvage.c, stats.c, hash.c */
 PyObject *stpy_checkpoint_read(PyObject *module, PyObject *path);
 PyObject *stpy_compare(PyObject *module, PyObject *args);

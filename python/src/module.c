@@ -120,6 +120,8 @@ static PyMethodDef module_methods[] = {
     {"_cat", stpy_cat, METH_VARARGS,
      "_cat(inputs, out, metadata, making)\n--\n\nWrites several files as one: `inputs` are tuples "
      "of a path and a prefix.\n"},
+    {"_index_write", stpy_index_write, METH_VARARGS,
+     "_index_write(folder, path)\n--\n\nWrites an index of all tensors in a folder.\n"},
     {"_size_parse", stpy_size_parse, METH_O,
      "_size_parse(text)\n--\n\nA size in bytes out of a text such as 5GB.\n"},
     {"_compare", stpy_compare, METH_VARARGS,

@@ -19,22 +19,6 @@ static const char *salvage_text(int32_t kind)
     }
 }
 
-static const char *severity_text_of(int32_t severity)
-{
-    switch (severity) {
-    case ST_SEVERITY_ERROR: return "error";
-    case ST_SEVERITY_WARNING: return "warning";
-    default: return "note";
-    }
-}
-
-/* What is not UTF-8 is shown. */
-static PyObject *shown_text(const char *text, size_t len)
-{
-    return text ? PyUnicode_DecodeUTF8(text, (Py_ssize_t)len, "backslashreplace")
-                : Py_NewRef(Py_None);
-}
-
 static PyObject *offset_object(uint64_t offset)
 {
     return offset == ST_NO_OFFSET ? Py_NewRef(Py_None) : PyLong_FromUnsignedLongLong(offset);
@@ -44,11 +28,11 @@ static PyObject *offset_object(uint64_t offset)
 static PyObject *item_object(const st_salvage_item *item)
 {
     const char *rule = item->rule ? item->rule->id : NULL;
-    const char *severity = item->rule ? severity_text_of(item->severity) : NULL;
+    const char *severity = item->rule ? stpy_severity_text(item->severity) : NULL;
     return Py_BuildValue("sNzzNNNK", salvage_text(item->kind),
-                         shown_text(item->message, strlen(item->message)), rule, severity,
-                         shown_text(item->name, item->name_len),
-                         shown_text(item->new_name, item->new_name_len),
+                         stpy_shown_object(item->message, strlen(item->message)), rule, severity,
+                         stpy_shown_object(item->name, item->name_len),
+                         stpy_shown_object(item->new_name, item->new_name_len),
                          offset_object(item->offset), (unsigned long long)item->size);
 }
 

@@ -148,12 +148,16 @@ def damaged(model, tmp_path):
     return path
 
 
+def items_of(found):
+    return [{name: member for name, member in vars(item).items() if name != "file"} for item in found]
+
+
 @pytest.mark.parametrize("dry", [False, True])
 def test_what_is_saved_is_what_the_program_saves(damaged, tmp_path, dry):
     found = salvage(damaged, tmp_path / "python", dry_run=dry)
     words = ["--dry-run"] if dry else []
     told = program("check", "--json", *words, "--repair", tmp_path / "program", damaged)["files"][0]
-    assert as_json(found)["items"] == told["items"]
+    assert items_of(found) == told["items"]
     for name in ("saved", "changed", "lost", "bytes", "metadata", "size"):
         assert getattr(found, name) == told[name], name
     assert not found and found.lost >= 1 and found.saved == len(ONE) - 2
@@ -163,6 +167,73 @@ def test_what_is_saved_is_what_the_program_saves(damaged, tmp_path, dry):
     else:
         assert (tmp_path / "python").read_bytes() == (tmp_path / "program").read_bytes()
         assert set(load_file(tmp_path / "python")) < set(ONE)
+
+
+@pytest.fixture
+def broken(pair, tmp_path):
+    """Shards of which one is cut off and one is missing, and an index that names a tensor which is nowhere."""
+    split(pair[0], tmp_path / "broken", shard_count=3)
+    first, second, _ = sorted((tmp_path / "broken").glob("*.safetensors"))
+    with open(first, "r+b") as file:
+        file.truncate(first.stat().st_size - 3)
+    index = tmp_path / "broken" / "model.safetensors.index.json"
+    index.write_text(index.read_text().replace('"weight_map": {', f'"weight_map": {{"ghost": "{first.name}", '))
+    second.unlink()
+    return tmp_path / "broken"
+
+
+@pytest.mark.parametrize("dry", [False, True])
+@pytest.mark.parametrize("named", [False, True])
+@pytest.mark.parametrize("indexed", [False, True])
+def test_what_is_saved_of_shards_is_what_the_program_saves(broken, tmp_path, dry, named, indexed):
+    index = broken / "model.safetensors.index.json"
+    if not indexed:
+        index.unlink()
+    path = index if named and indexed else broken
+    told = []
+    found = salvage(path, tmp_path / "python", dry_run=dry, progress=lambda done, total: told.append((done, total)))
+    words = ["--dry-run"] if dry else []
+    files = program("check", "--json", *words, "--repair", tmp_path / "program", path)["files"]
+    assert [items_of(one) for one in found.files] == [file["items"] for file in files[:2]]
+    assert [one.file for one in found.files] == [file["file"] for file in files[:2]]
+    assert items_of(found) == [item for file in files for item in file["items"]]
+    assert found.saved == sum(file.get("saved", 0) for file in files) and not found
+    assert len(files) == 2 + indexed and all(done <= total for done, total in told)
+    if indexed:
+        assert {item.file for item in found} == {file["file"] for file in files if file["items"]}
+    if dry:
+        assert not (tmp_path / "python").exists()
+        return
+    assert sorted(os.listdir(tmp_path / "python")) == sorted(os.listdir(tmp_path / "program"))
+    for name in os.listdir(tmp_path / "python"):
+        assert (tmp_path / "python" / name).read_bytes() == (tmp_path / "program" / name).read_bytes()
+    assert not diff(tmp_path / "python", tmp_path / "program")
+
+
+def test_refusals_of_salvage_of_shards(broken, pair, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("x")
+    with pytest.raises(ValueError, match="full is not empty"):
+        salvage(broken, tmp_path / "full")
+    with pytest.raises(OSError):
+        salvage(broken, tmp_path / "none" / "out")
+
+    def progress(done, total):
+        raise ZeroDivisionError
+
+    for made in (False, True):
+        if made:
+            (tmp_path / "out").mkdir()
+        with pytest.raises(ZeroDivisionError):
+            salvage(broken, tmp_path / "out", progress=progress)
+        assert (os.listdir(tmp_path / "out") == []) if made else not (tmp_path / "out").exists()
+    (broken / "other.safetensors.index.json").write_text('{"weight_map": {}}')
+    with pytest.raises(SafetensorError, match="broken: holds 2 indices"):
+        salvage(broken, tmp_path / "new")
+    (tmp_path / "gone.json").write_text('{"weight_map": {"w": "gone.safetensors"}}')
+    with pytest.raises(SafetensorError, match="gone.json: none of its files is there"):
+        salvage(tmp_path / "gone.json", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_of_a_good_file_all_is_saved(pair, tmp_path):
