@@ -255,18 +255,30 @@ static const char *loss_dtype(const struct editing *editing, const struct loss *
     return st_dtype_code(changes_of(&editing->changes, loss->file, loss->tensor)->cast);
 }
 
+/* Says of what there was how much. */
+static void loss_complain(const struct editing *editing, const struct loss *loss)
+{
+    char beyond[96] = "", zero[48] = "";
+    if (loss->overflowed)
+        snprintf(beyond, sizeof beyond, " %" PRIu64 " %s beyond the range of %s", loss->overflowed,
+                 loss->overflowed == 1 ? "is" : "are", loss_dtype(editing, loss));
+    if (loss->underflowed)
+        snprintf(zero, sizeof zero, "%s %" PRIu64 " became 0", loss->overflowed ? ", and" : "",
+                 loss->underflowed);
+    complain("%s: tensor %s: of %" PRIu64 " number%s%s%s",
+             st_file_name(input_file(&editing->input, loss->file)),
+             text_quote(loss->tensor->name, loss->tensor->name_len).text,
+             st_tensor_count(loss->tensor), st_tensor_count(loss->tensor) == 1 ? "" : "s", beyond,
+             zero);
+}
+
 static void losses_complain(const struct editing *editing)
 {
     for (size_t i = 0; i < editing->loss_count; i++) {
         const struct loss *loss = &editing->losses[i];
         if (!loss->overflowed && !loss->underflowed)
             continue;
-        complain("%s: tensor %s: of %" PRIu64 " numbers %" PRIu64
-                 " are beyond the range of %s, and %" PRIu64 " became 0",
-                 st_file_name(input_file(&editing->input, loss->file)),
-                 text_quote(loss->tensor->name, loss->tensor->name_len).text,
-                 st_tensor_count(loss->tensor), loss->overflowed, loss_dtype(editing, loss),
-                 loss->underflowed);
+        loss_complain(editing, loss);
     }
 }
 
