@@ -47,18 +47,6 @@ struct recording {
 
 /* ------------------------------------------------------------------------------ recording */
 
-/* Removes what is recorded so far, of whatever algorithm: it may be of tensors as they were. */
-static st_status records_remove(st_edit *edit, const st_header *header, st_error *error)
-{
-    st_status status = ST_OK;
-    for (size_t i = 0; i < st_header_metadata_count(header) && status == ST_OK; i++) {
-        const st_metadata *entry = st_header_metadata_at(header, i);
-        if (st_hash_record_is(entry->key, entry->key_len))
-            status = st_edit_remove_metadata(edit, entry->key, entry->key_len, error);
-    }
-    return status;
-}
-
 /* Hashes one of the files, and sets its entry. */
 static st_status file_record(struct recording *recording, struct rewrite *rewrite, size_t index,
                              st_error *error)
@@ -74,9 +62,7 @@ static st_status file_record(struct recording *recording, struct rewrite *rewrit
     if (status == ST_OK)
         status = st_hash_record_init(made, file, &hashes, error);
     if (status == ST_OK)
-        status = records_remove(rewrite_edit(rewrite, index), st_file_header(file), error);
-    if (status == ST_OK)
-        status = st_edit_set_metadata(rewrite_edit(rewrite, index), &made->entry, error);
+        status = st_hash_record_set(made, file, rewrite_edit(rewrite, index), error);
     st_hashes_release(&hashes);
     return status;
 }

@@ -72,25 +72,10 @@ static st_status manifest_open(struct verify *verify, st_error *error)
 
 /* ----------------------------------------------------------------------------- one file */
 
-static const char *difference_name(int32_t kind)
-{
-    switch (kind) {
-    case ST_DIFFERENCE_SIZE: return "size";
-    case ST_DIFFERENCE_FILE: return "file";
-    case ST_DIFFERENCE_DATA: return "data";
-    case ST_DIFFERENCE_MISSING: return "missing";
-    case ST_DIFFERENCE_EXTRA: return "extra";
-    case ST_DIFFERENCE_DTYPE: return "dtype";
-    case ST_DIFFERENCE_SHAPE: return "shape";
-    case ST_DIFFERENCE_TENSOR: return "tensor";
-    default: return "other";
-    }
-}
-
 static void difference_json(struct json *json, const st_difference *difference)
 {
     st_json_emit_object_begin(json->emitter);
-    json_text(json, "kind", difference_name(difference->kind));
+    json_text(json, "kind", st_difference_name(difference->kind));
     json_key(json, "tensor");
     if (difference->name)
         st_json_emit_string(json->emitter, difference->name, difference->name_len);

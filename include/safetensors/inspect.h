@@ -318,6 +318,10 @@ enum {
     ST_DIFFERENCE_TENSOR = 8 /**< the digest of a tensor */
 };
 
+/** Gives the name of a kind: "size", "file", "data", "missing", "extra", "dtype", "shape" or "tensor"; NULL: there is no
+ *  such. */
+ST_API const char *st_difference_name(int32_t kind);
+
 /** One difference between a manifest and a file. Valid during the callback. */
 typedef struct st_difference {
     int32_t kind; /**< ST_DIFFERENCE_… */
@@ -540,6 +544,14 @@ ST_API ST_WARN_UNUSED st_status st_hash_record_init(st_hash_record *record, cons
                                                     const st_hashes *hashes, st_error *error);
 /** Frees what st_hash_record_init made; a zeroed one is fine. */
 ST_API void st_hash_record_release(st_hash_record *record);
+/**
+ * Puts a record into an edit, in the place of all that are in its file: they may be of tensors as they were.
+ * @param file  that the edit was made of, and the record.
+ * @return as st_edit_set_metadata.
+ */
+ST_API ST_WARN_UNUSED st_status st_hash_record_set(const st_hash_record *record,
+                                                   const st_file *file, st_edit *edit,
+                                                   st_error *error);
 /** Tells whether a metadata key is that of a record, of an algorithm known or not. */
 ST_API bool st_hash_record_is(const char *key, size_t key_len);
 /**

@@ -4,18 +4,6 @@
 
 #include <safetensors/inspect.h>
 
-/* Removes what is recorded so far, of whatever algorithm: it may be of tensors as they were. */
-static st_status records_remove(st_edit *edit, const st_header *header, st_error *error)
-{
-    st_status status = ST_OK;
-    for (size_t i = 0; i < st_header_metadata_count(header) && status == ST_OK; i++) {
-        const st_metadata *entry = st_header_metadata_at(header, i);
-        if (st_hash_record_is(entry->key, entry->key_len))
-            status = st_edit_remove_metadata(edit, entry->key, entry->key_len, error);
-    }
-    return status;
-}
-
 static st_status record_make(const st_file *file, st_edit *edit, const st_hashes *hashes,
                              st_error *error)
 {
@@ -23,9 +11,7 @@ static st_status record_make(const st_file *file, st_edit *edit, const st_hashes
     st_status status = st_hash_record_init(&record, file, hashes, error);
     if (status != ST_OK)
         return status;
-    status = records_remove(edit, st_file_header(file), error);
-    if (status == ST_OK)
-        status = st_edit_set_metadata(edit, &record.entry, error);
+    status = st_hash_record_set(&record, file, edit, error);
     st_hash_record_release(&record);
     return status;
 }

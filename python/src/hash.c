@@ -181,28 +181,13 @@ typedef struct verifying {
     PyObject *differences; /* of the file at hand, a list */
 } verifying;
 
-static const char *difference_text(int32_t kind)
-{
-    switch (kind) {
-    case ST_DIFFERENCE_SIZE: return "size";
-    case ST_DIFFERENCE_FILE: return "file";
-    case ST_DIFFERENCE_DATA: return "data";
-    case ST_DIFFERENCE_MISSING: return "missing";
-    case ST_DIFFERENCE_EXTRA: return "extra";
-    case ST_DIFFERENCE_DTYPE: return "dtype";
-    case ST_DIFFERENCE_SHAPE: return "shape";
-    case ST_DIFFERENCE_TENSOR: return "tensor";
-    default: return "other";
-    }
-}
-
 /* (kind, tensor, expected, found, message) */
 static bool difference_take(void *ctx, const st_difference *difference)
 {
     verifying *self = ctx;
     PyEval_RestoreThread(self->watch.thread);
     PyObject *object =
-        Py_BuildValue("sz#NNs", difference_text(difference->kind), difference->name,
+        Py_BuildValue("sz#NNs", st_difference_name(difference->kind), difference->name,
                       (Py_ssize_t)difference->name_len, digest_object(&difference->expected),
                       digest_object(&difference->found), difference->message);
     bool failed = !object || PyList_Append(self->differences, object);

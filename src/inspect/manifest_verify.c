@@ -35,6 +35,21 @@ static st_status difference_tell(verify_run *run, const st_difference *differenc
 
 /* -------------------------------------------------------------------------- what is in words */
 
+const char *st_difference_name(int32_t kind)
+{
+    switch (kind) {
+    case ST_DIFFERENCE_SIZE: return "size";
+    case ST_DIFFERENCE_FILE: return "file";
+    case ST_DIFFERENCE_DATA: return "data";
+    case ST_DIFFERENCE_MISSING: return "missing";
+    case ST_DIFFERENCE_EXTRA: return "extra";
+    case ST_DIFFERENCE_DTYPE: return "dtype";
+    case ST_DIFFERENCE_SHAPE: return "shape";
+    case ST_DIFFERENCE_TENSOR: return "tensor";
+    default: return NULL;
+    }
+}
+
 typedef struct shape_text {
     char text[96];
 } shape_text;

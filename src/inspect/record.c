@@ -115,6 +115,25 @@ st_status st_hash_record_init(st_hash_record *record, const st_file *file, const
     return ST_OK;
 }
 
+st_status st_hash_record_set(const st_hash_record *record, const st_file *file, st_edit *edit,
+                             st_error *error)
+{
+    const st_header *header = st_file_header(file);
+    for (size_t i = 0; i < st_header_metadata_count(header); i++) {
+        const st_metadata *old = st_header_metadata_at(header, i);
+        st_error said;
+        if (!st_hash_record_is(old->key, old->key_len))
+            continue;
+        st_status status = st_edit_remove_metadata(edit, old->key, old->key_len, &said);
+        if (status == ST_OK || status == ST_ERR_NOT_FOUND) /* the edit has removed it already */
+            continue;
+        if (error)
+            *error = said;
+        return status;
+    }
+    return st_edit_set_metadata(edit, &record->entry, error);
+}
+
 void st_hash_record_release(st_hash_record *record)
 {
     st_context *context = record->context;

@@ -2,6 +2,7 @@
 /* Digests recorded in a file's own metadata: the text made, what it finds, and what it takes no notice of. */
 #include <safetensors/inspect.h>
 
+#include "file/edited.h"
 #include "inspect/image.h"
 #include "support/fault.h"
 #include "support/oom.h"
@@ -295,9 +296,54 @@ static void test_reads(void **state)
     image_free(&im);
 }
 
+/* A record takes the place of all that there are, also where the edit has removed them. */
+static void test_set(void **state)
+{
+    (void)state;
+    sample_file sample;
+    sample_frame(&sample,
+                 "{\"__metadata__\":{\"st.hash.old\":\"1\",\"st.hash.xxh3\":\"2\",\"k\":\"v\"},"
+                 "\"x\":{\"dtype\":\"U8\",\"shape\":[4256],\"data_offsets\":[0,4256]}}");
+    for (int removed = 0; removed < 2; removed++) {
+        st_file *file = bytes_open(sample.bytes, sample.size, "sample");
+        st_hash_record record = {.memory = NULL};
+        st_edit *edit;
+        edited made;
+        CHECK_OK(record_of(file, &record, &error));
+        CHECK_OK(st_edit_new(file, NULL, &edit, &error));
+        if (removed)
+            CHECK_OK(st_edit_remove_metadata(edit, "st.hash.old", 11, &error));
+        CHECK_OK(st_hash_record_set(&record, file, edit, &error));
+        edited_make(&made, edit, false);
+        const st_header *header = st_file_header(made.file);
+        assert_int_equal(st_header_metadata_count(header), 2);
+        assert_non_null(st_header_metadata_find(header, "k", 1));
+        const st_metadata *now = st_header_metadata_find(header, "st.hash.xxh3", 12);
+        assert_non_null(now);
+        assert_int_equal(now->value_len, record.entry.value_len);
+        assert_memory_equal(now->value, record.entry.value, now->value_len);
+        edited_close(&made);
+        st_edit_free(edit);
+        st_hash_record_release(&record);
+        st_file_close(file);
+    }
+}
+
+static void test_difference_names(void **state)
+{
+    static const char *const names[] = {NULL,    "size",  "file",  "data",   "missing",
+                                        "extra", "dtype", "shape", "tensor", NULL};
+    (void)state;
+    for (int32_t kind = 0; kind < 10; kind++) {
+        const char *name = st_difference_name(kind);
+        assert_true(name ? names[kind] && strcmp(name, names[kind]) == 0 : !names[kind]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_set),         cmocka_unit_test(test_difference_names),
         cmocka_unit_test(test_text),        cmocka_unit_test(test_no_tensors),
         cmocka_unit_test(test_verify),      cmocka_unit_test(test_other_tensors),
         cmocka_unit_test(test_bad_records), cmocka_unit_test(test_memory),
