@@ -237,7 +237,7 @@ def prepare(cli, folder, words):
         assert cli("split", "-s", "5MB", folder / "a.safetensors", folder / "shards").code == 0
     if "--verify-metadata" in words:
         shutil.copy(folder / "a.safetensors", folder / "new.safetensors")
-        assert cli("hash", "--record", folder / "new.safetensors").code == 0
+        assert cli("hash", "-a", "xxh3", "--record", folder / "new.safetensors").code == 0
     if "-c" in words:
         assert cli("hash", "-a", "xxh3", "-m", folder / "manifest.json", folder / "a.safetensors").code == 0
     if "-o" in words:
