@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from exhaust import every_allocation_may_fail
 from command import run
 
 from safetensors import SafetensorError, _editing, checkpoint, safe_open
@@ -293,7 +294,6 @@ def test_nothing_is_kept(path, pair, tmp_path):
 
 def test_every_allocation_of_pythons_may_fail(path, pair, tmp_path):
     """It is told, or what comes out is right all the same."""
-    hooks = pytest.importorskip("_testcapi")
     making = _editing.making("file", None, 0, "none", True, False, None)
     shards, out, whole = os.fspath(tmp_path / "shards"), os.fspath(tmp_path / "out"), os.fspath(path)
     inputs = [(whole, "a."), (os.fspath(pair[0]), ""), (os.fspath(pair[1]), "b.")]
@@ -303,14 +303,4 @@ def test_every_allocation_of_pythons_may_fail(path, pair, tmp_path):
         lambda: _cat(inputs, out, "first", making),
         lambda: _checkpoint(shards),
     ):
-        expected, failed = call(), 0
-        for n in range(150):
-            hooks.set_nomemory(n, n + 1)
-            try:
-                found = call()
-            except MemoryError:
-                found, failed = expected, failed + 1
-            finally:
-                hooks.remove_mem_hooks()
-            assert found == expected
-        assert failed > 5
+        every_allocation_may_fail(call, 150, 5)

@@ -13,6 +13,7 @@ import threading
 
 import numpy as np
 import pytest
+from exhaust import every_allocation_may_fail
 from command import run
 
 from safetensors import SafetensorError, _editing, safe_open
@@ -517,7 +518,6 @@ def test_other_threads_run_while_it_writes(model, tmp_path):
 
 def test_every_allocation_of_pythons_may_fail(path, other, tmp_path):
     """It is told, and nothing is there; or what comes out is right all the same."""
-    hooks = pytest.importorskip("_testcapi")
     name, out = os.fspath(path), os.fspath(tmp_path / "out")
     making = _editing.making("name", None, 100, "none", True, False, None)
     steps = [
@@ -532,16 +532,11 @@ def test_every_allocation_of_pythons_may_fail(path, other, tmp_path):
         ("unset", "n"),
         ("set", "k", "v"),
     ]
-    expected, failed = _edit(name, out, steps, making, False, False), 0
-    content = (tmp_path / "out").read_bytes()
-    for n in range(200):
-        (tmp_path / "out").unlink(missing_ok=True)
-        hooks.set_nomemory(n, n + 1)
-        try:
-            found = _edit(name, out, steps, making, False, False)
-        except MemoryError:
-            found, failed = None, failed + 1
-        finally:
-            hooks.remove_mem_hooks()
-        assert found is None or (found == expected and (tmp_path / "out").read_bytes() == content)
-    assert failed > 10
+    written = tmp_path / "out"
+    every_allocation_may_fail(
+        lambda: _edit(name, out, steps, making, False, False),
+        200,
+        10,
+        prepare=lambda: written.unlink(missing_ok=True),
+        left=written.read_bytes,
+    )

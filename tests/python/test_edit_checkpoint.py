@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from exhaust import every_allocation_may_fail
 from command import run
 
 from safetensors import SafetensorError, _editing, checkpoint, diff, safe_open
@@ -365,19 +366,9 @@ def test_nothing_is_kept(shards, tmp_path):
 
 def test_every_allocation_of_pythons_may_fail(shards, tmp_path):
     """It is told, and nothing is there; or what comes out is right all the same."""
-    hooks = pytest.importorskip("_testcapi")
     name, out = os.fspath(shards), os.fspath(tmp_path / "out")
     making = _editing.making("name", None, 100, "none", True, False, None)
     steps = [("keep", ["*"]), ("drop", "ids"), ("cast", "f16", "layers.*"), ("glob", "head", "tail"), ("set", "k", "v")]
-    expected, failed = _edit(name, out, steps, making, False, False), 0
-    written = contents(tmp_path / "out")
-    for n in range(150):
-        hooks.set_nomemory(n, n + 1)
-        try:
-            found = _edit(name, out, steps, making, False, False)
-        except MemoryError:
-            found, failed = expected, failed + 1
-        finally:
-            hooks.remove_mem_hooks()
-        assert found == expected and contents(tmp_path / "out") == written
-    assert failed > 10
+    every_allocation_may_fail(
+        lambda: _edit(name, out, steps, making, False, False), 150, 10, left=lambda: contents(tmp_path / "out")
+    )

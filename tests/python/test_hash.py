@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from exhaust import every_allocation_may_fail, keeps_nothing
 from command import run
 
 from safetensors import SafetensorError, safe_open
@@ -246,21 +247,11 @@ def test_nothing_is_kept(path, tmp_path):
         with pytest.raises(FileNotFoundError):
             hash_files([path, tmp_path / "none"])
 
-    all_of_it()
-    gc.collect()
-    none, descriptors, objects = sys.getrefcount(None), len(os.listdir("/proc/self/fd")), len(gc.get_objects())
-    for _ in range(50):
-        all_of_it()
-    gc.collect()
-    assert len(os.listdir("/proc/self/fd")) <= descriptors + 4
-    assert len(gc.get_objects()) < objects + 100
-    # Immortal from Python 3.12 on.
-    assert abs(sys.getrefcount(None) - none) < 50
+    keeps_nothing(all_of_it)
 
 
 def test_every_allocation_of_pythons_may_fail(path):
     """It is told, or what comes out is right all the same."""
-    hooks = pytest.importorskip("_testcapi")
     name = os.fspath(path)
     inputs, places = ((name, "a"),), ((name, 0),)
     text = _hash(inputs, "sha256", 7, True, 0, None)[1]
@@ -270,14 +261,4 @@ def test_every_allocation_of_pythons_may_fail(path):
         lambda: _hash_verify(places, text, "m", 0, None),
         lambda: _manifest_names(text, "m"),
     ):
-        expected, failed = repr(call()), 0
-        for n in range(150):
-            hooks.set_nomemory(n, n + 1)
-            try:
-                found = call()
-            except MemoryError:
-                found, failed = None, failed + 1
-            finally:
-                hooks.remove_mem_hooks()
-            assert found is None or repr(found) == expected
-        assert failed > 0
+        every_allocation_may_fail(call, 150, 0)

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from exhaust import every_allocation_may_fail, keeps_nothing
 from command import run
 
 from safetensors import Histogram, SafetensorError, Statistics, TensorStatistics, stats
@@ -135,34 +136,14 @@ def test_nothing_is_kept(path, tmp_path):
         with pytest.raises(ZeroDivisionError):
             stats(path, progress=lambda done, total: 1 // 0)
 
-    all_of_it()
-    gc.collect()
-    none, descriptors, objects = sys.getrefcount(None), len(os.listdir("/proc/self/fd")), len(gc.get_objects())
-    for _ in range(50):
-        all_of_it()
-    gc.collect()
-    assert len(os.listdir("/proc/self/fd")) <= descriptors + 4
-    assert len(gc.get_objects()) < objects + 100
-    # Immortal from Python 3.12 on.
-    assert abs(sys.getrefcount(None) - none) < 50
+    keeps_nothing(all_of_it)
 
 
 def test_every_allocation_of_pythons_may_fail(path):
     """It is told, or what comes out is right all the same."""
-    hooks = pytest.importorskip("_testcapi")
     name, wanted = os.fspath(path), (("f", (0, slice(1, None))), ("int", None))
 
     def call():
         return _stats(name, wanted, (0.5, 1.0), 3, 0.0, 0.0, None)
 
-    expected, failed = repr(call()), 0
-    for n in range(200):
-        hooks.set_nomemory(n, n + 1)
-        try:
-            found = call()
-        except MemoryError:
-            found, failed = None, failed + 1
-        finally:
-            hooks.remove_mem_hooks()
-        assert found is None or repr(found) == expected
-    assert failed > 5
+    every_allocation_may_fail(call, 200, 5)
