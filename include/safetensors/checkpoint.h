@@ -234,8 +234,8 @@ ST_API const char *st_split_index_name(const st_split *split);
  * out of it, so that at every moment each tensor is in some file. Of the checkpoint's files, those replaced are then
  * no longer to be read through it.
  * @return ST_OK; ST_ERR_ARGUMENT, before anything is written, where two such shards would have to wait for each
- *         other, or numbered ones are in the way; ST_ERR_IO, with EEXIST under ST_SINK_NEW for any name that is taken; as st_writer_begin,
- *         st_writer_copy_from and st_writer_finish.
+ *         other, or numbered ones are in the way; ST_ERR_IO, with EEXIST under ST_SINK_NEW for any name that is taken;
+ *         as st_writer_begin, st_writer_copy_from and st_writer_finish.
  */
 ST_API ST_WARN_UNUSED st_status st_split_write(const st_split *split, const char *folder,
                                                st_error *error);
