@@ -20,8 +20,13 @@ with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as fil
 paths = sorted({path for path in compiled if path.startswith(("src/", "cli/", "python/"))})
 
 
+# How many states of a function the analyzer looks at: a sixth of its default, in two minutes of processor time rather
+# than seven.
+LIMIT = [f"--extra-arg={word}" for word in ("-Xclang", "-analyzer-config", "-Xclang", "max-nodes=40000")]
+
+
 def tidy(path):
-    return subprocess.run(["clang-tidy", "--quiet", "-p", build, path], cwd=tree.root,
+    return subprocess.run(["clang-tidy", "--quiet", "-p", build, *LIMIT, path], cwd=tree.root,
                           capture_output=True, text=True)
 
 
