@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Every tests/<folder>/test_<name>.c is a program and the test <folder>.<name>; every test_<name>.py
 # of tests/cli and tests/differential is a test run by pytest. Labels: c, python, threads (a name with
-# "thread" or "transfer" in it), fuzz, memcheck (the C tests under valgrind), and tree for what looks at the
-# source tree or the build itself and so is run once, not in every preset.
+# "thread" or "transfer" in it), kill (a process for each of its system calls: AddressSanitizer, whose shadow every fork
+# copies, sees no more in them than in the tests where calls fail), fuzz, memcheck (the C tests under valgrind), and
+# tree for what looks at the source tree or the build itself and so is run once, not in every preset.
 
 set(tests ${PROJECT_SOURCE_DIR}/tests)
 set(oracle_python ${PROJECT_SOURCE_DIR}/build/oracle-0.8.0/bin/python)
@@ -81,11 +82,14 @@ foreach(source IN LISTS c_tests)
   if(stem MATCHES "thread|transfer")
     list(APPEND labels threads)
   endif()
+  if(stem MATCHES "_kill$")
+    list(APPEND labels kill)
+  endif()
   st_add_test(${folder}.${stem} LABELS ${labels} COMMAND ${target})
   # What repeats a thing for each of its n-th calls, over many megabytes, or by every number of threads, tells valgrind
   # no more than once, and takes it minutes; the sanitizers see all of it.
   if(VALGRIND AND NOT CMAKE_CROSSCOMPILING AND NOT CMAKE_C_FLAGS MATCHES "-fsanitize" AND NOT stem MATCHES
-     "^(hostile|stats|(replace|exchange)_kill|edit_in_place_.+|(lane|load|output_direct)_faults|load_plan|transfer_(blocks|scan)|compare|(compare|context_fork|hashes|reading|stats)_threads|stats_carry)$")
+     "^(hostile|stats|.+_kill|replace_power|edit_in_place_.+|(lane|load|output_direct)_faults|load_plan|transfer_(blocks|scan)|compare|(compare|context_fork|hashes|load|reading|stats)_threads|stats_carry)$")
     st_add_test(memcheck.${folder}.${stem} LABELS memcheck tree COMMAND
       ${VALGRIND} --quiet --leak-check=full --error-exitcode=99 $<TARGET_FILE:${target}>)
   endif()
@@ -131,8 +135,8 @@ if(NOT CMAKE_CROSSCOMPILING OR CMAKE_SYSTEM_PROCESSOR STREQUAL "i686")
     cmake_path(GET folder FILENAME folder)
     string(REGEX REPLACE "^test_" "" stem ${stem})
     set(labels python)
-    # What a browser makes of a page is the same whatever the build that wrote it.
-    if(folder STREQUAL "differential" OR stem MATCHES "_browser$")
+    # What a browser makes of a page, and a type checker of the stubs, is the same whatever the build.
+    if(folder STREQUAL "differential" OR stem MATCHES "_browser$|^stubs$")
       list(APPEND labels tree)
     endif()
     st_add_test(${folder}.${stem} LABELS ${labels}
