@@ -22,6 +22,10 @@ int main(int argc, char **argv)
                       << st_checkpoint_file_name(parts.get(), parts[i].file_index) << '\n';
         std::cout << parts.read(parts.at("weight")).size() << " bytes of weight\n";
 
+        safetensors::checkpoint::recovery_look(folder, [](const st_checkpoint_recovery &left) {
+            std::cout << left.path << ": an edit was interrupted\n";
+            return true;
+        });
         safetensors::checkpoint_edit edit(parts);
         const st_checkpoint_tensor steps = parts.at("steps");
         if (st_edit_rename(edit[steps.file_index], steps.tensor, "step", 4, nullptr) == ST_OK)

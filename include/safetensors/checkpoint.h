@@ -332,6 +332,38 @@ ST_API ST_WARN_UNUSED st_status st_checkpoint_edit_write_in_place(st_checkpoint_
 ST_API ST_WARN_UNUSED st_status st_checkpoint_recover(const char *path, st_context *context,
                                                       bool *recovered, st_error *error);
 
+/** What an interrupted edit has left of one file, or of several. Valid during the callback. */
+typedef struct st_checkpoint_recovery {
+    const char *
+        path; /**< of the file; of several, of their index, or of the folder where they have none */
+    const st_error *why; /**< why it cannot be recovered; NULL: it can, and this is what it is: */
+    /** Of several files ST_RECOVERY_UNFINISHED, of which none took its place: what was made for them is removed; or
+     *  ST_RECOVERY_FORWARD: the rest take theirs. It has no stretches then. */
+    st_recovery found;
+    uint64_t files; /**< of several: that the edit changes, the index among them */
+    uint64_t left;  /**< of these: those that are not changed yet, and will be */
+    bool several;   /**< there is a list of files, not a journal of one */
+    uint8_t reserved0[7];
+    uint64_t reserved[4];
+} st_checkpoint_recovery;
+
+/** Receives one of what was found; false ends the search. */
+typedef bool (*st_checkpoint_recovery_fn)(void *ctx, const st_checkpoint_recovery *found);
+
+/**
+ * Tells what st_checkpoint_recover would do, and changes nothing: of each list and each journal, in the order in which
+ * it would come to them. It goes on behind one that cannot be recovered, where that call stops. The files that an index
+ * names are those that it names now. An edit that is under way looks like one that was interrupted, or is one that
+ * cannot be recovered: ST_ERR_IO, with EAGAIN.
+ * @param path  as st_checkpoint_recover's.
+ * @param fn    is not called where nothing was left.
+ * @return ST_OK, whatever was found; ST_ERR_IO for a path or a folder that cannot be read; ST_ERR_NOMEM; ST_ERR_STOPPED
+ *         if the callback ended it.
+ */
+ST_API ST_WARN_UNUSED st_status st_checkpoint_recovery_look(const char *path, st_context *context,
+                                                            st_checkpoint_recovery_fn fn, void *ctx,
+                                                            st_error *error);
+
 /**
  * Writes an index of all tensors of a checkpoint, as st_split_write does: for files that have none, or one that is
  * not to be used.

@@ -27,6 +27,7 @@
 #include <safetensors/safetensors.h>
 
 #include <cstddef>
+#include <exception>
 #include <iterator>
 #include <memory>
 #include <stdexcept>
@@ -406,7 +407,41 @@ class checkpoint
         return changed;
     }
 
+    /** Calls `fn` with each st_checkpoint_recovery of what recover would put right, until it gives false or throws, which is
+     *  thrown on: see st_checkpoint_recovery_look. False: it ended the search. */
+    template <class Fn>
+    static bool recovery_look(const std::string &path, Fn fn, st_context *context = nullptr)
+    {
+        search<Fn> run{fn, nullptr};
+        st_error what;
+        const st_status status =
+            st_checkpoint_recovery_look(path.c_str(), context, search<Fn>::next, &run, &what);
+        if (run.thrown)
+            std::rethrow_exception(run.thrown);
+        if (status == ST_ERR_STOPPED)
+            return false;
+        check(status, what);
+        return true;
+    }
+
   private:
+    /** What is thrown must not pass through C. */
+    template <class Fn> struct search {
+        Fn &fn;
+        std::exception_ptr thrown;
+
+        static bool next(void *ctx, const st_checkpoint_recovery *found) noexcept
+        {
+            search &run = *static_cast<search *>(ctx);
+            try {
+                return run.fn(*found);
+            } catch (...) {
+                run.thrown = std::current_exception();
+                return false;
+            }
+        }
+    };
+
     std::unique_ptr<st_checkpoint, releaser<st_checkpoint_close>> checkpoint_;
 };
 

@@ -11,6 +11,8 @@
 #include "base/map.h"
 #include "io/location.h"
 
+#include <safetensors/checkpoint.h>
+
 /* Sizes in the list, in bytes: all that stands in it begins at a multiple of the first. */
 enum {
     ST__EXCHANGE_UNIT = 32,
@@ -121,6 +123,9 @@ int st__exchange_settle(const st__exchange *exchange);
 /* Ends what a list that is there was made for, or gives it up where it was not finished. ST_ERR_IO, with EAGAIN while
  * its edit is under way; ST_ERR_JOURNAL; ST_ERR_NOMEM. */
 st_status st__exchange_recover(st__exchange *exchange, bool *changed, st_error *error);
+/* Tells what st__exchange_recover would do: what there is to say of several files. Keeps nobody out, unless the files
+ * look as if the list could not be used: an edit that is under way may be why. As st__exchange_recover. */
+st_status st__exchange_look(st__exchange *exchange, st_checkpoint_recovery *out, st_error *error);
 
 /* -------------------------------------------------------------------------- exchange_write.c */
 

@@ -323,10 +323,28 @@ void st__exchange_clear(const st__exchange *exchange)
 
 /* ------------------------------------------------------------------------------ recovering */
 
-/* Opens and locks the list; the descriptor is -1 where there is none. */
-static st_status list_open(st__exchange *exchange, st_error *error)
+/* The list is locked, and still there. */
+static st_status list_lock(const st__exchange *exchange, const st__os_info *held, st_error *error)
 {
-    st__os_info named, held;
+    st__os_info named;
+    int failed = st__os_lock(exchange->fd);
+    if (!failed)
+        failed = st__os_info_at(exchange->directory, exchange->name, false, &named);
+    /* The edit that made it came to its end at this moment. */
+    if (failed == ENOENT ||
+        (!failed && (named.device != held->device || named.inode != held->inode)))
+        failed = EAGAIN;
+    if (failed)
+        return list_fail(
+            exchange, failed,
+            failed == EAGAIN ? "an edit of these files is under way" : "cannot be examined", error);
+    return ST_OK;
+}
+
+/* Opens the list, and locks it if asked to; the descriptor is -1 where there is none. */
+static st_status list_open(st__exchange *exchange, bool lock, st_error *error)
+{
+    st__os_info held;
     int failed = st__os_open_name(exchange->directory, exchange->name, false, &exchange->fd);
     if (failed == ENOENT)
         return ST_OK;
@@ -341,17 +359,18 @@ static st_status list_open(st__exchange *exchange, st_error *error)
         return list_refuse(exchange, "it is no regular file", error);
     if (!st__os_trusted(exchange->fd, exchange->directory))
         return list_refuse(exchange, "it belongs to another user", error);
-    failed = st__os_lock(exchange->fd);
-    if (!failed)
-        failed = st__os_info_at(exchange->directory, exchange->name, false, &named);
-    /* The edit that made it came to its end at this moment. */
-    if (failed == ENOENT || (!failed && (named.device != held.device || named.inode != held.inode)))
-        failed = EAGAIN;
-    if (failed)
-        return list_fail(
-            exchange, failed,
-            failed == EAGAIN ? "an edit of these files is under way" : "cannot be examined", error);
-    return ST_OK;
+    return lock ? list_lock(exchange, &held, error) : ST_OK;
+}
+
+/* Closes it, locked or not, and forgets what was in it. */
+static void list_leave(st__exchange *exchange)
+{
+    if (exchange->fd >= 0) {
+        st__os_unlock(exchange->fd);
+        st__os_close(exchange->fd);
+        exchange->fd = -1;
+    }
+    st__exchange_release(exchange);
 }
 
 static st_status list_read(st__exchange *exchange, st_error *error)
@@ -390,14 +409,18 @@ static st_status unfinished_check(const st__exchange *exchange, st_error *error)
     return ST_OK;
 }
 
+static st_status list_judge(st__exchange *exchange, int *judged, st_error *error)
+{
+    *judged = ST__EXCHANGE_UNTOUCHED;
+    ST_TRY(list_read(exchange, error));
+    return exchange->finished ? st__exchange_judge(exchange, judged, error)
+                              : unfinished_check(exchange, error);
+}
+
 static st_status list_end(st__exchange *exchange, bool *changed, st_error *error)
 {
-    int judged = ST__EXCHANGE_UNTOUCHED;
-    ST_TRY(list_read(exchange, error));
-    if (exchange->finished)
-        ST_TRY(st__exchange_judge(exchange, &judged, error));
-    else
-        ST_TRY(unfinished_check(exchange, error));
+    int judged;
+    ST_TRY(list_judge(exchange, &judged, error));
     if (judged == ST__EXCHANGE_READY)
         ST_TRY(st__exchange_carry_out(exchange, changed, error));
     if (!exchange->finished)
@@ -412,14 +435,43 @@ st_status st__exchange_recover(st__exchange *exchange, bool *changed, st_error *
 {
     *changed = false;
     exchange->durable = true;
-    st_status status = list_open(exchange, error);
+    st_status status = list_open(exchange, true, error);
     if (status == ST_OK && exchange->fd >= 0)
         status = list_end(exchange, changed, error);
-    if (exchange->fd >= 0) {
-        st__os_unlock(exchange->fd);
-        st__os_close(exchange->fd);
-        exchange->fd = -1;
+    list_leave(exchange);
+    return status;
+}
+
+/* --------------------------------------------------------------------- telling what is left */
+
+static st_status list_look(st__exchange *exchange, bool lock, st_checkpoint_recovery *out,
+                           st_error *error)
+{
+    int judged = ST__EXCHANGE_UNTOUCHED;
+    out->files = out->left = 0;
+    out->found.action = ST_RECOVERY_NONE;
+    st_status status = list_open(exchange, lock, error);
+    bool is_there = status == ST_OK && exchange->fd >= 0;
+    if (is_there)
+        status = list_judge(exchange, &judged, error);
+    if (is_there && status == ST_OK) {
+        bool forward = judged == ST__EXCHANGE_READY;
+        out->found.action = forward ? ST_RECOVERY_FORWARD : ST_RECOVERY_UNFINISHED;
+        out->files = exchange->count;
+        for (size_t i = 0; i < exchange->count; i++)
+            out->left += forward && !exchange->records[i].done;
     }
-    st__exchange_release(exchange);
+    list_leave(exchange);
+    return status;
+}
+
+st_status st__exchange_look(st__exchange *exchange, st_checkpoint_recovery *out, st_error *error)
+{
+    st_error said = {.status = ST_OK};
+    st_status status = list_look(exchange, false, out, &said);
+    if (status == ST_ERR_JOURNAL)
+        status = list_look(exchange, true, out, &said);
+    if (status != ST_OK && error)
+        *error = said;
     return status;
 }

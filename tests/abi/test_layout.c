@@ -404,6 +404,16 @@ FIELD(st_checkpoint_shard, source, 16);
 FIELD(st_checkpoint_shard, why, 24);
 FIELD(st_checkpoint_shard, reserved, 32);
 
+SIZE(st_checkpoint_recovery, 144);
+FIELD(st_checkpoint_recovery, path, 0);
+FIELD(st_checkpoint_recovery, why, 8);
+FIELD(st_checkpoint_recovery, found, 16);
+FIELD(st_checkpoint_recovery, files, 88);
+FIELD(st_checkpoint_recovery, left, 96);
+FIELD(st_checkpoint_recovery, several, 104);
+FIELD(st_checkpoint_recovery, reserved0, 105);
+FIELD(st_checkpoint_recovery, reserved, 112);
+
 SIZE(st_checkpoint_summary, 128);
 FIELD(st_checkpoint_summary, errors, 0);
 FIELD(st_checkpoint_summary, warnings, 8);

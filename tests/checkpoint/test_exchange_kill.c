@@ -3,6 +3,7 @@
  * writes, and then each process that recovers it: in the end all old files are there, or all new ones. And each call
  * fails in turn. */
 #include "checkpoint/changes.h"
+#include "checkpoint/seen.h"
 
 #include "io/os_faults.h"
 
@@ -287,6 +288,40 @@ static void test_recovery_failing(void **state)
     assert_true(failed > 10);
 }
 
+/* So does telling what it would do, which says it, or that of the one list or journal. */
+static void test_look_failing(void **state)
+{
+    (void)state;
+    bool hit = true;
+    unsigned failed = 0, why = 0;
+    (void)mixed_find();
+    st_context *context = lone_context();
+    char before[4096], after[4096];
+    seen_names(before, sizeof before);
+    for (unsigned n = 1; hit; n++) {
+        left_seen seen = {.count = 0};
+        st_error said = {.status = ST_OK};
+        os_plant(OS_EIO, n);
+        st_status status =
+            st_checkpoint_recovery_look(model_path(""), context, seen_take, &seen, &said);
+        hit = os_state.hit;
+        os_plant(OS_NONE, 0);
+        failed += status != ST_OK;
+        why += seen.last.why != NULL;
+        if (status != ST_OK) {
+            assert_true(status == ST_ERR_IO && strstr(said.message, model_folder));
+        } else {
+            seen_check(&seen, seen.last.why ? SEEN_WHY : ST_RECOVERY_FORWARD, CHANGES_INDEX);
+            assert_true(!seen.last.why ||
+                        (seen.why.status == ST_ERR_IO && strstr(seen.why.message, model_folder)));
+        }
+    }
+    seen_names(after, sizeof after);
+    assert_string_equal(before, after);
+    assert_true(failed > 1 && why > 10);
+    st_context_release(context);
+}
+
 /* The next edit recovers first, and then is of what is no more. */
 static void test_next_edit(void **state)
 {
@@ -466,15 +501,11 @@ static void test_order(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_killed),
-        cmocka_unit_test(test_cut),
-        cmocka_unit_test(test_failing),
-        cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_recovery_failing),
-        cmocka_unit_test(test_next_edit),
-        cmocka_unit_test(test_recovered_by_index),
-        cmocka_unit_test(test_in_place_killed),
-        cmocka_unit_test(test_order),
+        cmocka_unit_test(test_killed),           cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_failing),          cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_recovery_failing), cmocka_unit_test(test_look_failing),
+        cmocka_unit_test(test_next_edit),        cmocka_unit_test(test_recovered_by_index),
+        cmocka_unit_test(test_in_place_killed),  cmocka_unit_test(test_order),
     };
     return cmocka_run_group_tests_name("checkpoint_exchange_kill", tests, group_setup,
                                        group_teardown);
