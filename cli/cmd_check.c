@@ -254,6 +254,19 @@ static st_status source_check(struct check *check, st_source *source, st_error *
     return status;
 }
 
+/* `why`: of what cannot be recovered; NULL. */
+static void edit_mention(struct check *check, const char *path, const char *what,
+                         const st_error *why)
+{
+    progress_hide(&check->progress);
+    if (why)
+        complain("%s", why->message);
+    else
+        complain("%s: an edit %s", path, what);
+}
+
+#define INTERRUPTED "is under way or was interrupted; \"safetensors repair\" "
+
 /* A file that looks wrong, or right, may be in the middle of an edit. */
 static void journal_mention(struct check *check)
 {
@@ -262,14 +275,35 @@ static void journal_mention(struct check *check)
     if (strcmp(check->path, "-") == 0)
         return;
     st_status status = st_recovery_look(check->path, NULL, &found, &error);
-    if (status == ST_ERR_JOURNAL || (status == ST_OK && found.action == ST_RECOVERY_BACK))
-        progress_hide(&check->progress);
     if (status == ST_ERR_JOURNAL)
-        complain("%s", error.message);
+        edit_mention(check, check->path, NULL, &error);
     else if (status == ST_OK && found.action == ST_RECOVERY_BACK)
-        complain("%s: an edit in place is under way or was interrupted; \"safetensors repair\" "
-                 "undoes it",
-                 check->path);
+        edit_mention(check, check->path, "in place " INTERRUPTED "undoes it", NULL);
+}
+
+/* The files of several have been looked at by themselves. */
+static bool list_mention(void *ctx, const st_checkpoint_recovery *found)
+{
+    struct check *check = ctx;
+    if (!found->several)
+        return true;
+    if (found->why)
+        edit_mention(check, found->path, NULL, found->why);
+    else if (found->found.action == ST_RECOVERY_FORWARD)
+        edit_mention(check, found->path, "of several files " INTERRUPTED "brings it to its end",
+                     NULL);
+    else
+        edit_mention(check, found->path, "of several files " INTERRUPTED "removes what it left",
+                     NULL);
+    return true;
+}
+
+/* What cannot be looked at cannot be checked either, which says why. */
+static void lists_mention(struct check *check, const char *path)
+{
+    st_error error;
+    if (!check->options->quiet)
+        (void)(st_checkpoint_recovery_look(path, NULL, list_mention, check, &error) == ST_OK);
 }
 
 static void file_begin(struct check *check, const char *path)
@@ -386,12 +420,14 @@ static void checkpoint_check(struct check *check, const char *path)
     st_open_options options = input_options(&check->options->common);
     const st_checkpoint_observer observer = {
         .finding = index_finding_take, .shard = shard_check, .end = index_tell, .ctx = check};
-    if (st_checkpoint_check(path, &options, &observer, NULL, &error) == ST_OK)
-        return;
-    bar_hide(check);
-    index_begin(check, path);
-    check_fail(check, &error);
-    file_end(check, false);
+    if (st_checkpoint_check(path, &options, &observer, NULL, &error) != ST_OK) {
+        bar_hide(check);
+        index_begin(check, path);
+        check_fail(check, &error);
+        file_end(check, false);
+    }
+    if (!progress_signal())
+        lists_mention(check, path);
 }
 
 static int check_main(const struct verb *verb, const struct check_options *options,
@@ -405,7 +441,9 @@ static int check_main(const struct verb *verb, const struct check_options *optio
     if (args->count == 0)
         return usage_error(verb, "FILE is missing");
     check.path = args->at[0];
-    if (options->repair && !options->quiet && !input_is_checkpoint(check.path))
+    if (options->repair && input_is_checkpoint(check.path))
+        lists_mention(&check, check.path);
+    else if (options->repair && !options->quiet)
         journal_mention(&check);
     if (options->repair)
         return salvage_run(&(struct salvage_options){.common = &options->common,

@@ -4,17 +4,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <sys/stat.h>
-
 #include "cmd.h"
 #include "input.h"
+#include "json.h"
 #include "memory.h"
+#include "opt.h"
+#include "out.h"
 #include "place.h"
-#include "target.h"
 #include "text.h"
-#include "walk.h"
-
-#define JOURNAL ".st-journal"
 
 struct repair_options {
     struct common common;
@@ -106,90 +103,84 @@ static void file_repair(const struct repair *repair)
 
 /* ----------------------------------------------------------------------------- checkpoints */
 
-/* What an edit has left in a folder: beside a file, or for several of them. */
-struct journal {
-    char *path; /* of what it is about */
-    bool list;  /* of files that are to take their places */
-    st_recovery found;
-    st_status status; /* of looking at it */
+/* What interrupted edits have left of a checkpoint: of a file, or of several. */
+struct leftover {
+    char *path;
+    st_checkpoint_recovery found; /* without the pointers in it */
+    bool lost;                    /* it cannot be recovered, and `error` says why */
     st_error error;
 };
 
-struct journals {
-    struct journal *at;
+struct leftovers {
+    struct leftover *at;
     size_t count;
     size_t room;
-    st_status status; /* of reading the folder */
-    st_error error;
 };
 
-static bool ends_with(const char *text, const char *ending)
+static bool leftover_take(void *ctx, const st_checkpoint_recovery *found)
 {
-    size_t len = strlen(text), ending_len = strlen(ending);
-    return len >= ending_len && strcmp(text + len - ending_len, ending) == 0;
+    struct leftovers *leftovers = ctx;
+    leftovers->at =
+        memory_grow(leftovers->at, &leftovers->room, leftovers->count + 1, sizeof *leftovers->at);
+    struct leftover *leftover = &leftovers->at[leftovers->count++];
+    *leftover = (struct leftover){
+        .path = place_copy(found->path), .found = *found, .lost = found->why != NULL};
+    if (found->why)
+        leftover->error = *found->why;
+    leftover->found.path = NULL;
+    leftover->found.why = NULL;
+    return true;
 }
 
-/* What walk_folder calls: PATH.st-journal. */
-static void journal_take(void *ctx, const char *path)
+static void leftovers_free(struct leftovers *leftovers)
 {
-    struct journals *journals = ctx;
-    size_t len = strlen(path) - strlen(JOURNAL);
-    journals->at =
-        memory_grow(journals->at, &journals->room, journals->count + 1, sizeof *journals->at);
-    struct journal *journal = &journals->at[journals->count++];
-    *journal = (struct journal){.path = memory_new(len + 1, 1)};
-    memcpy(journal->path, path, len);
-    journal->list = !ends_with(journal->path, ".safetensors");
-    if (!journal->list)
-        journal->status = st_recovery_look(journal->path, NULL, &journal->found, &journal->error);
+    for (size_t i = 0; i < leftovers->count; i++)
+        free(leftovers->at[i].path);
+    free(leftovers->at);
 }
 
-static void folder_fail(void *ctx, const char *path)
+static void several_print(const struct repair *repair, const st_checkpoint_recovery *found)
 {
-    struct journals *journals = ctx;
-    journals->status = io_error(path, &journals->error);
-}
-
-/* Tells whether a journal is still there. */
-static bool is_left(const struct journal *journal)
-{
-    struct stat info;
-    char *path = memory_new(strlen(journal->path) + sizeof JOURNAL, 1);
-    strcpy(path, journal->path);
-    strcat(path, JOURNAL);
-    bool left = lstat(path, &info) == 0;
-    free(path);
-    return left;
-}
-
-static void list_tell(const struct repair *repair)
-{
+    struct out *out = repair->out;
     bool dry = repair->options->dry_run;
-    if (repair->json) {
-        json_text(repair->json, "recovery", "several");
-        json_u64(repair->json, "stretches", 0);
-        json_u64(repair->json, "bytes", 0);
-        json_bool(repair->json, "done", !dry);
-        return;
-    }
-    out_escaped(repair->out, repair->path, strlen(repair->path));
-    out_print(repair->out,
-              ": an edit of several files was interrupted; what it left %s put right\n",
-              dry ? "would be" : "is");
+    out_escaped(out, repair->path, strlen(repair->path));
+    out_text(out, ": an edit of several files was interrupted");
+    if (found->found.action == ST_RECOVERY_UNFINISHED)
+        out_print(out, " before it changed any; what it left %s removed\n",
+                  dry ? "would be" : "is");
+    else if (found->left == 0)
+        out_print(out, " when all %" PRIu64 " were changed; its list %s removed\n", found->files,
+                  dry ? "would be" : "is");
+    else
+        out_print(out, "; %" PRIu64 " of %" PRIu64 " %s changed%s\n", found->left, found->files,
+                  dry ? "would be" : "are",
+                  found->left < found->files ? ", as the others were" : "");
 }
 
-/* `path`: of the checkpoint, which a list without an index is about. */
-static void journal_tell(struct repair *repair, const struct journal *journal, const char *path)
+static void several_json(const struct repair *repair, const st_checkpoint_recovery *found)
 {
-    repair->path = journal->list && !ends_with(journal->path, ".json") ? path : journal->path;
+    bool forward = found->found.action == ST_RECOVERY_FORWARD;
+    json_text(repair->json, "recovery", forward ? "several-forward" : "several-unfinished");
+    json_u64(repair->json, "stretches", 0);
+    json_u64(repair->json, "bytes", 0);
+    json_u64(repair->json, "files", found->files);
+    json_u64(repair->json, "left", found->left);
+    json_bool(repair->json, "done", !repair->options->dry_run);
+}
+
+static void leftover_tell(struct repair *repair, const struct leftover *leftover)
+{
+    repair->path = leftover->path;
     if (repair->json)
         json_open_file(repair->json, repair->path);
-    if (journal->list)
-        list_tell(repair);
-    else if (journal->status != ST_OK)
-        file_fail(repair->out, repair->json, &journal->error);
+    if (leftover->lost)
+        file_fail(repair->out, repair->json, &leftover->error);
+    else if (!leftover->found.several)
+        found_tell(repair, &leftover->found.found);
+    else if (repair->json)
+        several_json(repair, &leftover->found);
     else
-        found_tell(repair, &journal->found);
+        several_print(repair, &leftover->found);
     if (repair->json)
         st_json_emit_object_end(repair->json->emitter);
 }
@@ -209,51 +200,21 @@ static void nothing_tell(struct repair *repair, const char *path)
     out_text(repair->out, ": no edit was interrupted\n");
 }
 
-/* Tells whether a journal is not of the checkpoint at `path`: it was left, or, in a dry run, is another index's. */
-static bool is_foreign(const struct repair *repair, const struct journal *journal, const char *path)
-{
-    if (!repair->options->dry_run)
-        return is_left(journal);
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    return journal->list && !walk_is_folder(path) && !ends_with(journal->path, name);
-}
-
-static void journals_tell(struct repair *repair, const struct journals *journals, const char *path)
-{
-    size_t told = 0;
-    for (size_t i = 0; i < journals->count; i++) {
-        if (is_foreign(repair, &journals->at[i], path))
-            continue;
-        journal_tell(repair, &journals->at[i], path);
-        told++;
-    }
-    if (told == 0)
-        nothing_tell(repair, path);
-}
-
-/* Looks at what lies in the folder before it is put right, to tell what it was. */
+/* Looks at what is there before it is put right, to tell what it was. */
 static void checkpoint_repair(struct repair *repair, const char *path)
 {
-    struct journals journals = {0};
+    struct leftovers leftovers = {0};
     st_error error;
-    char *folder = walk_is_folder(path) ? NULL : place_folder(path);
-    walk_folder(
-        &(struct walk){
-            .ending = JOURNAL, .file = journal_take, .fail = folder_fail, .ctx = &journals},
-        folder ? folder : path);
-    st_status status = journals.status;
-    if (status != ST_OK)
-        error = journals.error;
-    else if (!repair->options->dry_run)
+    st_status status = st_checkpoint_recovery_look(path, NULL, leftover_take, &leftovers, &error);
+    if (status == ST_OK && !repair->options->dry_run)
         status = st_checkpoint_recover(path, NULL, NULL, &error);
-    if (status == ST_OK)
-        journals_tell(repair, &journals, path);
-    else
+    if (status != ST_OK)
         only_fail(repair->out, repair->json, path, &error);
-    for (size_t i = 0; i < journals.count; i++)
-        free(journals.at[i].path);
-    free(journals.at);
-    free(folder);
+    for (size_t i = 0; i < leftovers.count && status == ST_OK; i++)
+        leftover_tell(repair, &leftovers.at[i]);
+    if (status == ST_OK && leftovers.count == 0)
+        nothing_tell(repair, path);
+    leftovers_free(&leftovers);
 }
 
 static int repair_main(const struct repair_options *options, const struct args *args)

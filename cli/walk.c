@@ -58,11 +58,10 @@ static bool names_read(struct names *names, const char *path)
     return reason == 0;
 }
 
-static bool ends_right(const struct walk *walk, const char *name)
+static bool ends_right(const char *name)
 {
-    const char *wanted = walk->ending ? walk->ending : ENDING;
-    size_t len = strlen(name), ending = strlen(wanted);
-    return len >= ending && strcmp(name + len - ending, wanted) == 0;
+    size_t len = strlen(name), ending = strlen(ENDING);
+    return len >= ending && strcmp(name + len - ending, ENDING) == 0;
 }
 
 static void entry_visit(const struct walk *walk, const char *path)
@@ -76,7 +75,7 @@ static void entry_visit(const struct walk *walk, const char *path)
         return;
     }
     /* A link that leads nowhere is reported by whoever opens it. */
-    if (ends_right(walk, path) && !(S_ISLNK(info.st_mode) && walk_is_folder(path)))
+    if (ends_right(path) && !(S_ISLNK(info.st_mode) && walk_is_folder(path)))
         walk->file(walk->ctx, path);
 }
 

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The files in folders whose names end alike. */
+/* The safetensors files in folders. */
 #ifndef CLI_WALK_H
 #define CLI_WALK_H
 
 #include <stdbool.h>
 
 struct walk {
-    bool deep;          /* folders in the folder too */
-    const char *ending; /* NULL: ".safetensors" */
-    /* Receives each file whose name ends so, in the order of their names, folder by folder. */
+    bool deep; /* folders in the folder too */
+    /* Receives each file whose name ends in ".safetensors", in the order of their names, folder by folder. */
     void (*file)(void *ctx, const char *path);
     /* Receives a folder that cannot be read; errno says why. */
     void (*fail)(void *ctx, const char *path);

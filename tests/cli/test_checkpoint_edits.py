@@ -624,11 +624,17 @@ def test_repair_of_several_files(cli, traced, folder):
     )
     left = sorted(path.name for path in folder.iterdir() if path.name not in (*SHARDS, INDEX))
     assert done.code != 0 and f"{INDEX}.st-journal" in left
-    dry = cli("repair", "-n", folder)
-    assert dry.out == f"{folder / INDEX}: an edit of several files was interrupted; what it left would be put right\n"
+    told = f"{folder / INDEX}: an edit of several files was interrupted; 2 of 3 would be changed, as the others were\n"
+    for path in (folder, folder / INDEX):
+        dry = cli("repair", "-n", path)
+        assert (dry.code, dry.out, dry.err) == (0, told, "")
+    found = one(cli("repair", "-n", "--json", folder))
+    assert (found["recovery"], found["files"], found["left"]) == ("several-forward", 3, 2)
+    assert (found["done"], found["stretches"], found["bytes"]) == (False, 0, 0)
     assert sorted(path.name for path in folder.iterdir() if path.name not in (*SHARDS, INDEX)) == left
     found = one(cli("repair", "--json", folder))
-    assert (found["file"], found["recovery"], found["done"]) == (str(folder / INDEX), "several", True)
+    assert (found["file"], found["recovery"], found["done"]) == (str(folder / INDEX), "several-forward", True)
+    assert (found["files"], found["left"]) == (3, 2)
     assert sorted(held(folder)) == sorted([*SHARDS, INDEX])
     assert map_in(folder) == {"b.w": FIRST, "b.b": FIRST, "d": SECOND}
     assert cli("check", "-S", folder).code == 0
@@ -648,9 +654,9 @@ def test_repair_of_several_files_without_an_index(cli, traced, folder):
     left = held(folder)
     assert len(left) > len(SHARDS)
     dry = cli("repair", "-n", folder)
-    assert dry.out == f"{folder}: an edit of several files was interrupted; what it left would be put right\n"
+    assert dry.out == f"{folder}: an edit of several files was interrupted; 1 of 2 would be changed, as the others were\n"
     assert held(folder) == left
-    assert cli("repair", folder).out == dry.out.replace("would be", "is")
+    assert cli("repair", folder).out == dry.out.replace("would be", "are")
     assert [list(each) for each in tensors_in(folder).values()] == [["b.w", "b.b"], ["d"]]
     assert sorted(held(folder)) == list(SHARDS)
 
@@ -663,17 +669,62 @@ def test_repair_of_one_index_of_two(cli, folder):
     for words in (["-n"], []):
         assert cli("repair", *words, other).out == f"{other}: no edit was interrupted\n"
     assert journal.exists()
-    assert cli("repair", folder / INDEX).out.startswith(f"{folder / INDEX}: an edit of several files was interrupted; ")
+    text = f"{folder / INDEX}: an edit of several files was interrupted before it changed any; what it left "
+    assert cli("repair", "-n", folder / INDEX).out == text + "would be removed\n"
+    found = one(cli("repair", "-n", "--json", folder))
+    assert (found["recovery"], found["files"], found["left"]) == ("several-unfinished", 0, 0)
+    assert journal.exists()
+    assert cli("repair", folder / INDEX).out == text + "is removed\n"
     assert not journal.exists()
 
 
 def test_repair_of_what_cannot_be(cli, folder):
     (folder / f"{INDEX}.st-journal").write_bytes(b"no journal" * 20)
     before = held(folder)
-    done = cli("repair", folder)
-    assert (done.code, done.out) == (1, "")
-    assert f"{INDEX}.st-journal" in done.err
+    for words in ([], ["-n"]):
+        done = cli("repair", *words, folder)
+        assert (done.code, done.out) == (1, "")
+        assert f"{INDEX}.st-journal" in done.err
+    found = cli("repair", "-n", "--json", folder).json["files"][0]
+    assert (found["file"], found["error"]["status"]) == (str(folder / INDEX), "ST_ERR_JOURNAL")
     assert held(folder) == before
+
+
+def test_repair_tells_of_all(cli, either, folder):
+    """A dry run goes on behind what cannot be recovered."""
+    (folder / f"{FIRST}.st-journal").write_bytes(b"no journal" * 20)
+    (folder / f"{SECOND}.st-journal").write_bytes(b"")
+    before = held(folder)
+    done = cli("repair", "-n", either)
+    assert done.code == 1 and f"{FIRST}.st-journal" in done.err
+    assert len(done.lines) == 1 and done.out.startswith(f"{folder / SECOND}: ")
+    assert held(folder) == before
+
+
+def test_check_mentions_a_list(cli, traced, folder, tmp_path):
+    """One that is to be carried out, one that was not finished, and one that is none."""
+    good = cli("check", folder)
+    assert (good.code, good.err) == (0, "")
+    journal = folder / f"{INDEX}.st-journal"
+    text = f"{folder / INDEX}: an edit of several files is under way or was interrupted; "
+    text = f'safetensors: {text}"safetensors repair" '
+    journal.write_bytes(b"")
+    for path in (folder, folder / INDEX):
+        done = cli("check", path)
+        assert (done.code, done.out.count("\n")) == (good.code, good.out.count("\n"))
+        assert done.err == text + "removes what it left\n"
+    assert cli("check", "--quiet", folder).err == ""
+    assert cli("check", "--repair", tmp_path / "out", folder).err == text + "removes what it left\n"
+    journal.write_bytes(b"no journal" * 20)
+    done = cli("check", folder)
+    assert done.code == 0 and done.err.startswith(f"safetensors: {journal}: ")
+    journal.unlink()
+    traced(["-e", "trace=/^rename", "-e", "inject=/^rename:signal=KILL:when=1"], "edit", folder, "-r", "c=d")
+    assert journal.exists()
+    done = cli("check", folder)
+    assert (done.code, done.err) == (0, text + "brings it to its end\n")
+    assert cli("repair", folder).code == 0
+    assert cli("check", folder).err == ""
 
 
 # ------------------------------------------------------------------------------------------- bench
