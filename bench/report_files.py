@@ -78,7 +78,7 @@ def edit_goals():
             lambda r: faster(r.edit, "rename", "ours"),
         ),
         (
-            "metadata set, which moves all data by some bytes: speed of copy_file_range to the same place",
+            "metadata set in a new file, undurable: speed of copy_file_range to a place some bytes further on",
             ">=",
             0.9,
             "x",
