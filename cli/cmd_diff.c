@@ -142,6 +142,8 @@ static bool sides_open(struct diff *diff)
 static bool change_taken(void *ctx, const st_change *change)
 {
     struct diff *diff = ctx;
+    if (change->differs)
+        out_worst(diff->out, EXIT_BAD); /* before it is printed to a reader that may leave */
     if (diff->options->brief)
         return true;
     progress_hide(&diff->progress);
@@ -201,14 +203,12 @@ static void diff_print(struct diff *diff)
     if (status != ST_OK) {
         file_fail(diff->out, diff->json, &error);
         out_worst(diff->out, EXIT_UNREADABLE);
+    } else if (diff->json) {
+        result_json(diff);
+    } else if (whole) {
+        differences_print(&diff->changes, &diff->summary);
     } else {
-        out_worst(diff->out, diff->summary.differences ? EXIT_BAD : EXIT_GOOD);
-        if (diff->json)
-            result_json(diff);
-        else if (whole)
-            differences_print(&diff->changes, &diff->summary);
-        else
-            brief_print(diff);
+        brief_print(diff);
     }
     if (diff->json)
         st_json_emit_object_end(diff->json->emitter);

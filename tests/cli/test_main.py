@@ -277,6 +277,16 @@ def test_reader_that_leaves_keeps_the_verdict(make):
     assert done.stderr == b""
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_reader_that_leaves_a_difference(make, options):
+    """Files that differ still do when nobody reads in what."""
+    a, b = (make({f"t{i}": ("U8", [1], byte) for i in range(20000)}, name=f"{byte[0]}")
+            for byte in (b"\0", b"\1"))
+    done = subprocess.run(["bash", "-c", '"$0" diff "$@" | head -c 10 >/dev/null; echo "${PIPESTATUS[0]}"',
+                           binary(), *options, a, b], capture_output=True, env=environment(), timeout=60)
+    assert (done.stdout, done.stderr) == (b"1\n", b"")
+
+
 def test_json_is_one_document_for_several_files(cli, make, small, tmp_path):
     absent = tmp_path / "absent"
     bad = make(b"", name="bad")
