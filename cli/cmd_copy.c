@@ -146,6 +146,7 @@ static int copy_main(const struct copy_options *options, const struct filter *fi
     copy.rewrite = (struct rewrite){
         .options = &options->rewrite, .input = &copy.input, .fill = copy_fill, .ctx = &copy};
     out_open(&out, common->color);
+    out_go_on(&out);
     if (document) {
         json_open_files(&json, &out);
         json_open_file(&json, path);

@@ -384,6 +384,7 @@ static int edit_main(const struct edit_options *options, const struct args *args
     editing.rewrite = (struct rewrite){
         .options = &options->rewrite, .input = &editing.input, .fill = edit_fill, .ctx = &editing};
     out_open(&out, options->common.color);
+    out_go_on(&out);
     if (editing.json) {
         json_open_files(&json, &out);
         json_open_file(&json, args->at[0]);

@@ -368,6 +368,8 @@ static int hash_main(const struct hash_options *options, const struct args *args
     hash.algorithm = algorithm_choose(options);
     hash.parts = parts_choose(options);
     out_open(&out, options->common.color);
+    if (options->manifest)
+        out_go_on(&out);
     if (options->common.json) {
         hash.json = &json;
         json_open_files(&json, &out);

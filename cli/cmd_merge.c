@@ -315,6 +315,7 @@ static int join_main(struct joining *j)
     struct out out;
     struct json json;
     out_open(&out, j->options->common.color);
+    out_go_on(&out);
     j->out = &out;
     if (j->options->common.json) {
         j->json = &json;

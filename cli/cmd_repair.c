@@ -223,6 +223,7 @@ static int repair_main(const struct repair_options *options, const struct args *
     struct json json;
     struct repair repair = {.options = options, .out = &out};
     out_open(&out, options->common.color);
+    out_go_on(&out);
     if (options->common.json) {
         repair.json = &json;
         json_open_files(&json, &out);

@@ -280,6 +280,7 @@ static int report_main(const struct verb *verb, struct reporting *reporting)
     struct json *document = common->json ? &json : NULL;
     struct explain explain = {.path = reporting->report.path, .out = &out, .json = document};
     out_open(&out, common->color);
+    out_go_on(&out);
     reporting->explain = common->explain ? &explain : NULL;
     int code = output_check(verb, reporting, &out);
     if (code != OPT_GO)

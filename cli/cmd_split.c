@@ -184,6 +184,7 @@ static int split_main(const struct split_options *options, const struct args *ar
     st_open_options open = input_options(&options->common);
     st_checkpoint *checkpoint;
     out_open(&out, options->common.color);
+    out_go_on(&out);
     if (options->common.json) {
         s.json = &json;
         json_open_files(&json, &out);

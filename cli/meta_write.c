@@ -74,6 +74,7 @@ int meta_write_main(struct meta_write *write)
     struct rewrite rewrite = {
         .options = &write->options->rewrite, .input = &input, .fill = changes_fill, .ctx = write};
     out_open(&out, common->color);
+    out_go_on(&out);
     if (document) {
         json_open_files(document, &out);
         json_open_file(document, path);

@@ -69,9 +69,12 @@ void complain(const char *format, ...)
     fputc('\n', stderr);
 }
 
+/* Ends the program; or returns, the stream leading nowhere from then on. */
 static void out_fail(struct out *out)
 {
     int reason = errno;
+    if (reason == EPIPE && out->goes_on && freopen("/dev/null", "w", out->stream))
+        return;
     if (out->temporary)
         unlink(out->temporary);
     if (reason == EPIPE)
@@ -90,6 +93,11 @@ void out_open(struct out *out, int color)
     /* A pipe takes UTF-8 whatever the locale; a terminal of another charset might take parts of a
      * character for controls. */
     out->text_flags = out->tty && !out->utf8 ? TEXT_ASCII : 0;
+}
+
+void out_go_on(struct out *out)
+{
+    out->goes_on = true;
 }
 
 bool out_create(struct out *out, const char *path)

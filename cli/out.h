@@ -2,7 +2,7 @@
 /*
  * What the program says, and how it ends. A struct out is one stream of output: standard output or
  * a file. A write that fails ends the program: with a message and EXIT_UNREADABLE, or, where the
- * reader of a pipe has gone, silently with the exit code reached so far.
+ * reader of a pipe has gone, silently with the exit code reached so far; unless there is other work to do.
  */
 #ifndef CLI_OUT_H
 #define CLI_OUT_H
@@ -67,12 +67,15 @@ struct out {
     unsigned text_flags; /* for text_escape */
     size_t width;        /* columns */
     int exit_code;       /* the worst so far */
+    bool goes_on;        /* whether anybody reads it or not */
     char *temporary;     /* what takes the place of `target` at the end, or NULL */
     char *target;
 };
 
 /* Starts on standard output; `color` is COLOR_…. */
 void out_open(struct out *out, int color);
+/* Says that this verb is there for what it does to files: a reader that leaves does not end it. */
+void out_go_on(struct out *out);
 /* Starts on a new or emptied file. Gives false, having complained, if it cannot be made. */
 bool out_create(struct out *out, const char *path);
 /* The same, but the file takes its place only when out_close ends it: until then, and after any failure,

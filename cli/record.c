@@ -249,6 +249,7 @@ static int files_take(struct record *record, const struct args *args)
     struct json json;
     uint64_t total = 0;
     out_open(&out, record->common->color);
+    out_go_on(&out);
     record->out = &out;
     if (record->common->json) {
         record->json = &json;

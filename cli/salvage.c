@@ -233,6 +233,7 @@ int salvage_run(const struct salvage_options *options, const char *path)
     struct json json;
     struct salvage salvage = {.options = options, .out = &out};
     out_open(&out, options->common->color);
+    out_go_on(&out);
     if (options->common->json && !options->quiet) {
         salvage.json = &json;
         json_open_files(&json, &out);

@@ -287,6 +287,24 @@ def test_reader_that_leaves_a_difference(make, options):
     assert (done.stdout, done.stderr) == (b"1\n", b"")
 
 
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_reader_that_leaves_the_work(make, tmp_path, options):
+    """What is there for what it does to files does it, whether anybody reads of it or not."""
+    shape = {f"t{i}": ("F32", [1], b"\0" * 4) for i in range(3000)}
+    many, made = make(shape, name="many"), tmp_path / "made"
+    several = [make({"w": ("U8", [1], b"\0")}, name=f"{i}") for i in range(300)]
+
+    def run(*args):
+        done = subprocess.run(["bash", "-c", '"$0" "$@" | true; echo "${PIPESTATUS[0]}"', binary(), *args, *options],
+                              capture_output=True, env=environment(), timeout=60)
+        assert (done.stdout, done.stderr) == (b"0\n", b"")
+
+    run("edit", many, "--cast", "BF16", "-o", made)
+    assert made.stat().st_size > 6000
+    run("hash", "-a", "xxh3", "--record", *several)
+    assert all(b"st.hash.xxh3" in path.read_bytes() for path in several)
+
+
 def test_json_is_one_document_for_several_files(cli, make, small, tmp_path):
     absent = tmp_path / "absent"
     bad = make(b"", name="bad")
