@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "cmd.h"
 #include "explain.h"
@@ -153,14 +152,14 @@ static void hashes_json(struct json *json, const st_header *header, const st_has
 
 /* -------------------------------------------------------------------------- the manifest */
 
-/* Starts the manifest, having seen that there is a folder for it: this is not to turn out after hours of
+/* Starts the manifest, having seen that there is a place for it: this is not to turn out after hours of
  * hashing. */
 static st_status manifest_start(struct hash *hash, st_error *error)
 {
     const char *path = hash->options->manifest;
     hash->folder = place_folder(path);
-    if (strcmp(path, "-") != 0 && access(hash->folder, W_OK | X_OK) != 0)
-        return io_error(hash->folder, error);
+    if (strcmp(path, "-") != 0 && out_replace_look(path, error) != ST_OK)
+        return error->status;
     return st_manifest_new(NULL, hash->algorithm, &hash->manifest, error);
 }
 

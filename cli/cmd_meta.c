@@ -2,7 +2,6 @@
 /* safetensors meta get, meta export: the strings in a file's __metadata__. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cmd.h"
 #include "expand.h"
@@ -195,37 +194,18 @@ static void export_text(const struct meta *meta)
     json_close(&json);
 }
 
-/* Tells whether the file to write is the one that is read, and would be gone. */
-static bool is_same_file(const struct input *input, const char *path)
-{
-    struct stat there, index;
-    if (stat(path, &there) != 0 || !S_ISREG(there.st_mode))
-        return false;
-    if (stat(input_title(input), &index) == 0 && index.st_ino == there.st_ino &&
-        index.st_dev == there.st_dev)
-        return true;
-    for (size_t i = 0; i < input_file_count(input); i++) {
-        st_source_info info;
-        if (st_source_query(st_file_source(input_file(input, i)), &info, NULL) == ST_OK &&
-            info.inode == there.st_ino && info.device == there.st_dev)
-            return true;
-    }
-    return false;
-}
-
-/* Starts the output. Gives false, having complained. */
-static bool meta_out_open(const struct meta_options *options, const struct input *input,
-                          struct out *out)
+/* Starts the output: standard output, where there is nothing to write. */
+static st_status meta_out_open(const struct meta_options *options, st_status status,
+                               struct out *out, st_error *error)
 {
     const char *path = options->target.path;
-    if (path && is_same_file(input, path)) {
-        complain("%s: this is the file that is read; --output would overwrite it", path);
-        return false;
-    }
-    if (path && !options->target.dry_run)
-        return out_create(out, path);
-    out_open(out, options->common.color);
-    return true;
+    if (status == ST_OK && path && options->target.dry_run)
+        status = out_replace_look(path, error);
+    else if (status == ST_OK && path)
+        status = out_replace(out, path, error);
+    if (status != ST_OK || !path || options->target.dry_run)
+        out_open(out, options->common.color);
+    return status;
 }
 
 /* Reads the header and prints what `text` does, or the document. */
@@ -239,17 +219,13 @@ static int meta_main(const struct meta_options *options, const struct args *args
     struct json *document = options->common.json ? &json : NULL;
     struct meta meta = {.options = options, .path = args->at[0], .key = args->at[1], .out = &out};
     st_status status = input_open(&input, meta.path, &options->common, &error);
-    if (status != ST_OK)
-        out_open(&out, options->common.color);
-    else if (!meta_out_open(options, &input, &out)) {
-        input_close(&input);
-        return EXIT_UNREADABLE;
-    }
+    bool opened = status == ST_OK;
+    status = meta_out_open(options, status, &out, &error);
     if (document) {
         json_open_files(document, &out);
         json_open_file(document, meta.path);
     }
-    meta.header = status == ST_OK ? input_header(&input) : NULL;
+    meta.header = opened ? input_header(&input) : NULL;
     if (status != ST_OK)
         file_fail(&out, document, &error);
     else if (document)
@@ -260,7 +236,8 @@ static int meta_main(const struct meta_options *options, const struct args *args
         st_json_emit_object_end(document->emitter);
         json_close_files(document);
     }
-    input_close(&input);
+    if (opened)
+        input_close(&input);
     return out_close(&out);
 }
 

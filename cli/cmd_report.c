@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cmd.h"
 #include "explain.h"
@@ -88,25 +87,6 @@ static void page_write(struct reporting *reporting, struct out *page)
 }
 
 /* ------------------------------------------------------------------------------ writing */
-
-/* A page that took the place of its own file would be the end of a model. */
-static bool is_same_file(const struct reporting *reporting)
-{
-    struct stat target, source;
-    const struct input *input = reporting->report.input;
-    if (!reporting->target || stat(reporting->target, &target) != 0)
-        return false;
-    if (stat(input_title(input), &source) == 0 && source.st_dev == target.st_dev &&
-        source.st_ino == target.st_ino)
-        return true;
-    for (size_t i = 0; i < input_file_count(input); i++) {
-        st_source_info info;
-        if (st_source_query(st_file_source(input_file(input, i)), &info, NULL) == ST_OK &&
-            info.inode != 0 && info.inode == target.st_ino && info.device == target.st_dev)
-            return true;
-    }
-    return false;
-}
 
 static st_status page_open(const struct reporting *reporting, struct out *page, st_error *error)
 {
@@ -201,11 +181,8 @@ static st_status file_report(struct reporting *reporting, struct out *out, st_er
     if (status == ST_OK && report->count == 0 && report->filtered)
         status = error_fill(error, ST_ERR_NOT_FOUND, "%.300s: no tensor passes the filters",
                             report->path);
-    if (status == ST_OK && is_same_file(reporting))
-        status = error_fill(error, ST_ERR_ARGUMENT,
-                            "%.300s: the page would take the place of the file that it is about; "
-                            "name another with --output",
-                            report->path);
+    if (status == ST_OK && reporting->target)
+        status = out_replace_look(reporting->target, error);
     for (size_t i = 0; i < report->count && !reporting->options->no_stats; i++)
         if (st_dtype_bits(report->tensors[i]->dtype))
             reporting->reads += st_tensor_size(report->tensors[i]);

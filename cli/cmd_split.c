@@ -138,7 +138,7 @@ static st_status names_look(const struct splitting *s, const st_split *split, st
 {
     const struct target *target = &s->options->target;
     const char *index = st_split_index_name(split);
-    st_status status = ST_OK;
+    st_status status = target_look_folder(target, error);
     for (size_t i = 0; i < st_split_count(split) && status == ST_OK; i++)
         status = target_look_in(target, st_split_at(split, i).name, error);
     return status == ST_OK && index ? target_look_in(target, index, error) : status;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "memory.h"
+#include "place.h"
 #include "progress.h"
 #include "term.h"
 #include "text.h"
@@ -109,8 +110,9 @@ bool out_create(struct out *out, const char *path)
     return out->stream != NULL;
 }
 
-/* Opens a new file beside `path`. Gives NULL with the errno; `*name` is to be freed. */
-static FILE *temporary_open(const char *path, char **name)
+/* Opens a new file beside `path`, with the owner and mode of `there`, if not NULL. Gives NULL with the errno; `*name` is to
+ * be freed. */
+static FILE *temporary_open(const char *path, const struct stat *there, char **name)
 {
     static const char suffix[] = ".XXXXXX";
     size_t len = strlen(path);
@@ -122,7 +124,10 @@ static FILE *temporary_open(const char *path, char **name)
         return NULL;
     mode_t mask = umask(0);
     umask(mask);
-    FILE *stream = fchmod(fd, 0666 & ~mask) == 0 ? fdopen(fd, "wb") : NULL;
+    if (there && fchown(fd, there->st_uid, there->st_gid) != 0)
+        there = NULL; /* who may not give it away gets a file of their own */
+    mode_t mode = there ? there->st_mode & 07777 : 0666 & ~mask;
+    FILE *stream = fchmod(fd, mode) == 0 ? fdopen(fd, "wb") : NULL;
     if (!stream) {
         int reason = errno;
         close(fd);
@@ -139,17 +144,32 @@ static void out_forget(struct out *out)
     out->temporary = out->target = NULL;
 }
 
+st_status out_replace_look(const char *path, st_error *error)
+{
+    if (place_is_model(path))
+        return error_fill(error, ST_ERR_ARGUMENT,
+                          "%.300s: this text would take the place of a model, or of the index of "
+                          "one; name another file",
+                          path);
+    return place_check(path, error);
+}
+
 st_status out_replace(struct out *out, const char *path, st_error *error)
 {
     struct stat there;
     *out = (struct out){.name = path, .width = 80, .utf8 = true};
-    if (stat(path, &there) == 0 && !S_ISREG(there.st_mode)) {
+    if (out_replace_look(path, error) != ST_OK)
+        return error->status;
+    bool exists = stat(path, &there) == 0;
+    if (exists && !S_ISREG(there.st_mode)) {
         out->stream = fopen(path, "wb");
     } else {
         /* A link stays, and what it leads to is replaced. */
         char *resolved = realpath(path, NULL);
         out->target = resolved ? resolved : strdup(path);
-        out->stream = out->target ? temporary_open(out->target, &out->temporary) : NULL;
+        out->stream = out->target
+                          ? temporary_open(out->target, exists ? &there : NULL, &out->temporary)
+                          : NULL;
     }
     if (out->stream)
         return ST_OK;

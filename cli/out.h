@@ -80,8 +80,10 @@ void out_go_on(struct out *out);
 bool out_create(struct out *out, const char *path);
 /* The same, but the file takes its place only when out_close ends it: until then, and after any failure,
  * what was there stays. What is no regular file is written to as it is. Gives ST_ERR_IO where it cannot be
- * made. */
+ * made, ST_ERR_ARGUMENT where a model is. */
 st_status out_replace(struct out *out, const char *path, st_error *error);
+/* Refuses what that would refuse: for a dry run, and for work that is long. */
+st_status out_replace_look(const char *path, st_error *error);
 /* Ends the stream; gives the exit code. */
 int out_close(struct out *out);
 /* Ends the stream without its file: what out_replace was to replace stays. */

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "place.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "memory.h"
+#include "out.h"
 
 static char *text_copy(const char *text, size_t len)
 {
@@ -100,4 +104,89 @@ bool place_is_below(const char *name, size_t len)
         i += part + 1;
     }
     return true;
+}
+
+static bool ends_with(const char *path, const char *end)
+{
+    size_t len = strlen(path), end_len = strlen(end);
+    return len >= end_len && strcmp(path + len - end_len, end) == 0;
+}
+
+/* A header's length that can be, and the brace that a header begins with. */
+static bool begins_as_model(const char *path)
+{
+    unsigned char first[9];
+    uint64_t len = 0;
+    FILE *file = fopen(path, "rb");
+    bool read = file && fread(first, 1, sizeof first, file) == sizeof first;
+    if (file)
+        fclose(file);
+    for (int i = 7; i >= 0 && read; i--)
+        len = len << 8 | first[i];
+    return read && len >= 2 && len <= ST_HEADER_MAX && first[8] == '{';
+}
+
+bool place_is_model(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode) &&
+           (ends_with(path, ".safetensors") || ends_with(path, ".index.json") ||
+            begins_as_model(path));
+}
+
+/* Says, in the library's words, that what is to be made at a path cannot be. */
+static st_status cannot_write(const char *path, int reason, st_error *error)
+{
+    if (reason == 0)
+        return ST_OK;
+    error_fill(error, ST_ERR_IO, "%.300s: cannot be written: %s", path, strerror(reason));
+    error->sys_errno = reason;
+    return ST_ERR_IO;
+}
+
+/* Gives the errno of making something in a folder, or 0. */
+static int folder_refuses(const char *folder)
+{
+    struct stat info;
+    if (stat(folder, &info) != 0)
+        return errno;
+    if (!S_ISDIR(info.st_mode))
+        return ENOTDIR;
+    return access(folder, W_OK | X_OK) == 0 ? 0 : errno;
+}
+
+/* The same of the folder that a path lies in. */
+static int parent_refuses(const char *path)
+{
+    char *folder = place_folder(path);
+    int reason = folder_refuses(folder);
+    free(folder);
+    return reason;
+}
+
+st_status place_check(const char *path, st_error *error)
+{
+    struct stat info;
+    char *resolved = realpath(path, NULL); /* a link stays, and what it leads to is replaced */
+    bool there = stat(path, &info) == 0;
+    int reason = 0;
+    if (there && S_ISDIR(info.st_mode))
+        reason = EISDIR;
+    else if (!there || S_ISREG(info.st_mode))
+        reason = parent_refuses(resolved ? resolved : path);
+    free(resolved);
+    return cannot_write(path, reason, error);
+}
+
+st_status place_check_folder(const char *path, st_error *error)
+{
+    struct stat info;
+    return cannot_write(path, stat(path, &info) == 0 ? folder_refuses(path) : parent_refuses(path),
+                        error);
+}
+
+st_status place_check_name(const char *path, st_error *error)
+{
+    struct stat info;
+    return cannot_write(path, lstat(path, &info) == 0 ? EEXIST : 0, error);
 }

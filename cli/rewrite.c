@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "place.h"
 #include "text.h"
 
 static bool is_stdio(const char *path)
@@ -132,6 +133,7 @@ static st_status names_check(const struct rewrite *rewrite, st_error *error)
     st_status status = ST_OK;
     if (!rewrite->edits)
         return target_look(target, error);
+    status = target_look_folder(target, error);
     for (size_t i = 0; i < input_file_count(input) && status == ST_OK; i++)
         if (st_edit_at(rewrite_edit(rewrite, i), 0))
             status = target_look_in(target, input_shard(input, i), error);
@@ -145,9 +147,13 @@ static st_status names_check(const struct rewrite *rewrite, st_error *error)
 /* Refuses what the writing would refuse. */
 static st_status dry_run(const struct rewrite *rewrite, st_error *error)
 {
+    const char *path = rewrite->input->path;
     if (rewrite->options->target.path)
         return names_check(rewrite, error);
-    return rewrite->options->in_place && rewrite->changed ? rooms_check(rewrite, error) : ST_OK;
+    if (rewrite->options->in_place)
+        return rewrite->changed ? rooms_check(rewrite, error) : ST_OK;
+    return is_wanted(rewrite) && !rewrite->edits && !is_stdio(path) ? place_check(path, error)
+                                                                    : ST_OK;
 }
 
 /* ------------------------------------------------------------------------------ the work */

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "target.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "place.h"
@@ -56,19 +54,25 @@ st_status target_open(const struct target *target, st_sink **out, st_error *erro
 
 st_status target_look(const struct target *target, st_error *error)
 {
-    struct stat info;
-    if (!target->no_clobber || is_stdout(target) || lstat(target->path, &info) != 0)
+    st_status status = ST_OK;
+    if (is_stdout(target))
         return ST_OK;
-    errno = EEXIST;
-    return io_error(target->path, error);
+    if (target->no_clobber)
+        status = place_check_name(target->path, error);
+    return status == ST_OK ? place_check(target->path, error) : status;
+}
+
+st_status target_look_folder(const struct target *target, st_error *error)
+{
+    return place_check_folder(target->path, error);
 }
 
 st_status target_look_in(const struct target *target, const char *name, st_error *error)
 {
-    struct target file = *target;
+    if (!target->no_clobber)
+        return ST_OK;
     char *path = place_join(target->path, name);
-    file.path = path;
-    st_status status = target_look(&file, error);
+    st_status status = place_check_name(path, error);
     free(path);
     return status;
 }

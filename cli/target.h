@@ -56,9 +56,11 @@ st_sink_options target_options(const struct target *target);
 /* Opens it. */
 st_status target_open(const struct target *target, st_sink **out, st_error *error);
 
-/* Refuses what opening would refuse of a name that is taken: for a dry run. */
+/* Refuses what opening would refuse: for a dry run. */
 st_status target_look(const struct target *target, st_error *error);
-/* The same of a file in the folder that its path is. */
+/* The same where its path is to be a folder. */
+st_status target_look_folder(const struct target *target, st_error *error);
+/* The same of a name in that folder, which may be taken. */
 st_status target_look_in(const struct target *target, const char *name, st_error *error);
 
 /* What a verb that makes one new file, or one folder of them, says of it. */

@@ -203,7 +203,7 @@ def test_metadata_of_all(cli, folder):
 
 def test_metadata_takes_the_place_of_no_index(cli, folder):
     before = (folder / INDEX).read_bytes()
-    assert cli("meta", "export", folder, "-o", folder / INDEX).code == 3
+    assert cli("meta", "export", folder, "-o", folder / INDEX).code == 2
     assert (folder / INDEX).read_bytes() == before
 
 

@@ -227,7 +227,7 @@ def test_manifest_is_whole_or_not_there(cli, folder, manifest):
     assert manifest.read_bytes() == before
     done = cli("hash", "-m", "absent/m.json", "one.safetensors", cwd=folder)
     assert (done.code, done.out) == (3, "")
-    assert done.err == "safetensors: absent: No such file or directory\n"
+    assert done.err == "safetensors: absent/m.json: cannot be written: No such file or directory\n"
     assert sorted(os.listdir(folder)) == ["deep", "m.json", "one.safetensors"]
     done = cli("hash", "-m", "deep", "one.safetensors", cwd=folder)
     assert done.code == 3 and "deep" in done.err
@@ -236,8 +236,8 @@ def test_manifest_is_whole_or_not_there(cli, folder, manifest):
 
 
 def test_manifest_that_cannot_be_written_in_json(cli, folder):
-    for path, why in [("absent/m.json", "absent: No such file or directory"),
-                      ("deep", "deep: Is a directory")]:
+    for path, why in [("absent/m.json", "absent/m.json: cannot be written: No such file or directory"),
+                      ("deep", "deep: cannot be written: Is a directory")]:
         done = cli("hash", "--json", "-m", path, "one.safetensors", cwd=folder)
         assert (done.code, done.err) == (3, f"safetensors: {why}\n")
         last = done.json["files"][-1]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import os
 
 import pytest
 
@@ -117,7 +118,7 @@ def test_export_dry_run(cli, lora, tmp_path):
     done = cli("meta", "export", "-n", "--json", lora, "-o", target)
     assert done.json == {"files": [{"file": str(lora), "metadata": METADATA}]}
     assert not target.exists()
-    assert cli("meta", "export", "-n", lora, "-o", lora).code == 3
+    assert cli("meta", "export", "-n", lora, "-o", lora).code == 2
 
 
 def test_export_spares_what_it_reads(cli, lora, tmp_path):
@@ -125,8 +126,9 @@ def test_export_spares_what_it_reads(cli, lora, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(lora)
     for target in (lora, link):
-        done = cli("meta", "export", lora, "-o", target)
-        assert done.code == 3 and "would overwrite it" in done.err
+        done = cli("meta", "export", "--json", lora, "-o", target)
+        assert done.code == 2 and "would take the place of a model" in done.err
+        assert done.json["files"][0]["error"]["status"] == "ST_ERR_ARGUMENT"
     assert lora.read_bytes() == before
 
 
@@ -139,7 +141,19 @@ def test_export_of_nothing_leaves_the_output(cli, make, tmp_path):
     assert (done.code, done.json["files"][0]["error"]["status"]) == (3, "ST_ERR_IO")
 
 
+def test_export_is_whole_or_not_at_all(cli, traced, lora, tmp_path):
+    """It takes the place of the old one when it is whole, and its owner and mode."""
+    target = tmp_path / "out.json"
+    target.write_text("old")
+    target.chmod(0o600)
+    done, _ = traced(["-e", "trace=fsync", "-e", "inject=fsync:error=EIO"], "meta", "export", lora, "-o", target)
+    assert done.code == 3 and "Input/output error" in done.err
+    assert target.read_text() == "old" and sorted(os.listdir(tmp_path)) == sorted([lora.name, "out.json"])
+    assert cli("meta", "export", lora, "-o", target).code == 0
+    assert json.loads(target.read_text()) == METADATA and target.stat().st_mode & 0o777 == 0o600
+
+
 def test_export_to_nowhere(cli, lora):
     done = cli("meta", "export", lora, "-o", "/nonexistent/out.json")
     assert (done.code, done.out) == (3, "")
-    assert done.err == "safetensors: /nonexistent/out.json: No such file or directory\n"
+    assert done.err == "safetensors: /nonexistent/out.json: cannot be written: No such file or directory\n"

@@ -465,7 +465,7 @@ def test_refusals(cli, tmp_path, llm, make):
     assert cli("report", tmp_path / "absent", "-o", target).code == 3
     assert target.read_text() == "old"
     done = cli("report", llm, "-o", tmp_path / "absent" / "p.html")
-    assert done.code == 3 and done.err.endswith("p.html: No such file or directory\n")
+    assert done.code == 3 and done.err.endswith("p.html: cannot be written: No such file or directory\n")
     assert sorted(os.listdir(tmp_path)) == ["bad.safetensors", "model.safetensors", "p.html"]
 
 
@@ -478,7 +478,7 @@ def test_never_onto_the_file_itself(cli, tmp_path, llm, how):
         target.symlink_to(llm)
     with open(llm, "rb") as stream:
         done = cli("report", "-" if how == "standard input" else llm, "-o", target, stdin=stream)
-    assert done.code == 2 and "the page would take the place of the file that it is about" in done.err
+    assert done.code == 2 and "would take the place of a model" in done.err
     assert llm.read_bytes() == before
 
 
