@@ -34,16 +34,14 @@ static const struct opt main_options[] = {
 
 const struct verb verb_main = {
     .name = "",
-    .brief = "look into safetensors files, check them, and copy them",
+    .brief = "look into safetensors files, check them, and change them",
     .about =
-        "Lists, shows, measures, checks, compares, and copies the tensors of safetensors files. A "
+        "Lists, shows, measures, checks, compares, copies, and edits the tensors of safetensors "
+        "files. A "
         "FILE named "
         "- is standard input; a folder of shards, or an index, whose name ends in .json, stands "
-        "for "
-        "all files that belong to it, except to copy, edit, meta edit, and bench. Text from a file "
-        "is printed with control, invisible, and reordering "
-        "characters "
-        "escaped.\n\n"
+        "for all files that belong to it. Text from a file is printed with control, invisible, and "
+        "reordering characters escaped.\n\n"
         "The exit code is " EXIT_CODES,
     .args = (const struct arg[]){{ARG_VERB, "VERB", ARG_OPTIONAL | ARG_MANY, NULL}, {0}},
     .options = main_options,

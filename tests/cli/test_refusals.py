@@ -32,7 +32,8 @@ def places(tmp_path, model, folder):
 
 def everything_in(top):
     return {
-        os.path.join(base, name): os.path.islink(os.path.join(base, name)) or open(os.path.join(base, name), "rb").read()
+        os.path.join(base, name): os.path.islink(os.path.join(base, name))
+        or open(os.path.join(base, name), "rb").read()
         for base, _, names in os.walk(top)
         for name in names
     }
@@ -62,7 +63,11 @@ def reason(done):
         (3, "edit {folder} -x c -o {absent/out}"),
         (3, "split -c 2 {folder} {taken}"),
         (3, "split -c 2 {folder} {absent/out}"),
-        *((2, f"{call} -o {out}") for call in TEXTS for out in ("{model}", "{link}", "{shard}", "{index}", "{damaged}")),
+        *(
+            (2, f"{call} -o {out}")
+            for call in TEXTS
+            for out in ("{model}", "{link}", "{shard}", "{index}", "{damaged}")
+        ),
         *((2, f"hash -a xxh3 -m {out} {{model}}") for out in ("{model}", "{link}", "{shard}", "{index}", "{damaged}")),
         (3, "hash -a xxh3 -m {absent/out} {model}"),
         (3, "hash -a xxh3 -m {full} {model}"),
