@@ -4,8 +4,8 @@
 
     amalgamate.py DIRECTORY
 
-safetensors.h holds safetensors.h, edit.h, finding.h, checkpoint.h, json.h and load.h; safetensors.c needs nothing else
-and compiles as C11.
+safetensors.h holds safetensors.h, edit.h, finding.h, salvage.h, checkpoint.h, json.h and load.h; safetensors.c needs
+nothing else and compiles as C11.
 File-local names are unique in the core (a lint sees to it); macros of one .c file end with it.
 """
 import os
@@ -14,8 +14,8 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 FOLDERS = ("base", "format", "io", "file", "checkpoint", "load")
-PUBLIC = ("safetensors/safetensors.h", "safetensors/edit.h", "safetensors/finding.h", "safetensors/checkpoint.h",
-          "safetensors/json.h", "safetensors/load.h")
+PUBLIC = ("safetensors/safetensors.h", "safetensors/edit.h", "safetensors/finding.h", "safetensors/salvage.h",
+          "safetensors/checkpoint.h", "safetensors/json.h", "safetensors/load.h")
 SYSTEM = re.compile(r"^#\s*include\s+<[^>]+>")
 CONDITION = re.compile(r"^#\s*(if|endif)")
 INCLUDE = re.compile(r'^#\s*include\s+(?:"([^"]+)"|<(safetensors/[^>]+)>)')

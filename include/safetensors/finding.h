@@ -28,6 +28,12 @@ typedef struct st_rule {
     const char *text; /**< what the rule says, one line */
 } st_rule;
 
+/** The rules of files: their number, and each one by its index, 0 .. count-1. */
+ST_API size_t st_rule_count(void);
+ST_API const st_rule *st_rule_at(size_t index);
+/** Finds a rule by its identifier; NULL if there is none. */
+ST_API const st_rule *st_rule_find(const char *id, size_t id_len);
+
 /** One deviation found. Valid during the callback. */
 typedef struct st_finding {
     const st_rule *rule;

@@ -10,31 +10,6 @@
 
 #include <string.h>
 
-/* The table again, because data crosses the border of a shared library less well than functions. */
-static const st_rule check_rules[ST__RULE_COUNT] = {
-#define CHECK_RULE(name, id, stage, severity, status, text) {id, severity, status, text},
-    ST_RULE_MAP(CHECK_RULE)
-#undef CHECK_RULE
-};
-
-size_t st_rule_count(void)
-{
-    return ST__RULE_COUNT;
-}
-
-const st_rule *st_rule_at(size_t index)
-{
-    return index < ST__RULE_COUNT ? &check_rules[index] : NULL;
-}
-
-const st_rule *st_rule_find(const char *id, size_t id_len)
-{
-    for (size_t i = 0; i < ST__RULE_COUNT; i++)
-        if (strlen(check_rules[i].id) == id_len && memcmp(check_rules[i].id, id, id_len) == 0)
-            return &check_rules[i];
-    return NULL;
-}
-
 typedef struct check_run {
     st_source *source;
     uint32_t flags;
@@ -52,7 +27,7 @@ static st_status check_read(void *ctx, uint64_t offset, void *dst, size_t size, 
 static bool check_report(void *ctx, const st__deviation *deviation)
 {
     check_run *run = ctx;
-    const st_rule *rule = &check_rules[deviation->rule];
+    const st_rule *rule = st_rule_at((size_t)deviation->rule);
     int32_t severity = st__rule_severity(deviation->rule, run->flags);
     bool error = severity == ST_SEVERITY_ERROR;
     run->counts[severity]++;

@@ -7,7 +7,7 @@ import sys
 
 from tree import Tree
 
-OF_CORE = ("safetensors.h", "edit.h", "checkpoint.h", "finding.h", "json.h", "load.h")
+OF_CORE = ("safetensors.h", "edit.h", "checkpoint.h", "finding.h", "salvage.h", "json.h", "load.h")
 DECLARED = re.compile(r"\b(st_\w+)\s*\(")
 
 tree = Tree(sys.argv[1])

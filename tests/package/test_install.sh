@@ -17,7 +17,7 @@ mv "$work/stage/opt/st" "$work/moved"
 root=$work/moved
 for file in bin/safetensors include/safetensors/safetensors.h include/safetensors/json.h \
     include/safetensors/edit.h include/safetensors/checkpoint.h include/safetensors/load.h \
-    include/safetensors/finding.h \
+    include/safetensors/finding.h include/safetensors/salvage.h \
     include/safetensors/inspect.h include/safetensors/safetensors.hpp \
     share/doc/safetensors/LICENSE \
     share/man/man1/safetensors.1 share/man/man1/safetensors-ls.1 \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Damaged files in memory, what is told when they are salvaged, and what has to be true of what comes out. */
-#ifndef TESTS_INSPECT_SALVAGED_H
-#define TESTS_INSPECT_SALVAGED_H
+#ifndef TESTS_FILE_SALVAGED_H
+#define TESTS_FILE_SALVAGED_H
 
 #include <safetensors/inspect.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A valid file out of a damaged one. The parser hands over what it could read of the header, having told what it could
  * not; each tensor is judged; those that are whole are written, under names that differ. */
-#include <safetensors/inspect.h>
+#include <safetensors/salvage.h>
 
 #include "base/alloc.h"
 #include "base/context.h"

@@ -2,7 +2,7 @@
 /* What is saved of damaged files: each kind of damage, the whole corpus of cases, and good files damaged at every
  * place. Whatever was done to a file, what comes out is valid, and its tensors are stretches of what went in. */
 #include "file/probe_sink.h"
-#include "inspect/salvaged.h"
+#include "file/salvaged.h"
 #include "support/check.h"
 #include "support/fault.h"
 #include "support/oom.h"
