@@ -18,6 +18,7 @@
 #include <safetensors/edit.h>
 #include <safetensors/finding.h>
 #include <safetensors/safetensors.h>
+#include <safetensors/salvage.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -148,6 +149,81 @@ ST_API ST_WARN_UNUSED st_status st_checkpoint_check(const char *path,
                                                     const st_open_options *options,
                                                     const st_checkpoint_observer *observer,
                                                     st_checkpoint_summary *out, st_error *error);
+
+/* ------------------------------------------------------------------------------- salvage */
+
+/** A file of a damaged checkpoint, or its index. Valid during the callback. */
+typedef struct st_checkpoint_salvage_part {
+    const char *path;   /**< of the damaged one */
+    const char *target; /**< of the new one; NULL where no folder was named */
+    /** What was saved, once it was; of the index what it has amiss, and the `size` of the new one, 0 where none was
+     *  written. NULL: it has only begun, or it failed. */
+    const st_salvage_summary *summary;
+    const st_error *why; /**< why it failed; NULL: it did not */
+    bool index;          /**< it is the index */
+    uint8_t reserved0[7];
+    uint64_t reserved[4];
+} st_checkpoint_salvage_part;
+
+/** Receives the beginning or the end of one; false ends the salvage. Called on the caller's thread. */
+typedef bool (*st_checkpoint_salvage_fn)(void *ctx, const st_checkpoint_salvage_part *part);
+
+/** How to salvage. Zero-initialise; NULL where one is asked for means the same. A callback that is NULL is not called. */
+typedef struct st_checkpoint_salvage_options {
+    st_checkpoint_salvage_fn begin; /**< called before the items of each */
+    st_salvage_fn item;             /**< of the one that has begun */
+    /** Called behind its items, whatever became of it. Of a file that cannot be read, and of an index that cannot be
+     *  made, true goes on without it; without this callback, that ends the salvage. What cannot be written does in any
+     *  case. */
+    st_checkpoint_salvage_fn end;
+    void *ctx;
+    /** Bytes of the damaged files. While these are looked for, none of them is done, and there may be more. */
+    st_progress progress;
+    uint32_t durability; /**< ST_DURABLE_… */
+    bool dry_run;        /**< nothing is written; the folder is looked at if it is named */
+    uint8_t reserved0[3];
+    uint64_t reserved[8];
+} st_checkpoint_salvage_options;
+
+/** What was saved of a checkpoint. */
+typedef struct st_checkpoint_salvage_summary {
+    st_salvage_summary
+        sum; /**< of all files, and of what the index has amiss; `size` without that of the new index */
+    uint64_t files;      /**< that were written, or would be */
+    uint64_t files_lost; /**< that are there, and of which nothing can be saved */
+    uint64_t
+        files_failed; /**< that the callback `end` was told of a failure of, and went on without */
+    bool index;       /**< it has an index, which was made anew, or would be */
+    uint8_t reserved0[7];
+    uint64_t reserved[8];
+} st_checkpoint_salvage_summary;
+
+/**
+ * Saves what can be saved of a damaged checkpoint into a folder: of each file that is there, in the order of their names,
+ * what st_salvage saves of it, under its own name; and, of what is there then, a new index, if there was one. The files
+ * are those that the index names; where nothing of it can be read, all "*.safetensors" beside it. What
+ * st_checkpoint_check finds in the old index is told behind the files: as lost, if it is an error, otherwise as changed.
+ * The new index names every tensor that was saved. Of the old one it takes over the metadata, as they stand there, unless
+ * the text is no index; "total_size" is made right, and "total_parameters" kept if the new one names the same tensors.
+ * What all files have alike in their metadata stands there too.
+ *
+ * After a failure nothing is left of what was written, and no folder that was made for it; after a crash there may be
+ * files, and no index.
+ * @param path     of a folder, an index or a file, as st_checkpoint_open's.
+ * @param options  as st_checkpoint_open's, but for `name`, which is not used.
+ * @param folder   is made if it is not there, and has to be empty if it is; stays away where nothing can be saved. NULL:
+ *                 for a dry run.
+ * @param out      may be NULL.
+ * @return ST_OK when all was looked through, whatever was found; ST_ERR_ARGUMENT for a folder that is not empty, for one
+ *         with several indices, and for two files of one name in different folders; ST_ERR_NOT_FOUND where no file is
+ *         there; ST_ERR_STOPPED by a callback; as st_checkpoint_check, st_salvage, and st_sink_open.
+ */
+ST_API ST_WARN_UNUSED st_status st_checkpoint_salvage(const char *path,
+                                                      const st_open_options *options,
+                                                      const char *folder,
+                                                      const st_checkpoint_salvage_options *salvage,
+                                                      st_checkpoint_salvage_summary *out,
+                                                      st_error *error);
 
 /* -------------------------------------------------------------------------------- sizes */
 

@@ -241,10 +241,11 @@ static st_status entries_map(index_parse *p)
 /* ---------------------------------------------------------------------------- the metadata */
 
 /* Gives a value as text: a string's own, or what stands there. */
-static st_status pair_value_read(index_parse *p, st__key *out)
+static st_status pair_value_read(index_parse *p, st__key *out, bool *string)
 {
     ST_TRY(index_token_next(p));
     const uint64_t begin = p->token.offset;
+    *string = p->token.kind == ST_JSON_STRING;
     if (p->token.kind == ST_JSON_STRING || p->token.kind == ST_JSON_NUMBER)
         return token_copy(p, p->index->kept, out);
     size_t size = p->token.kind == ST_JSON_FALSE ? 5 : 4; /* true, null */
@@ -264,16 +265,18 @@ static st_status index_pair_add(index_parse *p)
     void *pairs = index->pairs;
     size_t wanted = 0;
     uint64_t offset = p->token.offset;
+    bool string;
     bool fits = st__room_make(index->context, &pairs, sizeof *index->pairs, index->pair_count,
                               &index->pair_room, &wanted);
     index->pairs = pairs;
     if (!fits)
         return index_nomem(p, wanted);
     ST_TRY(token_copy(p, index->kept, &key));
-    ST_TRY(pair_value_read(p, &value));
+    ST_TRY(pair_value_read(p, &value, &string));
     index->pairs[index->pair_count++] = (st__index_pair){
         .pair = {.key = key.text, .key_len = key.len, .value_len = value.len, .value = value.text},
-        .offset = offset};
+        .offset = offset,
+        .string = string};
     return ST_OK;
 }
 
@@ -306,6 +309,14 @@ static st_status total_read(index_parse *p)
     return value_end(p);
 }
 
+static st_status parameters_read(index_parse *p)
+{
+    ST_TRY(index_token_next(p));
+    if (p->token.kind == ST_JSON_NUMBER)
+        return token_copy(p, p->index->kept, &p->index->parameters);
+    return value_end(p);
+}
+
 static st_status index_metadata_read(index_parse *p)
 {
     ST_TRY(index_token_next(p));
@@ -320,11 +331,25 @@ static st_status index_metadata_read(index_parse *p)
         if (token_is(p, "total_size"))
             ST_TRY(total_read(p));
         else if (token_is(p, "total_parameters"))
-            ST_TRY(st_json_reader_skip(p->reader, p->error));
+            ST_TRY(parameters_read(p));
         else
             ST_TRY(index_pair_add(p));
         ST_TRY(index_token_next(p));
     }
+    return ST_OK;
+}
+
+/* Tells of a key that stands there before, as `first`: there stands the last value then, as readers of JSON have it. */
+static ST__COLD st_status pair_again(const index_parse *p, size_t first, size_t again)
+{
+    st__index_pair *pair = &p->index->pairs[again], *before = &p->index->pairs[first];
+    ST_TRY(st__index_deviate(
+        p->judge, ST__INDEX_RULE_METADATA_DUPLICATE, &(st__index_place){.offset = pair->offset},
+        "the metadata have %s twice", st__quote(pair->pair.key, pair->pair.key_len).text));
+    st__index_pair kept = *pair;
+    *pair = *before;
+    *before = kept;
+    pair->passed = true;
     return ST_OK;
 }
 
@@ -337,13 +362,11 @@ static st_status index_pairs_map(index_parse *p)
         return index_nomem(p, (uint64_t)index->pair_count * sizeof *index->keys.slots);
     size_t twice = st__map_insert_all(&index->keys, index->pair_count, false);
     for (size_t i = twice; twice != ST__MAP_NONE && i < index->pair_count; i++) {
-        const st__index_pair *pair = &index->pairs[i];
-        uint32_t hash = st__hash(&index->hash_key, pair->pair.key, pair->pair.key_len);
-        if (st__map_insert(&index->keys, i, hash) != ST__MAP_NONE)
-            ST_TRY(st__index_deviate(p->judge, ST__INDEX_RULE_METADATA_DUPLICATE,
-                                     &(st__index_place){.offset = pair->offset},
-                                     "the metadata have %s twice",
-                                     st__quote(pair->pair.key, pair->pair.key_len).text));
+        const st_metadata *pair = &index->pairs[i].pair;
+        uint32_t hash = st__hash(&index->hash_key, pair->key, pair->key_len);
+        size_t first = st__map_insert(&index->keys, i, hash);
+        if (first != ST__MAP_NONE)
+            ST_TRY(pair_again(p, first, i));
     }
     return ST_OK;
 }

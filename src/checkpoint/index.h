@@ -24,6 +24,8 @@ typedef struct st__index_file {
 typedef struct st__index_pair {
     st_metadata pair;
     uint64_t offset; /* of its key */
+    bool string;     /* the value is one */
+    bool passed;     /* as an entry's: its value stands where the key stood first */
 } st__index_pair;
 
 typedef struct st__index {
@@ -48,6 +50,7 @@ typedef struct st__index {
     bool has_total;
     uint64_t total; /* total_size, where it is a whole number */
     uint64_t total_offset;
+    st__key parameters; /* total_parameters, where it is a number, as it stands there */
     /* Of a text whose deviations went into a sink: */
     bool broken;  /* there is nothing that could be compared with files */
     bool partial; /* entries were left out */

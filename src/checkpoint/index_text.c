@@ -91,7 +91,39 @@ void st__index_text_string(st__index_text *out, const char *text, size_t len)
 
 /* --------------------------------------------------------------------------- a whole index */
 
-static void index_metadata_put(st__index_text *out, const st_checkpoint *checkpoint)
+static void pair_lead_put(st__index_text *out, const char *key, size_t key_len)
+{
+    st__index_text_line(out, ",\n    ");
+    st__index_text_string(out, key, key_len);
+    st__index_text_line(out, ": ");
+}
+
+/* Puts what an old index says, as it stands there. */
+static void old_metadata_put(st__index_text *out, const st__index *old)
+{
+    if (old->parameters.text) {
+        pair_lead_put(out, "total_parameters", strlen("total_parameters"));
+        st__index_text_put(out, old->parameters.text, old->parameters.len);
+    }
+    for (size_t i = 0; i < old->pair_count; i++) {
+        const st__index_pair *entry = &old->pairs[i];
+        if (entry->passed)
+            continue;
+        pair_lead_put(out, entry->pair.key, entry->pair.key_len);
+        if (entry->string)
+            st__index_text_string(out, entry->pair.value, entry->pair.value_len);
+        else
+            st__index_text_put(out, entry->pair.value, entry->pair.value_len);
+    }
+}
+
+static bool old_has(const st__index *old, const st_metadata *entry)
+{
+    return old && st__map_find(&old->keys, entry->key, entry->key_len) != ST__MAP_NONE;
+}
+
+static void index_metadata_put(st__index_text *out, const st_checkpoint *checkpoint,
+                               const st__index *old)
 {
     char number[64];
     (void)snprintf(number, sizeof number, "    \"total_size\": %" PRIu64, checkpoint->data_size);
@@ -100,13 +132,13 @@ static void index_metadata_put(st__index_text *out, const st_checkpoint *checkpo
     for (size_t i = 0; i < checkpoint->metadata_count; i++) {
         const st_metadata *entry = &checkpoint->metadata[i];
         bool is_size = entry->key_len == 10 && memcmp(entry->key, "total_size", 10) == 0;
-        if (is_size || st__split_is_of_shards(entry))
+        if (is_size || st__split_is_of_shards(entry) || old_has(old, entry))
             continue;
-        st__index_text_line(out, ",\n    ");
-        st__index_text_string(out, entry->key, entry->key_len);
-        st__index_text_line(out, ": ");
+        pair_lead_put(out, entry->key, entry->key_len);
         st__index_text_string(out, entry->value, entry->value_len);
     }
+    if (old)
+        old_metadata_put(out, old);
     st__index_text_line(out, "\n  },\n");
 }
 
@@ -128,7 +160,7 @@ st_status st__index_text_make(const st_checkpoint *checkpoint, const st__index_r
                               st__index_text *out, st_error *error)
 {
     st__index_text_line(out, "{\n");
-    index_metadata_put(out, checkpoint);
+    index_metadata_put(out, checkpoint, rows->old);
     index_rows_put(out, rows);
     st__index_text_put(out, "}", 2); /* with its end */
     out->len -= out->wanted ? 0 : 1;
@@ -152,10 +184,76 @@ static const char *checkpoint_row(void *ctx, size_t row, const st_tensor **tenso
     return checkpoint->files[checkpoint->entries[row].file].name.text;
 }
 
+static st__index_rows checkpoint_rows(const st_checkpoint *checkpoint)
+{
+    return (st__index_rows){
+        .count = checkpoint->count, .at = checkpoint_row, .ctx = (void *)(uintptr_t)checkpoint};
+}
+
+/* ------------------------------------------------------------------------- in an old one's place */
+
+/* Whether it names just the tensors of a checkpoint. */
+static bool names_the_same(const st__index *old, const st_checkpoint *checkpoint)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < old->count; i++) {
+        const st__index_entry *entry = &old->entries[i];
+        if (entry->passed)
+            continue;
+        if (st__map_find(&checkpoint->names, entry->tensor.text, entry->tensor.len) == ST__MAP_NONE)
+            return false;
+        count++;
+    }
+    return count == checkpoint->count && !old->partial;
+}
+
+static bool deviation_pass(void *ctx, const st_finding *finding)
+{
+    (void)ctx;
+    (void)finding;
+    return true;
+}
+
+static st_status old_take(const st_checkpoint *checkpoint, const st_memory *text, const char *name,
+                          st__index_text *out, st_error *error)
+{
+    st__index_rows rows = checkpoint_rows(checkpoint);
+    st__arena kept = {.context = checkpoint->context};
+    st__index index = {.context = checkpoint->context, .kept = &kept};
+    const st__index_sink anything = {.report = deviation_pass};
+    const st__index_judge judge = {.name = name, .sink = &anything, .error = error};
+    st_status status = st__index_parse(&index, text->data, text->size, &judge);
+    if (!names_the_same(&index, checkpoint))
+        index.parameters.text = NULL;
+    rows.old = index.broken ? NULL : &index;
+    if (status == ST_OK)
+        status = st__index_text_make(checkpoint, &rows, out, error);
+    st__index_release(&index);
+    st__arena_release(&kept);
+    return status;
+}
+
+st_status st__index_text_renew(st_checkpoint *checkpoint, const char *old,
+                               const st_open_options *options, st__index_text *out, st_error *error)
+{
+    st_memory text = {0};
+    st_status status = st__index_text_read(checkpoint, old, options, &text, error);
+    if (status == ST_ERR_JSON) { /* it is too long */
+        const st__index_rows rows = checkpoint_rows(checkpoint);
+        return st__index_text_make(checkpoint, &rows, out, error);
+    }
+    if (status == ST_OK)
+        status = old_take(checkpoint, &text, old, out, error);
+    st__free(checkpoint->context, text.data, text.size);
+    return status;
+}
+
+/* --------------------------------------------------------------------------------- of a checkpoint */
+
 st_status st_checkpoint_index_write(const st_checkpoint *checkpoint, const char *path,
                                     const st_sink_options *options, st_error *error)
 {
-    st__index_rows rows = {checkpoint->count, checkpoint_row, (void *)(uintptr_t)checkpoint};
+    const st__index_rows rows = checkpoint_rows(checkpoint);
     st__index_text out = {.context = checkpoint->context};
     st_sink *sink = NULL;
     st_status status = st__index_text_make(checkpoint, &rows, &out, error);

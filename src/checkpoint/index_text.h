@@ -24,6 +24,8 @@ void st__index_text_string(st__index_text *out, const char *text, size_t len);
 /* What a new index says beside its metadata, which are the checkpoint's. */
 typedef struct st__index_rows {
     size_t count;
+    /* An old index, whose metadata go before those of the checkpoint, as they stand there; NULL: there is none. */
+    const st__index *old;
     /* Gives the tensor of a row, and the shard that it is in; asked row by row. */
     const char *(*at)(void *ctx, size_t row, const st_tensor **tensor);
     void *ctx;
@@ -33,6 +35,12 @@ typedef struct st__index_rows {
  * end; terminated behind that. ST_ERR_NOMEM; in both cases the text is to be released. */
 st_status st__index_text_make(const st_checkpoint *checkpoint, const st__index_rows *rows,
                               st__index_text *out, st_error *error);
+
+/* Makes an index of all tensors of a checkpoint with the metadata of an old index, as far as these can be read and are
+ * still true. ST_ERR_IO: that cannot be read at all. Otherwise as st__index_text_make. */
+st_status st__index_text_renew(st_checkpoint *checkpoint, const char *old,
+                               const st_open_options *options, st__index_text *out,
+                               st_error *error);
 
 /* Writes a text through a sink, whole. */
 st_status st__index_text_write(const char *text, size_t len, st_sink *sink, st_error *error);

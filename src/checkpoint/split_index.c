@@ -22,7 +22,7 @@ static const char *split_row(void *ctx, size_t row, const st_tensor **tensor)
 st_status st__split_index_make(st_split *split, st_error *error)
 {
     split_rows of = {split, 0};
-    st__index_rows rows = {split->tensor_count, split_row, &of};
+    st__index_rows rows = {.count = split->tensor_count, .at = split_row, .ctx = &of};
     st__index_text out = {.context = split->context};
     st_status status = st__index_text_make(split->checkpoint, &rows, &out, error);
     split->index = out.text;

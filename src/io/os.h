@@ -129,6 +129,8 @@ int st__os_rename_new(int directory, const char *from, const char *to);
 int st__os_remove(int directory, const char *name);
 /* Makes a directory, of a mode that follows the umask; EEXIST if the name is taken. */
 int st__os_make_directory(int at, const char *path);
+/* Removes an empty directory. */
+int st__os_remove_directory(int at, const char *path);
 /* Tells the names in a directory, but for "." and "..", in any order, until told to end by another answer than 0,
  * which is given back. An errno otherwise. */
 int st__os_list(const char *path, int (*each)(void *ctx, const char *name), void *ctx);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The part of the door that knows folders: what is in one, and making one. */
+/* The part of the door that knows folders: what is in one, making one, and removing it. */
 #include "io/os_system.h"
 
 #include <dirent.h>
@@ -7,12 +7,20 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 int st__os_make_directory(int at, const char *path)
 {
     if (at == ST__OS_HERE)
         at = AT_FDCWD;
     return OS_CALL(mkdirat)(at, path, 0777) == 0 ? 0 : errno;
+}
+
+int st__os_remove_directory(int at, const char *path)
+{
+    if (at == ST__OS_HERE)
+        at = AT_FDCWD;
+    return OS_CALL(unlinkat)(at, path, AT_REMOVEDIR) == 0 ? 0 : errno;
 }
 
 static int names_tell(DIR *folder, int (*each)(void *ctx, const char *name), void *ctx)

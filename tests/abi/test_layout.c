@@ -414,6 +414,35 @@ FIELD(st_checkpoint_recovery, several, 104);
 FIELD(st_checkpoint_recovery, reserved0, 105);
 FIELD(st_checkpoint_recovery, reserved, 112);
 
+SIZE(st_checkpoint_salvage_part, 72);
+FIELD(st_checkpoint_salvage_part, path, 0);
+FIELD(st_checkpoint_salvage_part, target, 8);
+FIELD(st_checkpoint_salvage_part, summary, 16);
+FIELD(st_checkpoint_salvage_part, why, 24);
+FIELD(st_checkpoint_salvage_part, index, 32);
+FIELD(st_checkpoint_salvage_part, reserved0, 33);
+FIELD(st_checkpoint_salvage_part, reserved, 40);
+
+SIZE(st_checkpoint_salvage_options, 120);
+FIELD(st_checkpoint_salvage_options, begin, 0);
+FIELD(st_checkpoint_salvage_options, item, 8);
+FIELD(st_checkpoint_salvage_options, end, 16);
+FIELD(st_checkpoint_salvage_options, ctx, 24);
+FIELD(st_checkpoint_salvage_options, progress, 32);
+FIELD(st_checkpoint_salvage_options, durability, 48);
+FIELD(st_checkpoint_salvage_options, dry_run, 52);
+FIELD(st_checkpoint_salvage_options, reserved0, 53);
+FIELD(st_checkpoint_salvage_options, reserved, 56);
+
+SIZE(st_checkpoint_salvage_summary, 216);
+FIELD(st_checkpoint_salvage_summary, sum, 0);
+FIELD(st_checkpoint_salvage_summary, files, 120);
+FIELD(st_checkpoint_salvage_summary, files_lost, 128);
+FIELD(st_checkpoint_salvage_summary, files_failed, 136);
+FIELD(st_checkpoint_salvage_summary, index, 144);
+FIELD(st_checkpoint_salvage_summary, reserved0, 145);
+FIELD(st_checkpoint_salvage_summary, reserved, 152);
+
 SIZE(st_checkpoint_summary, 128);
 FIELD(st_checkpoint_summary, errors, 0);
 FIELD(st_checkpoint_summary, warnings, 8);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The n-th system call goes wrong, for every n, while a checkpoint is opened, split, and merged. */
+/* The n-th system call goes wrong, for every n, while a checkpoint is opened, split, merged, and salvaged. */
 #include "checkpoint/model.h"
 
 #include "io/os_faults.h"
@@ -199,6 +199,137 @@ static void test_split(void **state)
     faults_try(open_and_join, true);
 }
 
+static st_status salvage_it(st_context *context, st_error *said)
+{
+    st_open_options options = {.context = context};
+    st_checkpoint_salvage_summary summary;
+    st_status status = st_checkpoint_salvage(model_path(fault_folder), &options, model_path("out"),
+                                             NULL, &summary, said);
+    os_state.at = 0; /* what follows is not to fail */
+    assert_int_equal(model_has("out"), status == ST_OK);
+    if (status != ST_OK)
+        return status;
+    assert_int_equal(summary.files, 2);
+    assert_int_equal(summary.sum.saved, 3);
+    st_checkpoint *checkpoint = model_open("out");
+    assert_string_equal(model_list(checkpoint), "0/a 0/b 1/c");
+    assert_int_equal(st_checkpoint_index(checkpoint) != NULL,
+                     model_has("m.safetensors.index.json"));
+    st_checkpoint_close(checkpoint);
+    model_empty(model_path("out"));
+    assert_int_equal(rmdir(model_path("out")), 0);
+    return status;
+}
+
+/* Whatever fails, all is there, or nothing of it. */
+static void test_salvage(void **state)
+{
+    (void)state;
+    static const char *const indices[] = {
+        NULL,
+        "{\"weight_map\":{\"c\":\"m-2.safetensors\",\"a\":\"m-1.safetensors\",\"b\":"
+        "\"m-1.safetensors\"}}",
+        "{\"weight_map\":",
+    };
+    for (size_t i = 0; i < 3; i++) {
+        fault_folder = i == 2 ? "m.safetensors.index.json" : "";
+        if (indices[i])
+            model_text("m.safetensors.index.json", indices[i]);
+        faults_try(salvage_it, false);
+    }
+    fault_folder = "";
+}
+
+/* Of a file that cannot be read to its end the others are saved, if that is asked for. */
+static ssize_t second_unreadable(int fd, const struct iovec *segments, int count, off_t offset)
+{
+    char link[64], path[512] = "";
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t len = readlink(link, path, sizeof path - 1);
+    if (len > 0 && strstr(path, "m-2.safetensors") && !strstr(path, "/out/") &&
+        offset + (off_t)segments[0].iov_len > 60) {
+        errno = EIO;
+        return -1;
+    }
+    return preadv(fd, segments, count, offset);
+}
+
+static ssize_t no_copying(int from, off_t *from_at, int to, off_t *to_at, size_t size,
+                          unsigned flags)
+{
+    (void)from;
+    (void)from_at;
+    (void)to;
+    (void)to_at;
+    (void)size;
+    (void)flags;
+    errno = EOPNOTSUPP;
+    return -1;
+}
+
+static int no_sharing(int fd, unsigned long request, void *arg)
+{
+    (void)fd;
+    (void)request;
+    (void)arg;
+    errno = EOPNOTSUPP;
+    return -1;
+}
+
+static bool failed_keep(void *ctx, const st_checkpoint_salvage_part *part)
+{
+    if (part->why)
+        *(st_error *)ctx = *part->why;
+    return true;
+}
+
+static void test_salvage_of_bad_blocks(void **state)
+{
+    (void)state;
+    st_checkpoint_salvage_summary summary;
+    st_error said = {.status = ST_OK}, told = {.status = ST_OK};
+    st_context *context = single_context();
+    const st_open_options options = {.context = context};
+    const st_checkpoint_salvage_options how = {.end = failed_keep, .ctx = &told};
+    st__os_call_table calls = st__os_calls;
+    os_plant(OS_NONE, 0);
+    st__os_calls.preadv = second_unreadable;
+    st__os_calls.copy_file_range = no_copying;
+    st__os_calls.ioctl = no_sharing;
+    assert_int_equal(
+        st_checkpoint_salvage(model_path(""), &options, model_path("out"), NULL, &summary, &said),
+        ST_ERR_IO);
+    assert_false(model_has("out"));
+    CHECK_OK(
+        st_checkpoint_salvage(model_path(""), &options, model_path("out"), &how, &summary, &error));
+    st__os_calls = calls;
+    assert_int_equal(told.status, ST_ERR_IO);
+    assert_int_equal(told.sys_errno, EIO);
+    assert_int_equal(summary.files, 1);
+    assert_int_equal(summary.files_failed, 1);
+    assert_true(model_has("out/m-1.safetensors") && !model_has("out/m-2.safetensors"));
+    /* What cannot be written ends it whatever is said. */
+    model_empty(model_path("out"));
+    unsigned full = 0;
+    for (unsigned n = 1; n == 1 || os_state.hit; n++) {
+        os_plant_errno(ENOSPC, n);
+        st_status status = st_checkpoint_salvage(model_path(""), &options, model_path("out"), &how,
+                                                 &summary, &said);
+        bool written = strstr(os_state.last, "pwritev") || strstr(os_state.last, "allocate");
+        if (os_state.hit && written && status != ST_OK) {
+            assert_int_equal(said.sys_errno, ENOSPC);
+            full++;
+        }
+        os_state.at = 0;
+        if (status != ST_OK &&
+            (model_has("out/m-1.safetensors") || model_has("out/m-2.safetensors")))
+            fail_msg("call %u, %s: %s", n, os_state.last, said.message);
+        model_empty(model_path("out"));
+    }
+    assert_true(full > 0);
+    st_context_release(context);
+}
+
 /* A full disk is told, and leaves what was written before. */
 static void test_full_disk(void **state)
 {
@@ -297,6 +428,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_open, faults_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_check, faults_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_split, faults_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_salvage, faults_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_salvage_of_bad_blocks, faults_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_full_disk, faults_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_killed, model_setup, model_teardown),
     };
