@@ -72,6 +72,22 @@ static void item_json(struct json *json, const st_salvage_item *item)
     st_json_emit_object_end(json->emitter);
 }
 
+void salvage_list_begin(struct salvage *salvage)
+{
+    if (!salvage->json || salvage->listed)
+        return;
+    json_key(salvage->json, "items");
+    st_json_emit_array_begin(salvage->json->emitter);
+    salvage->listed = true;
+}
+
+void salvage_list_end(struct salvage *salvage)
+{
+    if (salvage->listed)
+        st_json_emit_array_end(salvage->json->emitter);
+    salvage->listed = false;
+}
+
 bool salvage_item(void *ctx, const st_salvage_item *item)
 {
     struct salvage *salvage = ctx;
@@ -90,6 +106,7 @@ bool salvage_item(void *ctx, const st_salvage_item *item)
     }
     salvage->printed++;
     progress_hide(&salvage->progress);
+    salvage_list_begin(salvage);
     if (salvage->json)
         item_json(salvage->json, item);
     else
@@ -145,7 +162,32 @@ static void summary_json(const struct salvage *salvage, const st_salvage_summary
     json_u64(json, "size", summary->size);
 }
 
+void salvage_tell(struct salvage *salvage, const st_salvage_summary *summary)
+{
+    if (salvage->json)
+        summary_json(salvage, summary);
+    else if (summary->size && !salvage->options->quiet)
+        summary_print(salvage, summary);
+    salvage->files += summary->size > 0;
+    salvage->tensors += summary->saved;
+    if (summary->size)
+        return;
+    out_worst(salvage->out, EXIT_UNREADABLE);
+    complain("%s: nothing can be saved of it, and %s was not written", salvage->path,
+             salvage->target);
+}
+
 /* ------------------------------------------------------------------------------- salvage */
+
+void salvage_begin(struct salvage *salvage, const char *path, const char *target)
+{
+    salvage->path = path;
+    salvage->target = target;
+    salvage->bad = salvage->listed = salvage->failed = false;
+    salvage->printed = salvage->omitted = 0;
+    if (salvage->json)
+        json_open_file(salvage->json, path);
+}
 
 static st_status target_open(const struct salvage *salvage, st_sink **out, st_error *error)
 {
@@ -173,13 +215,9 @@ static st_status source_salvage(struct salvage *salvage, st_source *source, st_s
     progress_part(&salvage->progress, info.size);
     st_salvage_options how = {
         .item = salvage_item, .ctx = salvage, .progress = progress_callback(&salvage->progress)};
-    if (salvage->json) {
-        json_key(salvage->json, "items");
-        st_json_emit_array_begin(salvage->json->emitter);
-    }
+    salvage_list_begin(salvage);
     status = st_salvage(source, &options, sink, &how, summary, error);
-    if (salvage->json)
-        st_json_emit_array_end(salvage->json->emitter);
+    salvage_list_end(salvage);
     progress_end(&salvage->progress);
     return status;
 }
@@ -196,31 +234,15 @@ static st_status path_salvage(struct salvage *salvage, st_error *error)
         status = source_salvage(salvage, source, sink, &summary, error);
     st_sink_release(sink);
     st_source_release(source);
-    if (status != ST_OK)
-        return status;
-    if (salvage->json)
-        summary_json(salvage, &summary);
-    else if (summary.size && !salvage->options->quiet)
-        summary_print(salvage, &summary);
-    salvage->files += summary.size > 0;
-    salvage->tensors += summary.saved;
-    if (summary.size)
-        return ST_OK;
-    out_worst(salvage->out, EXIT_UNREADABLE);
-    complain("%s: nothing can be saved of it, and %s was not written", salvage->path,
-             salvage->target);
-    return ST_OK;
+    if (status == ST_OK)
+        salvage_tell(salvage, &summary);
+    return status;
 }
 
-void salvage_file(struct salvage *salvage, const char *path, const char *target)
+static void salvage_file(struct salvage *salvage, const char *path)
 {
     st_error error;
-    salvage->path = path;
-    salvage->target = target;
-    salvage->bad = false;
-    salvage->printed = salvage->omitted = 0;
-    if (salvage->json)
-        json_open_file(salvage->json, path);
+    salvage_begin(salvage, path, salvage->options->target);
     if (path_salvage(salvage, &error) != ST_OK)
         file_fail(salvage->out, salvage->json, &error);
     if (salvage->json)
@@ -241,7 +263,7 @@ int salvage_run(const struct salvage_options *options, const char *path)
     if (input_is_checkpoint(path))
         salvage_checkpoint(&salvage, path);
     else
-        salvage_file(&salvage, path, options->target);
+        salvage_file(&salvage, path);
     if (salvage.json)
         json_close_files(&json);
     return out_close(&out);

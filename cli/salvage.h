@@ -3,7 +3,7 @@
 #ifndef CLI_SALVAGE_H
 #define CLI_SALVAGE_H
 
-#include <safetensors/inspect.h>
+#include <safetensors/salvage.h>
 
 #include "json.h"
 #include "progress.h"
@@ -26,6 +26,8 @@ struct salvage {
     struct out *out;
     struct json *json; /* NULL: text */
     struct progress progress;
+    bool listed;      /* the document's list of items has begun */
+    bool failed;      /* this file did, and that was told */
     bool bad;         /* something was wrong with the file */
     uint64_t printed; /* items */
     uint64_t omitted; /* by --max */
@@ -33,10 +35,15 @@ struct salvage {
     uint64_t tensors;
 };
 
+/* Begins what is told of a file. */
+void salvage_begin(struct salvage *salvage, const char *path, const char *target);
 /* Receives what was saved, changed or lost, and prints it. */
 bool salvage_item(void *ctx, const st_salvage_item *item);
-/* Saves one file, and tells of it. */
-void salvage_file(struct salvage *salvage, const char *path, const char *target);
+/* Begins and ends the list of items in the document, if there is one. */
+void salvage_list_begin(struct salvage *salvage);
+void salvage_list_end(struct salvage *salvage);
+/* Tells of a file that was looked through. */
+void salvage_tell(struct salvage *salvage, const st_salvage_summary *summary);
 /* Saves the files of a checkpoint, and makes its index anew. */
 void salvage_checkpoint(struct salvage *salvage, const char *path);
 

@@ -4,10 +4,12 @@
 import json
 import os
 import struct
+import subprocess
 
 import pytest
 
 from model_files import build, floats, header_of, tensors_of
+from program import binary
 from shard_files import INDEX, METADATA, SHARDS, TENSORS, either, folder, index_of, rewrite  # noqa: F401
 
 PLAIN = {"NO_COLOR": "1"}
@@ -573,6 +575,55 @@ def test_salvage_of_a_name_twice(cli, folder, tmp_path):
     assert not (out / INDEX).exists()
 
 
+def test_salvage_keeps_the_metadata_of_the_index(cli, folder, tmp_path):
+    """As they stand there, but for the sum."""
+    about = {"total_size": 1, "note": "\u00e9", "version": 1.5, "of": {"a": [None, True]}}
+    index = json.loads((folder / INDEX).read_text())
+    (folder / INDEX).write_text(json.dumps({**index, "metadata": about}))
+    assert cli("check", "-q", "--repair", tmp_path / "out", folder).code == 0
+    about["total_size"] = index["metadata"]["total_size"]
+    assert json.loads((tmp_path / "out" / INDEX).read_text()) == {**index, "metadata": about}
+
+
+def test_salvage_by_an_index_that_is_cut_off(cli, folder, tmp_path):
+    """What it named is not known: all shards are taken."""
+    (folder / INDEX).write_text((folder / INDEX).read_text()[:-9])
+    for path in (folder, folder / INDEX):
+        out = tmp_path / f"of-{path.name}"
+        done = cli("check", "--json", "--repair", out, path)
+        assert done.code == 1
+        *shards, index = done.json["files"]
+        assert [shard["file"] for shard in shards] == [str(folder / FIRST), str(folder / SECOND)]
+        assert [(item["kind"], item["rule"]) for item in index["items"]] == [("lost", "index-json")]
+        assert map_in(out) == {"a.w": FIRST, "a.b": FIRST, "c": SECOND}
+        assert cli("check", "-S", out).code == 0
+
+
+def test_salvage_without_a_shard_that_cannot_be_read(cli, folder, tmp_path):
+    out = tmp_path / "out"
+    (folder / SECOND).unlink()
+    (folder / SECOND).mkdir()
+    done = cli("check", "--json", "--repair", out, folder)
+    assert done.code == 3 and f"{folder / SECOND}: is a directory" in done.err
+    first, second, index = done.json["files"]
+    assert first["written"] and index["written"] and (index["tensors"], index["shards"]) == (2, 1)
+    assert list(second) == ["file", "error"]
+    assert map_in(out) == {"a.w": FIRST, "a.b": FIRST}
+
+
+def test_salvage_that_cannot_be_written_leaves_nothing(cli, folder, tmp_path):
+    """Where the second shard does not fit what a file may have, the first one goes too."""
+    before = held(folder)
+    (folder / SECOND).write_bytes(build({"c": ("U8", [1 << 20], b"c" * (1 << 20))}))
+    limit = ["sh", "-c", 'trap "" XFSZ; ulimit -f 64; exec "$@"', "sh", binary()]
+    words = ["check", "--repair", str(tmp_path / "out"), str(folder)]
+    done = subprocess.run([*limit, *words], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 3
+    assert f"{tmp_path / 'out'}: nothing is left of what was written" in done.stderr
+    assert not (tmp_path / "out").exists()
+    assert held(folder).keys() == before.keys()
+
+
 def test_salvage_of_nothing(cli, folder, tmp_path):
     for name in SHARDS:
         (folder / name).write_bytes(b"short")
@@ -654,7 +705,9 @@ def test_repair_of_several_files_without_an_index(cli, traced, folder):
     left = held(folder)
     assert len(left) > len(SHARDS)
     dry = cli("repair", "-n", folder)
-    assert dry.out == f"{folder}: an edit of several files was interrupted; 1 of 2 would be changed, as the others were\n"
+    assert (
+        dry.out == f"{folder}: an edit of several files was interrupted; 1 of 2 would be changed, as the others were\n"
+    )
     assert held(folder) == left
     assert cli("repair", folder).out == dry.out.replace("would be", "are")
     assert [list(each) for each in tensors_in(folder).values()] == [["b.w", "b.b"], ["d"]]
