@@ -361,15 +361,22 @@ class Salvage:
         return iter(self.items)
 
 
-def _salvage(path: Path, out: Optional[Path], progress: Optional[Progress], file: Optional[str] = None) -> Salvage:
-    items, summary = _native._salvage(path, out, progress)
-    return Salvage(tuple(SalvageItem(*[*item, file]) for item in items), **summary, file=file)
+def _saved(items: Any, numbers: Any, file: Optional[str] = None, files: Tuple[Salvage, ...] = ()) -> Salvage:
+    return Salvage(tuple(SalvageItem(*[*item, file]) for item in items), **numbers, file=file, files=files)
+
+
+def _salvage_files(path: str, out: str, dry_run: bool, progress: Optional[Progress]) -> Salvage:
+    parts, numbers = _native._salvage_checkpoint(path, out, dry_run, progress)
+    saved = [(_saved(items, of, file), is_index) for file, is_index, items, of in parts]
+    items = tuple(item for one, _ in saved for item in one)
+    return Salvage(items, **numbers, files=tuple(one for one, is_index in saved if not is_index))
 
 
 def salvage(path: Path, out: Path, *, dry_run: bool = False, progress: Optional[Progress] = None) -> Salvage:
     """Saves what can be saved of a damaged file into a new one that is valid, as the program's `check --repair`
     does. Every tensor in it is a stretch of the damaged file's bytes; what is not there is not made up. Of a folder or
-    an index each file is saved by itself, and an index made of what was saved, if there was one.
+    an index each file is saved by itself, and an index made of what was saved, if there was one, with the metadata of
+    the old one.
 
     Args:
         path (`str`, or `os.PathLike`):
@@ -384,6 +391,11 @@ def salvage(path: Path, out: Path, *, dry_run: bool = False, progress: Optional[
     Returns:
         `Salvage`: what became of each thing.
 
+    Raises:
+        `OSError`, also for one of several files that cannot be read; `SafetensorError`, also where two of them have a
+        tensor of one name, which an index cannot have. Nothing is left of `out` then; the files can be saved one by
+        one.
+
     Example:
 
     ```python
@@ -395,9 +407,7 @@ def salvage(path: Path, out: Path, *, dry_run: bool = False, progress: Optional[
     """
     text = os.fspath(path)
     if is_several(text):
-        from ._salvage import salvage_files
-
-        return salvage_files(text, os.fspath(out), dry_run, progress)
+        return _salvage_files(text, os.fspath(out), dry_run, progress)
     if os.path.exists(out) and os.path.exists(path) and os.path.samefile(path, out):
         raise ValueError(f"{os.fspath(out)} is the damaged file itself: what cannot be saved would be gone with it")
-    return _salvage(path, None if dry_run else out, progress)
+    return _saved(*_native._salvage(path, None if dry_run else out, progress))

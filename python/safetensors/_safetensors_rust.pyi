@@ -532,9 +532,6 @@ def _merge(path: Any, out: Any, making: Tuple[Any, ...]) -> Any:
 def _cat(inputs: List[Tuple[Any, str]], out: Any, metadata: str, making: Tuple[Any, ...]) -> Any:
     """Writes several files as one: `inputs` are tuples of a path and a prefix."""
 
-def _index_write(folder: Any, path: Any) -> None:
-    """Writes an index of all tensors in a folder."""
-
 def _size_parse(text: str) -> int:
     """A size in bytes out of a text such as 5GB."""
 
@@ -543,6 +540,9 @@ def _compare(a: Any, b: Any, parts: int, flags: int, rtol: float, atol: float, p
 
 def _salvage(path: Any, out: Any, progress: Any) -> Any:
     """Saves what can be saved of a damaged file: what became of each thing, and a summary."""
+
+def _salvage_checkpoint(path: Any, folder: Any, dry_run: bool, progress: Any) -> Any:
+    """The same of each file of a folder or an index, and of the index: tuples of its path, whether it is the index, what became of each thing, and numbers; and the sums."""
 
 def _name_rule(pattern: str, kind: int) -> Any:
     """A rule that matches names."""

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* _split, _merge and _cat: many files as one, for safetensors/checkpoint.py; and _index_write. */
+/* _split, _merge and _cat: many files as one, for safetensors/checkpoint.py. */
 #include "edit.h"
 
 static PyObject *name_object(const st_tensor *tensor)
@@ -157,32 +157,6 @@ PyObject *stpy_merge(PyObject *module, PyObject *args)
     st_checkpoint_close(checkpoint);
     stpy_place_release(&to);
     return out;
-}
-
-/* ----------------------------------------------------------------------------- _index_write */
-
-PyObject *stpy_index_write(PyObject *module, PyObject *args)
-{
-    stpy_state *state = stpy_state_of_module(module);
-    PyObject *folder, *path;
-    stpy_place to;
-    st_error error;
-    st_status status;
-    if (!PyArg_ParseTuple(args, "OO:_index_write", &folder, &path) ||
-        stpy_path_read(state, path, &to))
-        return NULL;
-    st_checkpoint *checkpoint = stpy_checkpoint_open(state, folder);
-    if (checkpoint) {
-        const char *name = PyBytes_AsString(to.path);
-        Py_BEGIN_ALLOW_THREADS
-        status = st_checkpoint_index_write(checkpoint, name, NULL, &error);
-        Py_END_ALLOW_THREADS
-        if (status != ST_OK)
-            stpy_edit_raise(state, &error);
-    }
-    st_checkpoint_close(checkpoint);
-    stpy_place_release(&to);
-    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
 /* ------------------------------------------------------------------------------------ _cat */

@@ -28,7 +28,7 @@
  *     edit.h        edit.c and edit_*.c: _edit, files changed by a list of steps;  making.c: how files are made
  *     inputs.h      files and checkpoints by their paths
  *     watch.h       long calls: their signals, and their progress
- *     checkpoint.c  _split, _merge and _cat: many files as one;  _index_write
+ *     checkpoint.c  _split, _merge and _cat: many files as one
  *     compare.c     _compare: how two files differ;  salvage.c: _salvage: what can be saved of one
  *     hash.c        _hash and its kin: digests, and what is compared with them
  *     stats.c       _stats: what the values of tensors are
@@ -498,7 +498,6 @@ PyObject *stpy_edit_recover(PyObject *module, PyObject *path);
 /* checkpoint.c */
 PyObject *stpy_split(PyObject *module, PyObject *args);
 PyObject *stpy_merge(PyObject *module, PyObject *args);
-PyObject *stpy_index_write(PyObject *module, PyObject *args);
 PyObject *stpy_cat(PyObject *module, PyObject *args);
 PyObject *stpy_size_parse(PyObject *module, PyObject *object);
 /* Of findings: a severity's name; and a text, which is shown where it is not UTF-8, or None. */
@@ -508,6 +507,7 @@ PyObject *stpy_shown_object(const char *text, size_t size);
 PyObject *stpy_checkpoint_read(PyObject *module, PyObject *path);
 PyObject *stpy_compare(PyObject *module, PyObject *args);
 PyObject *stpy_salvage(PyObject *module, PyObject *args);
+PyObject *stpy_salvage_checkpoint(PyObject *module, PyObject *args);
 PyObject *stpy_stats(PyObject *module, PyObject *args);
 PyObject *stpy_hash(PyObject *module, PyObject *args);
 PyObject *stpy_manifest_names(PyObject *module, PyObject *args);

@@ -120,8 +120,6 @@ static PyMethodDef module_methods[] = {
     {"_cat", stpy_cat, METH_VARARGS,
      "_cat(inputs, out, metadata, making)\n--\n\nWrites several files as one: `inputs` are tuples "
      "of a path and a prefix.\n"},
-    {"_index_write", stpy_index_write, METH_VARARGS,
-     "_index_write(folder, path)\n--\n\nWrites an index of all tensors in a folder.\n"},
     {"_size_parse", stpy_size_parse, METH_O,
      "_size_parse(text)\n--\n\nA size in bytes out of a text such as 5GB.\n"},
     {"_compare", stpy_compare, METH_VARARGS,
@@ -130,6 +128,12 @@ static PyMethodDef module_methods[] = {
     {"_salvage", stpy_salvage, METH_VARARGS,
      "_salvage(path, out, progress)\n--\n\nSaves what can be saved of a damaged file: what became "
      "of each thing, and a summary.\n"},
+    {"_salvage_checkpoint", stpy_salvage_checkpoint, METH_VARARGS,
+     "_salvage_checkpoint(path, folder, dry_run, progress)\n--\n\nThe same of each file of a "
+     "folder "
+     "or an index, and of the index: tuples of its path, whether it is the index, what became of "
+     "each "
+     "thing, and numbers; and the sums.\n"},
     {"_name_rule", stpy_name_rule, METH_VARARGS,
      "_name_rule(pattern, kind)\n--\n\nA rule that matches names.\n"},
     {"_search", stpy_search, METH_VARARGS,

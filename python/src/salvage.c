@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* _salvage: what can be saved of a damaged file, for safetensors/_compare.py. */
+/* _salvage and _salvage_checkpoint: what can be saved of a damaged file, or of many, for safetensors/_compare.py. */
 #include "edit.h"
 
-#include <safetensors/inspect.h>
+#include <safetensors/checkpoint.h>
 
 /* What a callback fills, called without the GIL on the thread that released it. */
 typedef struct saving {
     stpy_watch watch;
-    PyObject *items; /* a list */
+    PyObject *items; /* a list; of many files, borrowed, that of the one at hand */
+    PyObject *parts; /* of many files: a list */
 } saving;
 
 static const char *salvage_text(int32_t kind)
@@ -47,6 +48,17 @@ static bool item_take(void *ctx, const st_salvage_item *item)
     return !failed;
 }
 
+static PyObject *numbers_object(const st_salvage_summary *s)
+{
+    return Py_BuildValue("{sKsKsKsKsKsKsK}", "saved", (unsigned long long)s->saved, "changed",
+                         (unsigned long long)s->changed, "lost", (unsigned long long)s->lost,
+                         "errors", (unsigned long long)s->errors, "bytes",
+                         (unsigned long long)s->bytes, "metadata", (unsigned long long)s->metadata,
+                         "size", (unsigned long long)s->size);
+}
+
+/* -------------------------------------------------------------------------------- _salvage */
+
 static st_status source_salvage(stpy_state *state, st_source *source, const char *path,
                                 saving *told, st_salvage_summary *summary, st_error *error)
 {
@@ -72,11 +84,7 @@ static PyObject *salvage_run(stpy_state *state, st_source *source, const char *p
         return NULL;
     if (status != ST_OK)
         return stpy_edit_raise(state, &error);
-    return Py_BuildValue("O{sKsKsKsKsKsKsK}", told->items, "saved", (unsigned long long)s.saved,
-                         "changed", (unsigned long long)s.changed, "lost",
-                         (unsigned long long)s.lost, "errors", (unsigned long long)s.errors,
-                         "bytes", (unsigned long long)s.bytes, "metadata",
-                         (unsigned long long)s.metadata, "size", (unsigned long long)s.size);
+    return Py_BuildValue("ON", told->items, numbers_object(&s));
 }
 
 PyObject *stpy_salvage(PyObject *module, PyObject *args)
@@ -97,6 +105,87 @@ PyObject *stpy_salvage(PyObject *module, PyObject *args)
     }
     Py_XDECREF(told.items);
     stpy_place_release(&to);
+    stpy_place_release(&from);
+    return out;
+}
+
+/* --------------------------------------------------------------------- _salvage_checkpoint */
+
+static int part_begin(saving *self, const st_checkpoint_salvage_part *part)
+{
+    PyObject *items = PyList_New(0);
+    PyObject *object = items ? Py_BuildValue("NNOO", PyUnicode_DecodeFSDefault(part->path),
+                                             PyBool_FromLong(part->index), items, Py_None)
+                             : NULL;
+    int failed = object ? PyList_Append(self->parts, object) : -1;
+    Py_XDECREF(object);
+    Py_XDECREF(items);
+    self->items = failed ? NULL : items; /* the part has it */
+    return failed;
+}
+
+/* Puts the numbers of the last part in their place. */
+static int part_end(saving *self, const st_checkpoint_salvage_part *part)
+{
+    Py_ssize_t last = PyList_Size(self->parts) - 1;
+    PyObject *begun = PyList_GetItem(self->parts, last);
+    PyObject *object =
+        begun ? Py_BuildValue("OOON", PyTuple_GetItem(begun, 0), PyTuple_GetItem(begun, 1),
+                              PyTuple_GetItem(begun, 2), numbers_object(part->summary))
+              : NULL;
+    return object ? PyList_SetItem(self->parts, last, object) : -1;
+}
+
+static bool part_take(void *ctx, const st_checkpoint_salvage_part *part)
+{
+    saving *self = ctx;
+    if (part->why) /* which is raised */
+        return false;
+    PyEval_RestoreThread(self->watch.thread);
+    int failed = part->summary ? part_end(self, part) : part_begin(self, part);
+    self->watch.thread = PyEval_SaveThread();
+    return !failed;
+}
+
+static PyObject *checkpoint_salvage_run(stpy_state *state, const char *path, const char *folder,
+                                        bool dry, saving *told)
+{
+    const st_open_options open = {.context = state->context};
+    const st_checkpoint_salvage_options options = {.begin = part_take,
+                                                   .item = item_take,
+                                                   .end = part_take,
+                                                   .ctx = told,
+                                                   .progress = stpy_watch_progress(&told->watch),
+                                                   .dry_run = dry};
+    st_checkpoint_salvage_summary summary;
+    st_error error;
+    stpy_watch_begin(&told->watch);
+    st_status status = st_checkpoint_salvage(path, &open, folder, &options, &summary, &error);
+    if (stpy_watch_end(&told->watch))
+        return NULL;
+    if (status != ST_OK)
+        return stpy_edit_raise(state, &error);
+    return Py_BuildValue("ON", told->parts, numbers_object(&summary.sum));
+}
+
+PyObject *stpy_salvage_checkpoint(PyObject *module, PyObject *args)
+{
+    stpy_state *state = stpy_state_of_module(module);
+    PyObject *damaged, *folder, *progress, *out = NULL;
+    stpy_place from, to;
+    int dry;
+    saving told = {.items = NULL};
+    if (!PyArg_ParseTuple(args, "OOpO:_salvage_checkpoint", &damaged, &folder, &dry, &progress) ||
+        stpy_watch_read(progress, &told.watch) || stpy_path_read(state, damaged, &from))
+        return NULL;
+    if (stpy_path_read(state, folder, &to) == 0) {
+        told.parts = PyList_New(0);
+        if (told.parts)
+            out = checkpoint_salvage_run(state, PyBytes_AsString(from.path),
+                                         PyBytes_AsString(to.path), dry != 0, &told);
+        Py_XDECREF(told.parts);
+        stpy_place_release(&to);
+    }
     stpy_place_release(&from);
     return out;
 }

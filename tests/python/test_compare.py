@@ -14,7 +14,7 @@ from command import run
 
 import safetensors
 from safetensors import SafetensorError, diff, salvage
-from safetensors._safetensors_rust import _compare, _salvage
+from safetensors._safetensors_rust import _compare, _salvage, _salvage_checkpoint
 from safetensors.checkpoint import split
 from safetensors.numpy import load_file
 
@@ -214,7 +214,7 @@ def test_what_is_saved_of_shards_is_what_the_program_saves(broken, tmp_path, dry
 def test_refusals_of_salvage_of_shards(broken, pair, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("x")
-    with pytest.raises(ValueError, match="full is not empty"):
+    with pytest.raises(SafetensorError, match="full: is not empty; name a new folder"):
         salvage(broken, tmp_path / "full")
     with pytest.raises(OSError):
         salvage(broken, tmp_path / "none" / "out")
@@ -237,6 +237,34 @@ def test_refusals_of_salvage_of_shards(broken, pair, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+def test_salvage_of_shards_is_all_or_nothing(broken, tmp_path):
+    """What cannot be read, or has no index, is an error, and nothing is left."""
+    first, last = sorted(broken.glob("*.safetensors"))
+    whole = last.read_bytes()
+    last.unlink()
+    last.mkdir()
+    with pytest.raises(SafetensorError, match=f"{last.name}: is a directory"):
+        salvage(broken, tmp_path / "out")
+    last.rmdir()
+    last.write_bytes(first.read_bytes())
+    with pytest.raises(SafetensorError, match="tensor .*: stands in"):
+        salvage(broken, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    last.write_bytes(whole)
+    (tmp_path / "out").mkdir()
+    assert salvage(broken, tmp_path / "out").size > 0
+
+
+def test_salvage_keeps_the_metadata_of_the_index(broken, tmp_path):
+    index = broken / "model.safetensors.index.json"
+    index.write_text(index.read_text().replace('"metadata": {', '"metadata": {"note": [1, "\u00e9"], '))
+    salvage(broken, tmp_path / "out")
+    about = json.loads((tmp_path / "out" / index.name).read_text())["metadata"]
+    assert (
+        about["note"] == [1, "\u00e9"] and about["total_size"] < json.loads(index.read_text())["metadata"]["total_size"]
+    )
+
+
 def test_of_a_good_file_all_is_saved(pair, tmp_path):
     found = salvage(pair[0], tmp_path / "out")
     assert found and (found.saved, found.lost, found.changed, found.errors) == (len(ONE), 0, 0, 0)
@@ -257,18 +285,24 @@ def test_refusals_of_salvage(damaged, tmp_path):
     assert damaged.read_bytes() == before
 
 
-def test_nothing_is_kept(pair, damaged, tmp_path):
+def test_nothing_is_kept(pair, damaged, broken, tmp_path):
     def all_of_it():
         diff(*pair, cast=True, renames=True)
         salvage(damaged, tmp_path / "out")
+        salvage(broken, tmp_path / "folder", dry_run=True)
         with pytest.raises(FileNotFoundError):
             diff(pair[0], tmp_path / "none")
 
     keeps_nothing(all_of_it)
 
 
-def test_every_allocation_of_pythons_may_fail(pair, damaged, tmp_path):
+def test_every_allocation_of_pythons_may_fail(pair, damaged, broken, tmp_path):
     """It is told, or what comes out is right all the same."""
     a, b, path, out = *map(os.fspath, pair), os.fspath(damaged), os.fspath(tmp_path / "out")
-    for call in (lambda: _compare(a, b, 7, 16, 0.0, 0.0, None), lambda: _salvage(path, out, None)):
+    folder = os.fspath(broken)
+    for call in (
+        lambda: _compare(a, b, 7, 16, 0.0, 0.0, None),
+        lambda: _salvage(path, out, None),
+        lambda: _salvage_checkpoint(folder, out + "-folder", True, None),
+    ):
         every_allocation_may_fail(call, 200, 5)
