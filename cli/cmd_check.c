@@ -523,9 +523,10 @@ const struct verb verb_check = {
         "where WHAT is saved (on a terminal only counted), changed, or lost.\n\n"
         "Of a folder or an index each file that is there is saved so, under its name in the folder "
         "OUT, which has to be new or empty, and the index, if there is one, is made anew of the "
-        "tensors that are in them.\n\n"
+        "tensors that are in them, with the metadata of the old one. A file that cannot be read is "
+        "left out. What was written is removed again where OUT cannot be written to its end.\n\n"
         "The exit code is 1 if there is an error in any file, repaired or not; 3 if nothing can be "
-        "saved.",
+        "saved of one.",
     .args = (const struct arg[]){{ARG_FILE, "FILE", ARG_OPTIONAL | ARG_MANY, NULL}, {0}},
     .options = check_options,
     .examples =

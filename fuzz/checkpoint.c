@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Writes the input as the index of a folder of small files, one of them no valid one, and opens and checks it. The check
  * ends well and finds an error, or a file that is refused, just where opening gives an error, and that one is among
- * them; it looks at no file outside of the folder. */
+ * them; it looks at no file outside of the folder. What is saved of it is opened without an error, or nothing is left. */
 #if !defined(_GNU_SOURCE)
 # define _GNU_SOURCE
 #endif
@@ -101,6 +101,53 @@ static bool shard_take(void *ctx, const st_checkpoint_shard *shard)
     return true;
 }
 
+static bool part_pass(void *ctx, const st_checkpoint_salvage_part *part)
+{
+    bool *indexed = ctx;
+    const char *name = part->target ? strrchr(part->target, '/') : NULL;
+    require(name && strncmp(part->target, path_of("out"), (size_t)(name - part->target)) == 0);
+    *indexed |= part->index && !part->summary && !part->why;
+    return true;
+}
+
+/* Removes what was saved; gives how many files that was. */
+static uint64_t saved_remove(void)
+{
+    static const char *const names[] = {"out/a.safetensors", "out/b.safetensors",
+                                        "out/bad.safetensors", "out/i.json"};
+    uint64_t count = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        count += unlink(path_of(names[i])) == 0 && i < 3;
+    require(rmdir(path_of("out")) == 0 || count == 0);
+    return count;
+}
+
+static void salvage_check(const st_open_options *options)
+{
+    st_checkpoint *saved;
+    st_checkpoint_salvage_summary summary;
+    bool indexed = false;
+    const st_checkpoint_salvage_options how = {
+        .begin = part_pass, .end = part_pass, .ctx = &indexed, .durability = ST_DURABLE_NONE};
+    char out[512];
+    snprintf(out, sizeof out, "%s/out", folder);
+    st_status status = st_checkpoint_salvage(path_of("i.json"), options, out, &how, &summary, NULL);
+    if (status != ST_OK) {
+        require(status == ST_ERR_NOT_FOUND || status == ST_ERR_ARGUMENT);
+        require(rmdir(out) != 0);
+        return;
+    }
+    require(indexed == (summary.files > 0));
+    if (summary.index) {
+        char index[600];
+        snprintf(index, sizeof index, "%s/i.json", out);
+        require(st_checkpoint_open(index, options, &saved, NULL) == ST_OK);
+        require(st_checkpoint_count(saved) == summary.sum.saved);
+        st_checkpoint_close(saved);
+    }
+    require(saved_remove() == summary.files);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static st_context *context;
@@ -122,5 +169,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             summary.files_refused == log.refused);
     require((summary.errors == 0 && summary.files_refused == 0) == (log.status == ST_OK));
     require(log.held == (log.status != ST_OK));
+    salvage_check(&options);
     return 0;
 }

@@ -13,7 +13,7 @@
 #include <errno.h>
 #include <string.h>
 
-typedef struct salvage_all {
+typedef struct salvage_many {
     const char *folder; /* NULL: none was named */
     const st_checkpoint_salvage_options *how;
     st_sink_options sink;
@@ -23,9 +23,9 @@ typedef struct salvage_all {
     uint64_t size;   /* of the one at hand */
     st_checkpoint_salvage_summary summary;
     st_error *error;
-} salvage_all;
+} salvage_many;
 
-static st_status all_stopped(const salvage_all *all, st_error *error)
+static st_status all_stopped(const salvage_many *all, st_error *error)
 {
     return st__damaged_stopped(&all->found, error);
 }
@@ -33,7 +33,7 @@ static st_status all_stopped(const salvage_all *all, st_error *error)
 /* ------------------------------------------------------------------------------------ progress */
 
 /* Tells that so much of the file at hand is done; false: that is the end. */
-static bool all_progress(const salvage_all *all, uint64_t done)
+static bool all_progress(const salvage_many *all, uint64_t done)
 {
     const st_progress *progress = &all->how->progress;
     return !progress->fn || progress->fn(progress->ctx, all->before + done, all->found.total);
@@ -42,7 +42,7 @@ static bool all_progress(const salvage_all *all, uint64_t done)
 /* The bytes written of a file, as a part of those of the damaged one. */
 static bool damaged_progress(void *ctx, uint64_t done, uint64_t total)
 {
-    const salvage_all *all = ctx;
+    const salvage_many *all = ctx;
     double part = total ? (double)done / (double)total : 0;
     uint64_t of_it = (uint64_t)(part * (double)all->size);
     return all_progress(all, of_it < all->size ? of_it : all->size);
@@ -58,7 +58,7 @@ static int name_refuse(void *ctx, const char *name)
 }
 
 /* Refuses a folder in which something is: it might be taken for a part of what was saved. */
-static st_status empty_check(const salvage_all *all, bool *there)
+static st_status empty_check(const salvage_many *all, bool *there)
 {
     bool full = false;
     int failed = st__os_list(all->folder, name_refuse, &full);
@@ -72,7 +72,7 @@ static st_status empty_check(const salvage_all *all, bool *there)
     return ST_OK;
 }
 
-static st_status new_folder_make(salvage_all *all)
+static st_status new_folder_make(salvage_many *all)
 {
     bool there = true;
     if (all->folder)
@@ -92,7 +92,7 @@ static void unfinished_remove(const char *target, const st_error *why)
 }
 
 /* Takes everything out again. */
-static void written_remove(const salvage_all *all)
+static void written_remove(const salvage_many *all)
 {
     for (size_t i = 0; i < all->found.count; i++)
         if (all->found.files[i].target)
@@ -103,14 +103,15 @@ static void written_remove(const salvage_all *all)
 
 /* -------------------------------------------------------------------------------------- a part */
 
-static bool part_tell(const salvage_all *all, st_checkpoint_salvage_fn fn,
+static bool part_tell(const salvage_many *all, st_checkpoint_salvage_fn fn,
                       const st_checkpoint_salvage_part *part)
 {
     return !fn || fn(all->how->ctx, part);
 }
 
 /* Tells what became of a part, and gives ST_OK to go on. `of_part`: a failure is that of this part only. */
-static st_status part_finish(salvage_all *all, const st_checkpoint_salvage_part *part, bool of_part)
+static st_status part_finish(salvage_many *all, const st_checkpoint_salvage_part *part,
+                             bool of_part)
 {
     bool goes_on = part_tell(all, all->how->end, part);
     if (part->why && of_part && all->how->end && goes_on) {
@@ -124,7 +125,7 @@ static st_status part_finish(salvage_all *all, const st_checkpoint_salvage_part 
     return goes_on ? ST_OK : all_stopped(all, all->error);
 }
 
-static void sum_add(salvage_all *all, const st_salvage_summary *one)
+static void sum_add(salvage_many *all, const st_salvage_summary *one)
 {
     st_salvage_summary *sum = &all->summary.sum;
     sum->saved += one->saved;
@@ -136,7 +137,7 @@ static void sum_add(salvage_all *all, const st_salvage_summary *one)
 }
 
 /* Gives the path of a part in the new folder, which lives as long as the rest. */
-static st_status target_name(salvage_all *all, const char *name, char **out)
+static st_status target_name(salvage_many *all, const char *name, char **out)
 {
     char *path;
     *out = NULL;
@@ -152,10 +153,10 @@ static st_status target_name(salvage_all *all, const char *name, char **out)
 /* --------------------------------------------------------------------------------------- files */
 
 /* Whether all of a file can be read: tells, after a failure, whose it was. */
-static bool is_readable(const salvage_all *all, st_source *source)
+static bool is_readable(const salvage_many *all, st_source *source)
 {
     const size_t most = (size_t)1 << 20;
-    st_source_info info;
+    st_source_info info = {.size = 0};
     char *room = st__alloc(all->found.context, most);
     bool reads = room && st_source_query(source, &info, NULL) == ST_OK;
     for (uint64_t at = 0; reads && at < info.size; at += most) {
@@ -167,7 +168,7 @@ static bool is_readable(const salvage_all *all, st_source *source)
 }
 
 /* `*of_file`: a failure is the damaged file's, not that of the writing. */
-static st_status source_save(salvage_all *all, st_source *source, const char *target,
+static st_status source_save(salvage_many *all, st_source *source, const char *target,
                              st_salvage_summary *out, st_error *why)
 {
     const st_salvage_options how = {
@@ -184,7 +185,7 @@ static st_status source_save(salvage_all *all, st_source *source, const char *ta
     return status;
 }
 
-static st_status damaged_save(salvage_all *all, const st__damaged_file *file, const char *target,
+static st_status damaged_save(salvage_many *all, const st__damaged_file *file, const char *target,
                               st_salvage_summary *out, st_error *why)
 {
     st_source *source;
@@ -204,7 +205,7 @@ static st_status damaged_save(salvage_all *all, const st__damaged_file *file, co
     return part_finish(all, &part, of_file && status != ST_ERR_NOMEM && status != ST_ERR_STOPPED);
 }
 
-static st_status file_salvage(salvage_all *all, st__damaged_file *file)
+static st_status file_salvage(salvage_many *all, st__damaged_file *file)
 {
     st_salvage_summary one = {0};
     st_error why = {.status = ST_OK};
@@ -232,7 +233,7 @@ static st_status file_salvage(salvage_all *all, st__damaged_file *file)
 /* ------------------------------------------------------------------------------------ the index */
 
 /* Errors are losses, and the rest is right in the new one. */
-static bool findings_tell(const salvage_all *all, st_salvage_summary *out)
+static bool findings_tell(const salvage_many *all, st_salvage_summary *out)
 {
     bool goes_on = true;
     for (size_t i = 0; i < all->found.finding_count && goes_on; i++) {
@@ -251,7 +252,7 @@ static bool findings_tell(const salvage_all *all, st_salvage_summary *out)
     return goes_on;
 }
 
-static st_status new_index_save(salvage_all *all, st_checkpoint *saved, const char *target,
+static st_status new_index_save(salvage_many *all, st_checkpoint *saved, const char *target,
                                 uint64_t *size, st_error *why)
 {
     st__index_text text = {.context = all->found.context};
@@ -271,7 +272,7 @@ static st_status new_index_save(salvage_all *all, st_checkpoint *saved, const ch
     return status;
 }
 
-static st_status index_make_anew(salvage_all *all, const char *target, uint64_t *size,
+static st_status index_make_anew(salvage_many *all, const char *target, uint64_t *size,
                                  st_error *why)
 {
     st_checkpoint *saved;
@@ -283,7 +284,7 @@ static st_status index_make_anew(salvage_all *all, const char *target, uint64_t 
     return status == ST_ERR_NOMEM ? st__error_locate(why, status, target, NULL) : status;
 }
 
-static st_status index_part_save(salvage_all *all, const st_checkpoint_salvage_part *part,
+static st_status index_part_save(salvage_many *all, const st_checkpoint_salvage_part *part,
                                  st_salvage_summary *out, st_error *why)
 {
     if (!findings_tell(all, out))
@@ -292,7 +293,7 @@ static st_status index_part_save(salvage_all *all, const st_checkpoint_salvage_p
     return all->how->dry_run ? ST_OK : index_make_anew(all, part->target, &out->size, why);
 }
 
-static st_status index_salvage(salvage_all *all)
+static st_status index_salvage(salvage_many *all)
 {
     st_salvage_summary one = {0};
     st_error why = {.status = ST_OK};
@@ -315,14 +316,14 @@ static st_status index_salvage(salvage_all *all)
 
 /* ------------------------------------------------------------------------------------ all of it */
 
-static st_status parts_salvage(salvage_all *all)
+static st_status parts_salvage(salvage_many *all)
 {
     for (size_t i = 0; i < all->found.count; i++)
         ST_TRY(file_salvage(all, &all->found.files[i]));
     return all->found.index && all->summary.files ? index_salvage(all) : ST_OK;
 }
 
-static st_status salvage_all_run(salvage_all *all)
+static st_status salvage_many_run(salvage_many *all)
 {
     ST_TRY(st__damaged_find(&all->found, all->error));
     st_status status = new_folder_make(all);
@@ -333,7 +334,7 @@ static st_status salvage_all_run(salvage_all *all)
     return status;
 }
 
-static st_status salvage_options_check(const salvage_all *all, st_error *error)
+static st_status salvage_options_check(const salvage_many *all, st_error *error)
 {
     ST_TRY(st__options_check(&all->found.options, error));
     ST_TRY(st__reserved_check(all->how->reserved, 8, "st_checkpoint_salvage_options", error));
@@ -350,7 +351,7 @@ st_status st_checkpoint_salvage(const char *path, const st_open_options *options
 {
     static const st_checkpoint_salvage_options defaults;
     st_error said = {.status = ST_OK};
-    salvage_all all = {.folder = folder, .how = salvage ? salvage : &defaults, .error = &said};
+    salvage_many all = {.folder = folder, .how = salvage ? salvage : &defaults, .error = &said};
     st__damaged *found = &all.found;
     if (options)
         found->options = *options;
@@ -363,7 +364,7 @@ st_status st_checkpoint_salvage(const char *path, const st_open_options *options
     if (!found->context)
         ST_TRY(st_context_new(NULL, &found->context, error));
     found->options.context = all.sink.context = found->context;
-    st_status status = salvage_all_run(&all);
+    st_status status = salvage_many_run(&all);
     st__damaged_release(found);
     st_context_release(found->context);
     if (status == ST_OK && out)

@@ -137,11 +137,11 @@ typedef struct index_neighbours {
 static st_status neighbour_add(const index_neighbours *in, const char *name)
 {
     st__damaged *found = in->found;
-    st__os_info info;
+    st__os_info info = {.size = 0};
     char *path;
     ST_TRY(st__path_join(found->context, in->folder, name, &path, found->error));
     if (st__os_info_at(ST__OS_HERE, path, true, &info) != 0)
-        info.size = 0;
+        info.size = 0; /* opening it will tell why */
     st_status status = damaged_add(found, path, name, info.size);
     st__path_free(found->context, path);
     return status;
