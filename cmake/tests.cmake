@@ -89,7 +89,7 @@ foreach(source IN LISTS c_tests)
   # What repeats a thing for each of its n-th calls, over many megabytes, or by every number of threads, tells valgrind
   # no more than once, and takes it minutes; the sanitizers see all of it.
   if(VALGRIND AND NOT CMAKE_CROSSCOMPILING AND NOT CMAKE_C_FLAGS MATCHES "-fsanitize" AND NOT stem MATCHES
-     "^(hostile|stats|.+_kill|replace_power|edit_in_place_.+|(lane|load|output_direct)_faults|load_plan|transfer_(blocks|scan)|compare|(compare|context_fork|hashes|load|reading|stats)_threads|stats_carry)$")
+     "^(hostile|stats|.+_kill|replace_power|edit_in_place_.+|(lane|load|output_direct)_faults|load_plan|transfer_(blocks|scan)|compare|(compare|context_fork|edit|hashes|load|reading|stats)_threads|stats_carry)$")
     st_add_test(memcheck.${folder}.${stem} LABELS memcheck tree COMMAND
       ${VALGRIND} --quiet --leak-check=full --error-exitcode=99 $<TARGET_FILE:${target}>)
   endif()

@@ -106,10 +106,24 @@ void st__edit_layout_drop(st_edit *edit);
 st_status st__edit_plan_make(const st_edit *edit, st__edit_plan *out, st_error *error);
 void st__edit_plan_release(const st_edit *edit, st__edit_plan *plan);
 
-/* The new bytes of an entry, block by block in order, on the caller's thread and in bounded memory: read, cast,
- * or packed out of an array of any strides. `report` is added to, by a cast. */
+/* The new bytes of an entry with an array, of any strides, block by block in order, on the caller's thread and in
+ * bounded memory. */
 st_status st__edit_blocks(const st_edit *edit, const st__edit_entry *entry, st_block_fn block,
-                          void *ctx, st_cast_report *report, st_error *error);
+                          void *ctx, st_error *error);
+
+/* Where what was cast goes. */
+typedef struct st__edit_place {
+    /* `offset` counts from the tensor's first byte. */
+    st_status (*block)(void *ctx, uint64_t offset, const void *data, size_t size, st_error *error);
+    void *ctx;
+    bool
+        in_order; /* block behind block, on the caller's thread; else in any order, from several at once */
+} st__edit_place;
+
+/* The new bytes of an entry that is cast, in bounded memory. They, the failure that is told of the reading, and what
+ * `report` is added are the same for any number of threads. */
+st_status st__edit_cast(const st_edit *edit, const st__edit_entry *entry, const st__edit_place *to,
+                        st_cast_report *report, st_error *error);
 
 /* ------------------------------------------------------------------------------------ for the edit in place */
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The new bytes of one tensor, block by block: cast, or packed out of an array. */
+/* The new bytes of one tensor, block by block: cast, on as many threads as there are, or packed out of an array. */
 #include "file/edit.h"
 #include "base/alloc.h"
 #include "base/checked.h"
@@ -13,87 +13,115 @@
 
 /* Elements whose bits fill whole bytes in every dtype that is cast: four of 6 bits fill three. */
 #define CAST_GROUP ((size_t)4)
-/* Elements that are cast at a time; with the widest dtype 256 KiB, which stay in a core's own cache. */
-#define CAST_CHUNK ((size_t)32 << 10)
-/* A group of the widest dtype, in bytes. */
-#define CAST_CARRY ((size_t)32)
+/* Bytes that casting makes at a time: they stay in a core's own cache, beside those that they are made of. */
+#define CAST_STAGE ((size_t)256 << 10)
 
 /* ------------------------------------------------------------------------------------ casting */
 
 typedef struct casting {
-    st_dtype from, to;
-    size_t group; /* bytes of a group of `from` */
-    st_block_fn block;
-    void *ctx;
-    st_cast_report *report;
-    unsigned char *stage; /* for `chunk` elements of `to`, whole groups */
-    size_t chunk;
+    const st_edit *edit;
+    const st__edit_entry *entry;
+    const st__edit_place *to;
+    uint32_t from_bits, to_bits;
+    uint64_t next; /* in order: where the next block begins in the tensor */
+    size_t chunk;  /* elements that are cast at a time, whole groups */
     size_t stage_size;
-    unsigned char carry[CAST_CARRY]; /* the begin of a group whose end is in the next block */
-    size_t carried;                  /* bytes, fewer than a group */
+    unsigned char *stages; /* one per worker, as all below */
+    st_cast_report *reports;
+    uint32_t workers;
 } casting;
 
-static size_t elements_bytes(st_dtype dtype, size_t count)
+/* Casts and hands on a block: whole groups, but for the tensor's end. */
+static st_status block_cast(void *ctx, uint32_t worker, uint64_t offset, const void *data,
+                            size_t size, st_error *error)
 {
-    return count * st_dtype_bits(dtype) / 8;
-}
-
-/* Casts and hands on `size` bytes: whole groups, or the tensor's end. */
-static st_status groups_cast(casting *c, const unsigned char *at, size_t size, st_error *error)
-{
-    size_t most = elements_bytes(c->from, c->chunk);
-    while (size > 0) {
-        size_t taken = size < most ? size : most, count = taken * 8 / st_dtype_bits(c->from);
-        ST_TRY(st_elements_cast(c->from, at, c->to, c->stage, count, c->report));
-        ST_TRY(c->block(c->ctx, c->stage, elements_bytes(c->to, count), error));
+    const casting *c = ctx;
+    const unsigned char *at = data;
+    unsigned char *stage = c->stages + worker * c->stage_size;
+    /* The place of a group, without a number larger than it. */
+    uint64_t place = offset / c->from_bits * c->to_bits;
+    place += offset % c->from_bits * c->to_bits / c->from_bits;
+    for (size_t most = c->chunk / CAST_GROUP * (c->from_bits * CAST_GROUP / 8); size > 0;) {
+        size_t taken = size < most ? size : most, count = taken * 8 / c->from_bits;
+        size_t made = count * c->to_bits / 8;
+        ST_TRY(st_elements_cast(c->entry->tensor->dtype, at, c->entry->cast, stage, count,
+                                &c->reports[worker]));
+        ST_TRY(c->to->block(c->to->ctx, place, stage, made, error));
+        place += made;
         at += taken;
         size -= taken;
     }
     return ST_OK;
 }
 
-static st_status block_cast(void *ctx, const void *data, size_t size, st_error *error)
+static st_status next_block_cast(void *ctx, const void *data, size_t size, st_error *error)
 {
     casting *c = ctx;
-    const unsigned char *at = data;
-    if (c->carried > 0) {
-        size_t lacks = c->group - c->carried;
-        size_t part = size < lacks ? size : lacks;
-        memcpy(c->carry + c->carried, at, part);
-        c->carried += part;
-        at += part;
-        size -= part;
-        if (c->carried < c->group)
-            return ST_OK;
-        c->carried = 0;
-        ST_TRY(groups_cast(c, c->carry, c->group, error));
-    }
-    size_t whole = size - size % c->group;
-    ST_TRY(groups_cast(c, at, whole, error));
-    c->carried = size - whole;
-    memcpy(c->carry, at + whole, c->carried);
-    return ST_OK;
+    uint64_t offset = c->next;
+    c->next += size;
+    return block_cast(c, 0, offset, data, size, error);
 }
 
-static st_status cast_blocks(const st_edit *edit, const st__edit_entry *entry, casting *c,
-                             st_error *error)
+/* As many workers as the reading can have, and the edit's own context. */
+static uint32_t cast_workers(const casting *c, const st__reading *reading)
 {
-    c->from = entry->tensor->dtype;
-    c->to = entry->cast;
-    c->group = elements_bytes(c->from, CAST_GROUP);
-    c->chunk = (size_t)st__min_u64(CAST_CHUNK, st_tensor_count(entry->tensor) + CAST_GROUP) /
-               CAST_GROUP * CAST_GROUP;
-    c->stage_size = elements_bytes(c->to, c->chunk);
-    c->stage = st__alloc(edit->context, c->stage_size);
-    if (!c->stage)
-        return st__error_locate(error, st__fail_nomem(error, c->stage_size), edit->name,
-                                entry->tensor);
-    st_status status =
-        st_file_read_blocks(entry->source->file, entry->tensor, NULL, block_cast, c, error);
+    const st_context *context = c->edit->context;
+    uint64_t count = c->to->in_order ? 1 : st__reading_workers(reading);
+    count = st__min_u64(count, st__context_threads(context));
+    count = st__min_u64(count, st__context_memory(context) / 2 / c->stage_size);
+    return count ? (uint32_t)count : 1;
+}
+
+static st_status cast_begin(casting *c, const st__reading *reading, st_error *error)
+{
+    st_context *context = c->edit->context;
+    const st_tensor *tensor = c->entry->tensor;
+    c->from_bits = st_dtype_bits(tensor->dtype);
+    c->to_bits = st_dtype_bits(c->entry->cast);
+    c->chunk =
+        (size_t)st__min_u64(CAST_STAGE * 8 / c->to_bits, st_tensor_count(tensor) + CAST_GROUP) /
+        CAST_GROUP * CAST_GROUP;
+    c->stage_size = c->chunk / CAST_GROUP * (c->to_bits * CAST_GROUP / 8);
+    c->workers = cast_workers(c, reading);
+    c->reports = st__alloc_zeroed(context, c->workers, sizeof *c->reports);
+    c->stages = c->reports ? st__alloc(context, c->workers * c->stage_size) : NULL;
+    if (c->stages)
+        return ST_OK;
+    return st__error_locate(error, st__fail_nomem(error, c->workers * c->stage_size), c->edit->name,
+                            tensor);
+}
+
+static void cast_end(casting *c, st_cast_report *report)
+{
+    st_context *context = c->edit->context;
+    for (uint32_t i = 0; c->reports && i < c->workers; i++) {
+        report->overflowed += c->reports[i].overflowed;
+        report->underflowed += c->reports[i].underflowed;
+    }
+    st__free(context, c->stages, c->workers * c->stage_size);
+    st__free(context, c->reports, c->workers * sizeof *c->reports);
+}
+
+static st_status cast_read(casting *c, st__reading *reading, st_error *error)
+{
+    const uint32_t readers = st__context_threads(c->entry->source->file->context);
+    const st__consumer consumer = {block_cast, c, c->workers};
+    if (c->to->in_order)
+        return st__reading_blocks(reading, readers, next_block_cast, c, error);
+    return st__reading_scan(reading, &consumer, error);
+}
+
+st_status st__edit_cast(const st_edit *edit, const st__edit_entry *entry, const st__edit_place *to,
+                        st_cast_report *report, st_error *error)
+{
+    casting c = {.edit = edit, .entry = entry, .to = to};
+    st__reading reading;
+    ST_TRY(st__reading_open(&reading, entry->source->file, entry->tensor, NULL, error));
+    st_status status = cast_begin(&c, &reading, error);
     if (status == ST_OK)
-        status = groups_cast(c, c->carry, c->carried, error);
-    st__free(edit->context, c->stage, c->stage_size);
-    return status;
+        status = cast_read(&c, &reading, error);
+    cast_end(&c, report);
+    return st__reading_close(&reading, status, error);
 }
 
 /* ------------------------------------------------------------------------------------- packing */
@@ -127,10 +155,11 @@ static st_status runs_pack(const st_edit *edit, const st__runs *runs, const unsi
                                error);
 }
 
-static st_status array_blocks(const st_edit *edit, const st__edit_entry *entry, packing *p,
-                              st_error *error)
+st_status st__edit_blocks(const st_edit *edit, const st__edit_entry *entry, st_block_fn block,
+                          void *ctx, st_error *error)
 {
     const st_array *array = entry->array;
+    packing p = {.block = block, .ctx = ctx};
     st__key name = st__edit_name(entry);
     st_tensor named = {.name = name.text, .name_len = name.len};
     st__runs runs;
@@ -138,20 +167,8 @@ static st_status array_blocks(const st_edit *edit, const st__edit_entry *entry, 
     st_status status = st__runs_init_array(&runs, edit->context, array, &below, error);
     if (status == ST_OK) {
         const unsigned char *data = array->data;
-        status = runs_pack(edit, &runs, runs.size ? data - (size_t)below : data, p, error);
+        status = runs_pack(edit, &runs, runs.size ? data - (size_t)below : data, &p, error);
         st__runs_release(&runs);
     }
-    return p->refused ? status : st__error_locate(error, status, edit->name, &named);
-}
-
-st_status st__edit_blocks(const st_edit *edit, const st__edit_entry *entry, st_block_fn block,
-                          void *ctx, st_cast_report *report, st_error *error)
-{
-    packing pack = {.block = block, .ctx = ctx};
-    casting cast = {.block = block, .ctx = ctx, .report = report};
-    if (entry->array)
-        return array_blocks(edit, entry, &pack, error);
-    if (entry->cast)
-        return cast_blocks(edit, entry, &cast, error);
-    return st_file_read_blocks(entry->source->file, entry->tensor, NULL, block, ctx, error);
+    return p.refused ? status : st__error_locate(error, status, edit->name, &named);
 }

@@ -134,7 +134,7 @@ static st_status new_bytes_make(void *ctx, st_block_fn block, void *block_ctx, s
     new_bytes *making = ctx;
     making->block = block;
     making->block_ctx = block_ctx;
-    return st__edit_blocks(making->work->edit, making->entry, new_bytes_pass, making, NULL, error);
+    return st__edit_blocks(making->work->edit, making->entry, new_bytes_pass, making, error);
 }
 
 /* The writer's tensor at a place of the file, if its bytes are to be overwritten: NULL, if not. */

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Writing what an edit comes to. What does not change is copied, by file and neighbours together; the rest is made
  * block by block. To a stream all of it goes in the order of the new file, elsewhere each file's copies in
- * one go. */
+ * one go, and what is cast from several threads at once. */
 #include "file/edit.h"
 #include "base/alloc.h"
 #include "base/error.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 
 typedef struct edit_writing {
     st_edit *edit;
@@ -14,6 +15,8 @@ typedef struct edit_writing {
     st_copy *copies; /* `count`, of the tensors that do not change */
     size_t count;
     uint64_t overflowed, underflowed;
+    st__thread caller;
+    atomic_bool untold; /* another thread had progress to tell */
 } edit_writing;
 
 static const st__edit_entry *edited_entry(const edit_writing *w, size_t index)
@@ -30,11 +33,18 @@ typedef struct written_place {
     uint64_t offset;
 } written_place;
 
-static st_status written_block(void *ctx, const void *data, size_t size, st_error *error)
+static st_status packed_bytes_write(void *ctx, const void *data, size_t size, st_error *error)
 {
     written_place *place = ctx;
     uint64_t offset = place->offset;
     place->offset += size;
+    return st_writer_write(place->writer, place->index, offset, data, size, error);
+}
+
+static st_status cast_bytes_write(void *ctx, uint64_t offset, const void *data, size_t size,
+                                  st_error *error)
+{
+    const written_place *place = ctx;
     return st_writer_write(place->writer, place->index, offset, data, size, error);
 }
 
@@ -57,10 +67,16 @@ static st_status cast_tell(edit_writing *w, const st_tensor *tensor, const st_ca
 static st_status tensor_stream(edit_writing *w, size_t index, st_error *error)
 {
     const st__edit_entry *entry = edited_entry(w, index);
-    written_place place = {w->plan.writer, index, 0};
+    st_writer *writer = w->plan.writer;
+    written_place place = {writer, index, 0};
+    const st__edit_place to = {cast_bytes_write, &place, writer->sequential};
     st_cast_report report = {0};
-    ST_TRY(st__edit_blocks(w->edit, entry, written_block, &place, &report, error));
-    return entry->cast ? cast_tell(w, entry->tensor, &report, error) : ST_OK;
+    if (entry->array)
+        return st__edit_blocks(w->edit, entry, packed_bytes_write, &place, error);
+    ST_TRY(st__edit_cast(w->edit, entry, &to, &report, error));
+    if (atomic_exchange(&w->untold, false))
+        ST_TRY(st__writer_count_moved(writer, 0, error));
+    return cast_tell(w, entry->tensor, &report, error);
 }
 
 /* -------------------------------------------------------------------------------------- copying */
@@ -150,8 +166,22 @@ static st_status anywhere_write(edit_writing *w, st_error *error)
 
 /* --------------------------------------------------------------------------------------- all of it */
 
+/* Of several threads that write, the caller's own tells. */
+static bool callers_progress(void *ctx, uint64_t done, uint64_t total)
+{
+    edit_writing *w = ctx;
+    const st_progress *progress = &w->edit->options.progress;
+    if (st__thread_is_here(&w->caller))
+        return progress->fn(progress->ctx, done, total);
+    atomic_store(&w->untold, true);
+    return true;
+}
+
 static st_status new_file_write(edit_writing *w, st_sink *sink, st_error *error)
 {
+    w->caller = st__thread_here();
+    if (w->plan.writer->progress.fn)
+        w->plan.writer->progress = (st_progress){callers_progress, w};
     ST_TRY(copies_make_room(w, error));
     ST_TRY(st_writer_begin(w->plan.writer, sink, error));
     ST_TRY(w->plan.writer->sequential ? in_order_write(w, error) : anywhere_write(w, error));

@@ -131,6 +131,8 @@ st_status st__writer_put_next(st_writer *writer, uint64_t *at, const void *data,
                               st_error *error);
 /* Counts bytes that were taken and, if `tell`, tells the progress. */
 st_status st__writer_count(st_writer *writer, uint64_t size, bool tell, st_error *error);
+/* Counts and tells, for one who does not hold the lock. */
+st_status st__writer_count_moved(st_writer *writer, uint64_t size, st_error *error);
 /* Makes a failure the writer's own, unless it has one. `said` has been filled. */
 st_status st__writer_spoil(st_writer *writer, st_status status, const st_error *said);
 /* Tells the failure that the writer has. */

@@ -175,14 +175,6 @@ static st_status reading_copy(copying *c, st__reading *reading, st_error *error)
     return st__reading_close(reading, status, error);
 }
 
-static st_status moved_count(st_writer *writer, uint64_t size, st_error *error)
-{
-    st__lock_take(&writer->lock);
-    st_status status = st__writer_count(writer, size, true, error);
-    st__lock_drop(&writer->lock);
-    return status;
-}
-
 /* Without the bytes passing through this process, as far as that goes. */
 static st_status kernel_copy(copying *c, copy_run *run, st_error *error)
 {
@@ -198,7 +190,7 @@ static st_status kernel_copy(copying *c, copy_run *run, st_error *error)
         if (done == 0)
             c->kernel = false;
         else
-            ST_TRY(moved_count(writer, done, error));
+            ST_TRY(st__writer_count_moved(writer, done, error));
         run->to += done;
         run->from += done;
         run->size -= done;

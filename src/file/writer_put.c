@@ -35,6 +35,14 @@ st_status st__writer_count(st_writer *writer, uint64_t size, bool tell, st_error
                     st__writer_name(writer), done, writer->data_size);
 }
 
+st_status st__writer_count_moved(st_writer *writer, uint64_t size, st_error *error)
+{
+    st__lock_take(&writer->lock);
+    st_status status = st__writer_count(writer, size, true, error);
+    st__lock_drop(&writer->lock);
+    return status;
+}
+
 static st_status piece_put(st_writer *writer, uint64_t offset, st_bytes piece, st_error *error)
 {
     bool moved = false;

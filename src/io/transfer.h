@@ -28,8 +28,10 @@ void st__transfer_populate(const st__transfer *transfer, const unsigned char *at
 /* Fills `dst`, which holds all `runs->size` bytes. */
 st_status st__transfer_read(const st__transfer *transfer, void *dst, st_error *error);
 
-/* Delivers the same bytes in order, in blocks of whole elements, on the caller's thread. Others read ahead,
- * unless `threads` is 1 or the load is small. */
+/* Blocks are multiples of this, but for the last one: four elements of any size. */
+#define ST__BLOCK_GRAIN ((size_t)96)
+/* Delivers the same bytes in order, in blocks, on the caller's thread. Others read ahead, unless `threads` is 1
+ * or the load is small. */
 st_status st__transfer_blocks(const st__transfer *transfer, uint32_t threads, st_block_fn block,
                               void *ctx, st_error *error);
 

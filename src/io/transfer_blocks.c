@@ -67,7 +67,8 @@ static st_status blocks_alone(const st__transfer *transfer, const taker *to, st_
     uint64_t budget = st__context_memory(transfer->context) / 2;
     size_t size = (size_t)st__min_u64(st__transfer_reach(transfer), transfer->runs->size);
     if (size > budget)
-        size = budget < 24 ? 24 : (size_t)(budget - budget % 24);
+        size = budget < ST__BLOCK_GRAIN ? ST__BLOCK_GRAIN
+                                        : (size_t)(budget - budget % ST__BLOCK_GRAIN);
     st__block_memory memory = {0};
     ST_TRY(st__block_memory_init(&memory, transfer, size, error));
     st_status status = blocks_gather(transfer, size, memory.data, to, error);

@@ -30,7 +30,7 @@ static st_status block_note(void *ctx, const void *block, size_t size, st_error 
     assert_true(size > 0 && size <= log->size - log->done);
     assert_memory_equal(block, log->want + log->done, size);
     log->done += size;
-    assert_true(size % 24 == 0 || log->done == log->size);
+    assert_true(size % ST__BLOCK_GRAIN == 0 || log->done == log->size);
     if (size > log->largest)
         log->largest = size;
     if (++log->calls != log->stop_at)
@@ -53,7 +53,7 @@ static void check_blocks(const sample *s, const block_budget *b, uint32_t latenc
     block_log log = log_of(s);
     CHECK_OK(st__transfer_blocks(&t.transfer, b->threads, block_note, &log, &error));
     assert_int_equal(log.done, s->runs.size);
-    if (b->memory >= 48 && !mapped)
+    if (b->memory >= 2 * ST__BLOCK_GRAIN && !mapped)
         assert_true(log.largest <= b->memory);
     if (b->memory == 0 && latency != ST_LATENCY_NETWORK)
         assert_int_equal(log.calls, (s->runs.size + ST__SCAN_BLOCK - 1) / ST__SCAN_BLOCK);
@@ -67,7 +67,7 @@ static void test_blocks(void **state)
     (void)state;
     static const block_budget budgets[] = {
         {1, 0}, {2, 0}, {3, 0}, {4, 0},       {5, 0},       {6, 0},       {7, 0},
-        {8, 0}, {4, 1}, {1, 1}, {4, 48},      {4, 100000},  {1, 100000},  {4, 800000},
+        {8, 0}, {4, 1}, {1, 1}, {4, 192},     {4, 100000},  {1, 100000},  {4, 800000},
         {1, 9}, {2, 9}, {8, 9}, {4, 2 << 20}, {8, 3 << 20}, {8, 5 << 20}, {3, 700000},
     };
     for (size_t i = 0; i < SLICE_CASES; i++) {
@@ -75,7 +75,7 @@ static void test_blocks(void **state)
         sample_make(&s, &slice_cases[i]);
         for (size_t k = 0; k < sizeof budgets / sizeof *budgets; k++) {
             /* Tiny budgets make many reads: once on the small cases is enough. */
-            if (budgets[k].memory > 0 && budgets[k].memory < 100 && s.runs.size > 300000)
+            if (budgets[k].memory > 0 && budgets[k].memory < 200 && s.runs.size > 300000)
                 continue;
             check_blocks(&s, &budgets[k], ST_LATENCY_LOCAL, false);
             check_blocks(&s, &budgets[k], ST_LATENCY_NETWORK, false);
