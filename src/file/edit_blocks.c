@@ -6,6 +6,7 @@
 #include "base/context.h"
 #include "base/error.h"
 #include "file/file.h"
+#include "format/cast.h"
 #include "format/region.h"
 #include "io/transfer.h"
 
@@ -22,7 +23,7 @@ typedef struct casting {
     const st_edit *edit;
     const st__edit_entry *entry;
     const st__edit_place *to;
-    uint32_t from_bits, to_bits;
+    st__cast cast;
     uint64_t next; /* in order: where the next block begins in the tensor */
     size_t chunk;  /* elements that are cast at a time, whole groups */
     size_t stage_size;
@@ -39,13 +40,12 @@ static st_status block_cast(void *ctx, uint32_t worker, uint64_t offset, const v
     const unsigned char *at = data;
     unsigned char *stage = c->stages + worker * c->stage_size;
     /* The place of a group, without a number larger than it. */
-    uint64_t place = offset / c->from_bits * c->to_bits;
-    place += offset % c->from_bits * c->to_bits / c->from_bits;
-    for (size_t most = c->chunk / CAST_GROUP * (c->from_bits * CAST_GROUP / 8); size > 0;) {
-        size_t taken = size < most ? size : most, count = taken * 8 / c->from_bits;
-        size_t made = count * c->to_bits / 8;
-        ST_TRY(st_elements_cast(c->entry->tensor->dtype, at, c->entry->cast, stage, count,
-                                &c->reports[worker]));
+    uint64_t place = offset / c->cast.from_bits * c->cast.to_bits;
+    place += offset % c->cast.from_bits * c->cast.to_bits / c->cast.from_bits;
+    for (size_t most = c->chunk / CAST_GROUP * (c->cast.from_bits * CAST_GROUP / 8); size > 0;) {
+        size_t taken = size < most ? size : most, count = taken * 8 / c->cast.from_bits;
+        size_t made = count * c->cast.to_bits / 8;
+        st__cast_elements(&c->cast, at, stage, count, &c->reports[worker]);
         ST_TRY(c->to->block(c->to->ctx, place, stage, made, error));
         place += made;
         at += taken;
@@ -76,12 +76,11 @@ static st_status cast_begin(casting *c, const st__reading *reading, st_error *er
 {
     st_context *context = c->edit->context;
     const st_tensor *tensor = c->entry->tensor;
-    c->from_bits = st_dtype_bits(tensor->dtype);
-    c->to_bits = st_dtype_bits(c->entry->cast);
-    c->chunk =
-        (size_t)st__min_u64(CAST_STAGE * 8 / c->to_bits, st_tensor_count(tensor) + CAST_GROUP) /
-        CAST_GROUP * CAST_GROUP;
-    c->stage_size = c->chunk / CAST_GROUP * (c->to_bits * CAST_GROUP / 8);
+    st__cast_init(&c->cast, tensor->dtype, c->entry->cast);
+    c->chunk = (size_t)st__min_u64(CAST_STAGE * 8 / c->cast.to_bits,
+                                   st_tensor_count(tensor) + CAST_GROUP) /
+               CAST_GROUP * CAST_GROUP;
+    c->stage_size = c->chunk / CAST_GROUP * (c->cast.to_bits * CAST_GROUP / 8);
     c->workers = cast_workers(c, reading);
     c->reports = st__alloc_zeroed(context, c->workers, sizeof *c->reports);
     c->stages = c->reports ? st__alloc(context, c->workers * c->stage_size) : NULL;

@@ -2,22 +2,10 @@
 /* From each float dtype to each, in blocks: elements are read as codes of F32, rounded to the new dtype, and
  * written. F32 holds all dtypes but F64, which is rounded to F32 in such a way that the second rounding does not tell. */
 #include "base/endian.h"
-#include "format/cast_kernels.h"
+#include "format/cast.h"
 #include "format/dtype.h"
 
 #include <string.h>
-
-typedef struct conversion {
-    st_dtype from;
-    st_dtype to;
-    uint32_t from_bits;
-    uint32_t to_bits;
-    st__narrowing narrowing;
-    bool direct; /* `table` holds codes of `to`, and all elements can be kept */
-    /* By the code of an element of at most 8 bits: that of F32. */
-    uint32_t table[ST__CAST_BLOCK];
-    st_cast_report report;
-} conversion;
 
 static size_t packed_size(size_t count, uint32_t bits)
 {
@@ -54,21 +42,28 @@ static void fours_unpack(const unsigned char *bytes, unsigned char *codes)
     }
 }
 
-/* Reads codes of at most 8 bits, and looks them up. */
-static void small_load(const conversion *c, const unsigned char *src, size_t count, uint32_t *words)
+/* Gives a block of codes of at most 8 bits, each in a byte. */
+static void codes_unpack(const st__cast *c, const unsigned char *src, size_t count,
+                         unsigned char *codes)
 {
-    unsigned char bytes[ST__CAST_BLOCK] = {0}, unpacked[ST__CAST_BLOCK];
-    const unsigned char *codes = c->from_bits == 8 ? bytes : unpacked;
+    unsigned char bytes[ST__CAST_BLOCK] = {0};
     memcpy(bytes, src, packed_size(count, c->from_bits));
-    if (c->from_bits == 6)
-        sixes_unpack(bytes, unpacked);
-    else if (c->from_bits == 4)
-        fours_unpack(bytes, unpacked);
+    switch (c->from_bits) {
+    case 8: memcpy(codes, bytes, sizeof bytes); break;
+    case 6: sixes_unpack(bytes, codes); break;
+    default: fours_unpack(bytes, codes);
+    }
+}
+
+static void small_load(const st__cast *c, const unsigned char *src, size_t count, uint32_t *words)
+{
+    unsigned char codes[ST__CAST_BLOCK];
+    codes_unpack(c, src, count, codes);
     for (int i = 0; i < ST__CAST_BLOCK; i++)
         words[i] = c->table[codes[i]];
 }
 
-static void half_load(const conversion *c, const unsigned char *src, size_t count, uint32_t *words)
+static void half_load(const st__cast *c, const unsigned char *src, size_t count, uint32_t *words)
 {
     uint16_t halves[ST__CAST_BLOCK] = {0};
     memcpy(halves, src, count * sizeof *halves);
@@ -79,22 +74,24 @@ static void half_load(const conversion *c, const unsigned char *src, size_t coun
         st__block_widen_bf16(halves, words);
 }
 
-static void double_load(conversion *c, const unsigned char *src, size_t count, uint32_t *words)
+static void double_load(const st__cast *c, const unsigned char *src, size_t count, uint32_t *words,
+                        st_cast_report *report)
 {
     uint64_t doubles[ST__CAST_BLOCK] = {0};
     memcpy(doubles, src, count * sizeof *doubles);
     host_order(c->from, doubles, count);
     if (c->to == ST_F32)
-        st__block_round_f64(doubles, words, &c->report);
+        st__block_round_f64(doubles, words, report);
     else
         st__block_odd_f64(doubles, words);
 }
 
 /* Reads `count` elements as codes of F32, or of `to` if `direct`, and fills the block up. */
-static void block_load(conversion *c, const unsigned char *src, size_t count, uint32_t *words)
+static void block_load(const st__cast *c, const unsigned char *src, size_t count, uint32_t *words,
+                       st_cast_report *report)
 {
     switch (c->from_bits) {
-    case 64: double_load(c, src, count, words); break;
+    case 64: double_load(c, src, count, words, report); break;
     case 32:
         memcpy(words, src, count * sizeof *words);
         host_order(c->from, words, count);
@@ -132,7 +129,7 @@ static void fours_pack(const uint32_t *words, unsigned char *bytes)
 }
 
 /* Writes codes of at most 8 bits; what is left of the last byte becomes 0. */
-static void small_store(const conversion *c, uint32_t *words, size_t count, unsigned char *dst)
+static void small_store(const st__cast *c, uint32_t *words, size_t count, unsigned char *dst)
 {
     unsigned char bytes[ST__CAST_BLOCK];
     for (size_t i = count; i < ST__CAST_BLOCK; i++)
@@ -145,7 +142,7 @@ static void small_store(const conversion *c, uint32_t *words, size_t count, unsi
     memcpy(dst, bytes, packed_size(count, c->to_bits));
 }
 
-static void half_store(const conversion *c, const uint32_t *words, size_t count, unsigned char *dst)
+static void half_store(const st__cast *c, const uint32_t *words, size_t count, unsigned char *dst)
 {
     uint16_t halves[ST__CAST_BLOCK];
     st__block_halve(words, halves);
@@ -153,8 +150,7 @@ static void half_store(const conversion *c, const uint32_t *words, size_t count,
     memcpy(dst, halves, count * sizeof *halves);
 }
 
-static void double_store(const conversion *c, const uint32_t *words, size_t count,
-                         unsigned char *dst)
+static void double_store(const st__cast *c, const uint32_t *words, size_t count, unsigned char *dst)
 {
     uint64_t doubles[ST__CAST_BLOCK];
     st__block_widen_f32(words, doubles);
@@ -163,7 +159,7 @@ static void double_store(const conversion *c, const uint32_t *words, size_t coun
 }
 
 /* Writes `count` codes of `to`; for F64, of F32. */
-static void block_store(const conversion *c, uint32_t *words, size_t count, unsigned char *dst)
+static void block_store(const st__cast *c, uint32_t *words, size_t count, unsigned char *dst)
 {
     switch (c->to_bits) {
     case 64: double_store(c, words, count, dst); break;
@@ -178,49 +174,98 @@ static void block_store(const conversion *c, uint32_t *words, size_t count, unsi
 
 /* ------------------------------------------------------------------------------- converting */
 
-static void block_convert(conversion *c, uint32_t *words)
+static void block_convert(const st__cast *c, uint32_t *words, st_cast_report *report)
 {
     switch (c->to) {
     case ST_F64: break;
     case ST_F32: st__block_settle(words); break;
-    case ST_BF16: st__block_narrow_bf16(words, &c->report); break;
-    case ST_F8_E8M0: st__block_narrow_e8m0(words, &c->report); break;
-    default: st__block_narrow(&c->narrowing, words, &c->report);
+    case ST_BF16: st__block_narrow_bf16(words, report); break;
+    case ST_F8_E8M0: st__block_narrow_e8m0(words, report); break;
+    default: st__block_narrow(&c->narrowing, words, report);
     }
+}
+
+/* Codes of at most 8 bits to whole bytes, each by one look into the table, which holds codes of `to`. */
+static void codes_look_up(const st__cast *c, const unsigned char *codes, size_t count,
+                          unsigned char *dst)
+{
+    switch (c->to_bits) {
+    case 32:
+        for (size_t i = 0; i < count; i++)
+            st__store_le32(dst + 4 * i, c->table[codes[i]]);
+        break;
+    case 16:
+        for (size_t i = 0; i < count; i++)
+            st__store_le16(dst + 2 * i, (uint16_t)c->table[codes[i]]);
+        break;
+    default:
+        for (size_t i = 0; i < count; i++)
+            dst[i] = (unsigned char)c->table[codes[i]];
+    }
+}
+
+static void part_cast(const st__cast *c, const unsigned char *src, size_t count, unsigned char *dst,
+                      st_cast_report *report)
+{
+    uint32_t words[ST__CAST_BLOCK];
+    unsigned char codes[ST__CAST_BLOCK];
+    if (c->direct && c->to_bits >= 8 && c->to_bits <= 32) {
+        if (c->from_bits < 8)
+            codes_unpack(c, src, count, codes);
+        codes_look_up(c, c->from_bits < 8 ? codes : src, count, dst);
+        return;
+    }
+    block_load(c, src, count, words, report);
+    if (!c->direct)
+        block_convert(c, words, report);
+    block_store(c, words, count, dst);
 }
 
 /* Fills the table of a dtype of at most 8 bits. Where the new dtype holds all of its elements, with their codes there:
  * then nothing remains to be counted. */
-static void table_fill(conversion *c)
+static void table_fill(st__cast *c)
 {
+    uint64_t doubles[ST__CAST_BLOCK];
     uint32_t converted[ST__CAST_BLOCK];
+    st_cast_report report = {0};
     for (uint32_t code = 0; code < ST__CAST_BLOCK; code++) {
-        unsigned char element = (unsigned char)code, word[4];
-        c->table[code] = ST__CAST_FILLER;
-        if (code >> c->from_bits)
-            continue;
-        st_value value = st_element_decode(c->from, &element, 0);
-        st_element_encode(ST_F32, word, 0, &value);
-        c->table[code] = st__load_le32(word);
+        unsigned char element = (unsigned char)code;
+        double value = 1; /* of what is no code: counts as nothing */
+        if (code >> c->from_bits == 0)
+            value = st_element_decode(c->from, &element, 0).as.f[0];
+        memcpy(&doubles[code], &value, sizeof value);
     }
+    st__block_round_f64(doubles, c->table, &report);
     memcpy(converted, c->table, sizeof converted);
-    block_convert(c, converted);
-    c->direct = c->report.overflowed == 0 && c->report.underflowed == 0;
-    c->report = (st_cast_report){0};
+    block_convert(c, converted, &report);
+    c->direct = report.overflowed == 0 && report.underflowed == 0;
     if (c->direct)
         memcpy(c->table, converted, sizeof converted);
 }
 
-static conversion conversion_of(st_dtype from, st_dtype to)
+void st__cast_init(st__cast *c, st_dtype from, st_dtype to)
 {
-    conversion c = {.from = from, .to = to};
-    c.from_bits = st_dtype_bits(from);
-    c.to_bits = st_dtype_bits(to);
-    if (to != ST_F8_E8M0 && c.to_bits <= 16)
-        c.narrowing = st__narrowing_of(to);
-    if (c.from_bits <= 8)
-        table_fill(&c);
-    return c;
+    *c = (st__cast){.from = from, .to = to};
+    c->from_bits = st_dtype_bits(from);
+    c->to_bits = st_dtype_bits(to);
+    if (to != ST_F8_E8M0 && c->to_bits <= 16)
+        c->narrowing = st__narrowing_of(to);
+    if (c->from_bits <= 8)
+        table_fill(c);
+}
+
+void st__cast_elements(const st__cast *c, const void *src, void *dst, uint64_t count,
+                       st_cast_report *report)
+{
+    const unsigned char *in = src;
+    unsigned char *out = dst;
+    while (count) {
+        size_t part = count < ST__CAST_BLOCK ? (size_t)count : ST__CAST_BLOCK;
+        part_cast(c, in, part, out, report);
+        in += packed_size(part, c->from_bits);
+        out += packed_size(part, c->to_bits);
+        count -= part;
+    }
 }
 
 static void elements_copy(uint32_t bits, const unsigned char *src, unsigned char *dst,
@@ -240,30 +285,16 @@ bool st_dtype_casts(st_dtype from, st_dtype to)
 st_status st_elements_cast(st_dtype from, const void *src, st_dtype to, void *dst, uint64_t count,
                            st_cast_report *report)
 {
-    const unsigned char *in = src;
-    unsigned char *out = dst;
+    st_cast_report unasked = {0};
+    st__cast cast;
     if (!st_dtype_casts(from, to))
         return ST_ERR_UNSUPPORTED;
     if (from == to) {
         if (count)
-            elements_copy(st_dtype_bits(from), in, out, count);
+            elements_copy(st_dtype_bits(from), src, dst, count);
         return ST_OK;
     }
-    conversion c = conversion_of(from, to);
-    while (count) {
-        uint32_t words[ST__CAST_BLOCK];
-        size_t part = count < ST__CAST_BLOCK ? (size_t)count : ST__CAST_BLOCK;
-        block_load(&c, in, part, words);
-        if (!c.direct)
-            block_convert(&c, words);
-        block_store(&c, words, part, out);
-        in += packed_size(part, c.from_bits);
-        out += packed_size(part, c.to_bits);
-        count -= part;
-    }
-    if (report) {
-        report->overflowed += c.report.overflowed;
-        report->underflowed += c.report.underflowed;
-    }
+    st__cast_init(&cast, from, to);
+    st__cast_elements(&cast, src, dst, count, report ? report : &unasked);
     return ST_OK;
 }

@@ -5,37 +5,55 @@
 #include <string.h>
 
 /* Each loop is written once and compiled twice, where the compiler can be told so: for any processor, and for those
- * with AVX2, whose vectors have twice the lanes. */
+ * with AVX2, whose vectors have twice the lanes, and can be shifted by another number of bits in each. */
 #if defined(__GNUC__)
-# define CAST_INLINE __attribute__((always_inline))
+# define CAST_INLINE __attribute__((always_inline, unused))
 #else
 # define CAST_INLINE
 #endif
 #if defined(__GNUC__) && defined(__x86_64__) && !defined(ST_NO_SIMD)
-# define CAST_KERNEL(name, parameters, arguments)                    \
-  static __attribute__((target("avx2"))) void name##_avx2 parameters \
-  {                                                                  \
-   name##_loop arguments;                                            \
-  }                                                                  \
-  void st__block_##name parameters                                   \
-  {                                                                  \
-   if (__builtin_cpu_supports("avx2"))                               \
-    name##_avx2 arguments;                                           \
-   else                                                              \
-    name##_loop arguments;                                           \
+# define CAST_KERNEL_OF(name, loop, avx2_loop, parameters, arguments) \
+  static __attribute__((target("avx2"))) void name##_avx2 parameters  \
+  {                                                                   \
+   avx2_loop arguments;                                               \
+  }                                                                   \
+  void st__block_##name parameters                                    \
+  {                                                                   \
+   if (__builtin_cpu_supports("avx2"))                                \
+    name##_avx2 arguments;                                            \
+   else                                                               \
+    loop arguments;                                                   \
   }
 #else
-# define CAST_KERNEL(name, parameters, arguments) \
-  void st__block_##name parameters                \
-  {                                               \
-   name##_loop arguments;                         \
+# define CAST_KERNEL_OF(name, loop, avx2_loop, parameters, arguments) \
+  void st__block_##name parameters                                    \
+  {                                                                   \
+   loop arguments;                                                    \
   }
 #endif
+#define CAST_KERNEL(name, parameters, arguments) \
+ CAST_KERNEL_OF(name, name##_loop, name##_loop, parameters, arguments)
 
 #define F32_INFINITE  UINT32_C(0x7f800000)
 #define F32_QUIET_NAN UINT32_C(0x7fc00000)
 #define F32_MAGNITUDE UINT32_C(0x7fffffff)
 #define F32_IMPLICIT  UINT32_C(0x00800000)
+
+/* All bits, or none. */
+static inline uint32_t mask_of(bool set)
+{
+    return 0 - (uint32_t)set;
+}
+
+static inline uint64_t wide_mask_of(bool set)
+{
+    return 0 - (uint64_t)set;
+}
+
+static inline uint32_t pick(uint32_t mask, uint32_t set, uint32_t unset)
+{
+    return (mask & set) | (~mask & unset);
+}
 
 /* -------------------------------------------------------------------------------- narrower */
 
@@ -80,41 +98,58 @@ static inline uint32_t shift_to_odd(uint32_t value, uint32_t shift)
 
 /* A number below the least normal one of the new format, as if exponents went on: the significand moved down by
  * `depth` bits, 15 of them standing for all more. The format's mantissa has at most 10 bits. */
-static inline uint32_t subnormal_align(uint32_t magnitude, int32_t depth)
+static inline uint32_t subnormal_align(uint32_t magnitude, int32_t depth, bool shifts)
 {
     uint32_t significand = (magnitude & (F32_IMPLICIT - 1)) | F32_IMPLICIT; /* 24 bits */
-    uint32_t odd = shift_to_odd(significand, 7);                            /* 17 bits */
+    if (shifts) {
+        uint32_t low = significand >> depth;
+        return low | (low << depth != significand);
+    }
+    uint32_t odd = shift_to_odd(significand, 7); /* 17 bits */
     return shift_to_odd(odd * power_of_two(15 - depth), 8);
+}
+
+static inline CAST_INLINE void narrow_by(const st__narrowing *to, uint32_t *words,
+                                         st_cast_report *report, bool shifts)
+{
+    const st__narrowing n = *to;
+    const uint32_t below_half = (UINT32_C(1) << (n.shift - 1)) - 1;
+    const uint32_t nan = n.nan ^ n.over, beyond_sign = n.beyond ^ n.sign, zeros = n.zeros ^ n.sign;
+    uint32_t overflowed = 0, underflowed = 0;
+    for (int i = 0; i < ST__CAST_BLOCK; i++) {
+        uint32_t magnitude = words[i] & F32_MAGNITUDE, negative = mask_of(words[i] >> 31);
+        int32_t depth = n.first - (int32_t)(magnitude >> 23);
+        depth = depth < 0 ? 0 : depth;
+        depth = depth > 15 ? 15 : depth;
+        uint32_t low = subnormal_align(magnitude, depth, shifts);
+        uint32_t value = depth ? low : magnitude - n.rebias;
+        uint32_t rounded = (value + below_half + (value >> n.shift & 1)) >> n.shift;
+
+        uint32_t beyond = mask_of((int32_t)rounded >= (int32_t)n.end), zero = mask_of(rounded == 0);
+        uint32_t special = n.over ^ (nan & mask_of((int32_t)magnitude > (int32_t)F32_INFINITE));
+        uint32_t sign = n.sign ^ (beyond_sign & beyond) ^ (zeros & zero);
+        words[i] = pick(beyond, special, rounded) ^ (sign & negative);
+        overflowed -= beyond & mask_of((int32_t)magnitude < (int32_t)F32_INFINITE);
+        underflowed -= zero & mask_of((int32_t)magnitude > 0);
+    }
+    report->overflowed += overflowed;
+    report->underflowed += underflowed;
 }
 
 static inline CAST_INLINE void narrow_loop(const st__narrowing *to, uint32_t *words,
                                            st_cast_report *report)
 {
-    const st__narrowing n = *to;
-    const uint32_t below_half = (UINT32_C(1) << (n.shift - 1)) - 1;
-    uint32_t overflowed = 0, underflowed = 0;
-    for (int i = 0; i < ST__CAST_BLOCK; i++) {
-        uint32_t magnitude = words[i] & F32_MAGNITUDE, negative = words[i] >> 31;
-        int32_t depth = n.first - (int32_t)(magnitude >> 23);
-        depth = depth < 0 ? 0 : depth;
-        depth = depth > 15 ? 15 : depth;
-        uint32_t low = subnormal_align(magnitude, depth);
-        uint32_t value = depth ? low : magnitude - n.rebias;
-        int32_t rounded = (int32_t)((value + below_half + (value >> n.shift & 1)) >> n.shift);
-
-        bool beyond = rounded >= (int32_t)n.end;
-        uint32_t special = (int32_t)magnitude > (int32_t)F32_INFINITE ? n.nan : n.over;
-        uint32_t code = beyond ? special : (uint32_t)rounded;
-        uint32_t sign = beyond ? n.beyond : rounded ? n.sign : n.zeros;
-        words[i] = code ^ ((0 - negative) & sign);
-        overflowed += beyond & ((int32_t)magnitude < (int32_t)F32_INFINITE);
-        underflowed += (rounded == 0) & (magnitude != 0);
-    }
-    report->overflowed += overflowed;
-    report->underflowed += underflowed;
+    narrow_by(to, words, report, false);
 }
-CAST_KERNEL(narrow, (const st__narrowing *to, uint32_t *words, st_cast_report *report),
-            (to, words, report))
+
+static inline CAST_INLINE void narrow_shifting_loop(const st__narrowing *to, uint32_t *words,
+                                                    st_cast_report *report)
+{
+    narrow_by(to, words, report, true);
+}
+CAST_KERNEL_OF(narrow, narrow_loop, narrow_shifting_loop,
+               (const st__narrowing *to, uint32_t *words, st_cast_report *report),
+               (to, words, report))
 
 /* The range of F32, and its upper half: the subnormal numbers need no care, and nothing but NaN does. */
 static inline CAST_INLINE void narrow_bf16_loop(uint32_t *words, st_cast_report *report)
@@ -123,11 +158,11 @@ static inline CAST_INLINE void narrow_bf16_loop(uint32_t *words, st_cast_report 
     for (int i = 0; i < ST__CAST_BLOCK; i++) {
         uint32_t magnitude = words[i] & F32_MAGNITUDE, sign = words[i] >> 16 & 0x8000;
         uint32_t rounded = (magnitude + 0x7fff + (magnitude >> 16 & 1)) >> 16;
-        uint32_t nan = F32_QUIET_NAN >> 16;
-        words[i] = ((int32_t)magnitude > (int32_t)F32_INFINITE ? nan : rounded) | sign;
-        overflowed +=
-            (rounded == F32_INFINITE >> 16) & ((int32_t)magnitude < (int32_t)F32_INFINITE);
-        underflowed += (rounded == 0) & (magnitude != 0);
+        uint32_t nan = mask_of((int32_t)magnitude > (int32_t)F32_INFINITE);
+        words[i] = pick(nan, F32_QUIET_NAN >> 16, rounded) | sign;
+        overflowed -= mask_of(rounded == F32_INFINITE >> 16) &
+                      mask_of((int32_t)magnitude < (int32_t)F32_INFINITE);
+        underflowed -= mask_of(rounded == 0) & mask_of((int32_t)magnitude > 0);
     }
     report->overflowed += overflowed;
     report->underflowed += underflowed;
@@ -168,22 +203,6 @@ static inline CAST_INLINE void halve_loop(const uint32_t *words, uint16_t *halve
 CAST_KERNEL(halve, (const uint32_t *words, uint16_t *halves), (words, halves))
 
 /* ---------------------------------------------------------------------------------- wider */
-
-/* All bits, or none. */
-static inline uint32_t mask_of(bool set)
-{
-    return 0 - (uint32_t)set;
-}
-
-static inline uint64_t wide_mask_of(bool set)
-{
-    return 0 - (uint64_t)set;
-}
-
-static inline uint32_t pick(uint32_t mask, uint32_t set, uint32_t unset)
-{
-    return (mask & set) | (~mask & unset);
-}
 
 static inline CAST_INLINE void widen_f16_loop(const uint16_t *halves, uint32_t *words)
 {
