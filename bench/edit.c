@@ -109,15 +109,20 @@ static void convert_plain(void *ctx, uint32_t threads)
 
 /* Opens the file anew, as a program does. */
 static void ours_edit(const bench_edit *c, st_status (*change)(st_edit *, const st_file *),
-                      uint32_t durability)
+                      uint32_t threads, uint32_t durability)
 {
     st_sink_options options = {.durability = durability};
+    st_context_options budgets = {.max_threads = threads};
+    st_context *context;
     st_file *file;
     st_edit *edit;
     st_sink *sink;
     st_error error;
-    bench_check(st_file_open(c->source, NULL, &file, &error), &error);
-    bench_check(st_edit_new(file, NULL, &edit, &error), &error);
+    bench_check(st_context_new(&budgets, &context, &error), &error);
+    const st_open_options how = {.context = context};
+    const st_edit_options made = {.context = context};
+    bench_check(st_file_open(c->source, &how, &file, &error), &error);
+    bench_check(st_edit_new(file, &made, &edit, &error), &error);
     if (change(edit, file))
         bench_fail("an edit is refused");
     bench_check(st_sink_open(c->target, &options, &sink, &error), &error);
@@ -125,6 +130,7 @@ static void ours_edit(const bench_edit *c, st_status (*change)(st_edit *, const 
     st_sink_release(sink);
     st_edit_free(edit);
     st_file_close(file);
+    st_context_release(context);
 }
 
 static st_status change_name(st_edit *edit, const st_file *file)
@@ -138,36 +144,47 @@ static st_status change_metadata(st_edit *edit, const st_file *file)
     return st_edit_set_metadata(edit, &note, NULL);
 }
 
-static st_status change_dtype(st_edit *edit, const st_file *file)
+static st_status dtype_change(st_edit *edit, const st_file *file, st_dtype to)
 {
     st_status status = ST_OK;
     for (size_t i = 0; i < st_file_count(file) && status == ST_OK; i++)
-        status = st_edit_cast(edit, st_file_at(file, i), ST_BF16, NULL);
+        status = st_edit_cast(edit, st_file_at(file, i), to, NULL);
     return status;
+}
+
+static st_status change_dtype(st_edit *edit, const st_file *file)
+{
+    return dtype_change(edit, file, ST_BF16);
+}
+
+static st_status change_dtype_8(st_edit *edit, const st_file *file)
+{
+    return dtype_change(edit, file, ST_F8_E4M3);
 }
 
 static void ours_rename(void *ctx, uint32_t threads)
 {
-    (void)threads;
-    ours_edit(ctx, change_name, ST_DURABLE_NONE);
+    ours_edit(ctx, change_name, threads, ST_DURABLE_NONE);
 }
 
 static void ours_metadata(void *ctx, uint32_t threads)
 {
-    (void)threads;
-    ours_edit(ctx, change_metadata, ST_DURABLE_NONE);
+    ours_edit(ctx, change_metadata, threads, ST_DURABLE_NONE);
 }
 
 static void ours_durable(void *ctx, uint32_t threads)
 {
-    (void)threads;
-    ours_edit(ctx, change_metadata, ST_DURABLE_NAME);
+    ours_edit(ctx, change_metadata, threads, ST_DURABLE_NAME);
 }
 
 static void ours_cast(void *ctx, uint32_t threads)
 {
-    (void)threads;
-    ours_edit(ctx, change_dtype, ST_DURABLE_NONE);
+    ours_edit(ctx, change_dtype, threads, ST_DURABLE_NONE);
+}
+
+static void ours_cast_8(void *ctx, uint32_t threads)
+{
+    ours_edit(ctx, change_dtype_8, threads, ST_DURABLE_NONE);
 }
 
 /* ----------------------------------------------------------------------------------- checks */
@@ -178,14 +195,26 @@ static void bytes_check(const unsigned char *got, const unsigned char *want, uin
         bench_fail("a tensor came out wrong");
 }
 
-static void floats_check(const unsigned char *got, const unsigned char *want, uint64_t size)
+static void floats_check(const unsigned char *got, const unsigned char *want, uint64_t size,
+                         st_dtype to)
 {
+    const size_t bytes = st_dtype_bits(to) / 8;
     for (uint64_t i = 0; i < size / sizeof(float); i += 4099) {
         unsigned char expected[2];
         st_value value = st_element_decode(ST_F32, want, i);
-        st_element_encode(ST_BF16, expected, 0, &value);
-        bytes_check(got + 2 * i, expected, sizeof expected);
+        st_element_encode(to, expected, 0, &value);
+        bytes_check(got + bytes * i, expected, bytes);
     }
+}
+
+static void halves_check(const unsigned char *got, const unsigned char *want, uint64_t size)
+{
+    floats_check(got, want, size, ST_BF16);
+}
+
+static void eighths_check(const unsigned char *got, const unsigned char *want, uint64_t size)
+{
+    floats_check(got, want, size, ST_F8_E4M3);
 }
 
 static void result_check(const bench_edit *c, const char *first,
@@ -233,7 +262,12 @@ static void metadata_check(void *ctx)
 
 static void cast_check(void *ctx)
 {
-    result_check(ctx, NULL, floats_check);
+    result_check(ctx, NULL, halves_check);
+}
+
+static void cast_8_check(void *ctx)
+{
+    result_check(ctx, NULL, eighths_check);
 }
 
 /* ------------------------------------------------------------------------------------ cases */
@@ -247,7 +281,14 @@ static const bench_way converted = {.who = "convert+write", .once = convert_plai
 static const bench_way renames = {.who = "ours", .once = ours_rename, .check = rename_check};
 static const bench_way sets = {.who = "ours", .once = ours_metadata, .check = metadata_check};
 static const bench_way lasts = {.who = "ours", .once = ours_durable, .check = metadata_check};
-static const bench_way casts = {.who = "ours", .once = ours_cast, .check = cast_check};
+static const bench_way casts_1 = {
+    .who = "ours-1", .once = ours_cast, .threads = 1, .check = cast_check};
+static const bench_way casts_4 = {
+    .who = "ours-4", .once = ours_cast, .threads = 4, .check = cast_check};
+static const bench_way casts_8_1 = {
+    .who = "ours-1", .once = ours_cast_8, .threads = 1, .check = cast_8_check};
+static const bench_way casts_8_4 = {
+    .who = "ours-4", .once = ours_cast_8, .threads = 4, .check = cast_8_check};
 static const bench_way torch_renames = {.who = "torch", .asked = "rename", .check = rename_check};
 static const bench_way torch_sets = {.who = "torch", .asked = "metadata", .check = metadata_check};
 static const bench_way torch_casts = {.who = "torch", .asked = "cast", .check = cast_check};
@@ -257,7 +298,8 @@ static const bench_contest contests[] = {
     {.name = "rename", .ways = {&kernel, &cp, &renames, &torch_renames}},
     {.name = "metadata", .ways = {&shifted, &kernel, &cp, &sets, &torch_sets}},
     {.name = "metadata-durable", .ways = {&shifted_durable, &lasts, &torch_sets}},
-    {.name = "cast-F32-BF16", .ways = {&converted, &casts, &torch_casts}},
+    {.name = "cast-F32-BF16", .ways = {&converted, &casts_1, &casts_4, &torch_casts}},
+    {.name = "cast-F32-F8_E4M3", .ways = {&casts_8_1, &casts_8_4}},
 };
 
 /* Looks at the edit that sets metadata. */
