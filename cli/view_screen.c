@@ -84,6 +84,12 @@ static FILE *keys;       /* where they come from */
 static int at_row;       /* where the next text goes */
 static int at_col;
 
+static bool terminal_can(const char *capability)
+{
+    const char *code = tigetstr(capability);
+    return code && code != (const char *)-1 && *code;
+}
+
 static void terminal_give_back(void)
 {
     if (terminal) {
@@ -94,13 +100,6 @@ static void terminal_give_back(void)
     signals_give_back();
     if (keys != stdin)
         fclose(keys);
-}
-
-/* Tells whether the terminal can be drawn on in any order. */
-static bool terminal_can(const char *capability)
-{
-    const char *code = tigetstr(capability);
-    return code && code != (const char *)-1 && *code;
 }
 
 static void colors_start(void)
@@ -151,6 +150,7 @@ st_status screen_open(struct screen *screen, int color, st_error *error)
         return error->status;
     }
     terminal = newterm(name, stdout, keys);
+    /* Without these it cannot be drawn on in any order. */
     if (!terminal || !terminal_can("cup") || !terminal_can("clear")) {
         terminal_give_back();
         return error_fill(error, ST_ERR_UNSUPPORTED,
@@ -166,11 +166,25 @@ st_status screen_open(struct screen *screen, int color, st_error *error)
     return ST_OK;
 }
 
+/* A terminal without a screen of its own for programs goes on with what is drawn: its last row is where the shell
+ * will write. */
+static void last_row_clear(void)
+{
+    if (terminal_can("smcup"))
+        return;
+    attrset(A_NORMAL);
+    move(getmaxy(stdscr) - 1, 0);
+    clrtoeol();
+    refresh();
+}
+
 void screen_close(void)
 {
     complain_after(NULL);
-    if (terminal)
-        terminal_give_back();
+    if (!terminal)
+        return;
+    last_row_clear();
+    terminal_give_back();
 }
 
 /* ------------------------------------------------------------------------------------- keys */
@@ -305,37 +319,31 @@ static int room_take(int width)
     return width < room ? width : room;
 }
 
-/* Writes what fits; gives the bytes of it, and the columns that they took. */
-static size_t text_put(const struct screen *screen, const char *text, size_t len, unsigned flags,
-                       int *columns)
+/* Writes what fits into `width` columns; gives those that it took. */
+static int text_put(const char *text, size_t len, unsigned flags, int width)
 {
-    int used = 0, room = room_take(*columns), widthless = 0;
+    int used = 0, room = room_take(width), widthless = 0;
     struct text_piece piece;
-    size_t i = 0;
-    while (i < len && room > 0 && widthless < WIDTHLESS_MAX) {
-        size_t taken = text_escape(text + i, len - i, screen->text_flags | flags, &piece);
+    for (size_t i = 0; i < len && room > 0 && widthless < WIDTHLESS_MAX;) {
+        i += text_escape(text + i, len - i, flags, &piece);
         widthless = piece.width ? 0 : widthless + 1;
         if (used + (int)piece.width > room)
             break;
         addnstr(piece.text, (int)piece.len);
         used += (int)piece.width;
-        i += taken;
     }
     at_col += used;
-    *columns = used;
-    return i;
+    return used;
 }
 
 int screen_text(const struct screen *screen, const char *text, size_t len, int width)
 {
-    text_put(screen, text, len, 0, &width);
-    return width;
+    return text_put(text, len, screen->text_flags, width);
 }
 
 int screen_escaped(const struct screen *screen, const char *text, size_t len, int width)
 {
-    text_put(screen, text, len, TEXT_KEEP_BACKSLASH, &width);
-    return width;
+    return text_put(text, len, screen->text_flags | TEXT_KEEP_BACKSLASH, width);
 }
 
 int screen_blanks(int count, int width)
@@ -347,22 +355,48 @@ int screen_blanks(int count, int width)
     return room > 0 ? room : 0;
 }
 
+/* Gives the bytes of what stands in the first row of a broken text: whole words, if they fill more than half of it. */
+static size_t row_break(const struct screen *screen, const char *text, size_t len)
+{
+    size_t i = 0, columns = 0, word = 0, word_columns = 0;
+    size_t room = screen->cols > 0 ? (size_t)screen->cols : 1;
+    struct text_piece piece;
+    while (i < len) {
+        size_t used =
+            text_escape(text + i, len - i, screen->text_flags | TEXT_KEEP_BACKSLASH, &piece);
+        /* A blank behind the last column is not drawn. */
+        if (columns > 0 && columns + piece.width > room && text[i] != ' ')
+            return word_columns > room / 2 ? word : i;
+        i += used;
+        columns += piece.width;
+        if (text[i - used] == ' ') {
+            word = i;
+            word_columns = columns;
+        }
+    }
+    return len;
+}
+
 void screen_broken(const struct screen *screen, const char *text, int row, int rows)
 {
     size_t len = strlen(text);
     for (int end = row + rows; row < end; row++) {
-        int width = screen->cols;
+        size_t part = row_break(screen, text, len);
         screen_move(row, 0);
-        size_t put = text_put(screen, text, len, TEXT_KEEP_BACKSLASH, &width);
-        text += put;
-        len -= put;
+        screen_escaped(screen, text, part, screen->cols);
         screen_blanks(screen->cols, screen->cols);
+        text += part;
+        len -= part;
     }
 }
 
 int screen_broken_rows(const struct screen *screen, const char *text)
 {
-    size_t width = text_width(text, strlen(text), screen->text_flags | TEXT_KEEP_BACKSLASH);
-    int cols = screen->cols > 0 ? screen->cols : 1;
-    return width > 0 ? (int)((width - 1) / (size_t)cols) + 1 : 1;
+    size_t len = strlen(text), at = 0;
+    int rows = 0;
+    do {
+        at += row_break(screen, text + at, len - at);
+        rows++;
+    } while (at < len);
+    return rows;
 }

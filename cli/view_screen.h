@@ -63,7 +63,7 @@ void screen_style(const struct screen *screen, enum style style, bool reversed);
 int screen_text(const struct screen *screen, const char *text, size_t len, int width);
 int screen_escaped(const struct screen *screen, const char *text, size_t len, int width);
 int screen_blanks(int count, int width);
-/* Writes text that is escaped already, broken where rows end, from the first column of `row` on into so many rows. */
+/* Writes text that is escaped already, broken between words or where rows end, from the first column of `row` on into so many rows. */
 void screen_broken(const struct screen *screen, const char *text, int row, int rows);
 /* Gives the rows that it takes, at least 1. */
 int screen_broken_rows(const struct screen *screen, const char *text);

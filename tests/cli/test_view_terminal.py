@@ -197,6 +197,27 @@ def test_standard_input(browse, small):
         ended(terminal)
 
 
+def test_messages_are_broken_between_words(browse, small):
+    terminal = browse(small, columns=45)
+    terminal.wait("?: help")
+    os.truncate(small, os.path.getsize(small) - 1)
+    terminal.type("v")
+    shown = terminal.wait("was cut off")
+    rows = [line.rstrip() for line in shown.split("\n")[1:] if line.strip()]
+    said = " ".join(rows)
+    assert "the file ends at byte" in said and "was to be read up to byte" in said and "it was cut off after" in said
+
+
+@pytest.mark.parametrize("name", ["vt100", "linux"])
+def test_last_row_is_left_empty(browse, model, name):
+    """These terminals go on with what was drawn: the shell writes into their last row."""
+    terminal = browse(model, env={"TERM": name})
+    terminal.wait(KEYS)
+    terminal.type("q")
+    shown = terminal.wait("over")
+    assert re.search("^code 0 *$", shown, re.M) and KEYS not in shown
+
+
 def test_no_tensors(browse, make):
     terminal = browse(make({}))
     terminal.wait(["0 tensors", "no tensors"])
