@@ -123,7 +123,8 @@ const struct verb verb_view = {
         "histogram, and the file's metadata.\n\n"
         "Keys are those of less and vim: j, k, and the arrows move, Enter opens, q goes back and "
         "at last quits, / filters as you type by words that a name has to hold, n and N go to the "
-        "next one and the last, o orders by name, size, or offset, t turns the tree into a list, v "
+        "next one and the previous, o orders by name, size, or offset, t turns the tree into a "
+        "list, v "
         "shows values, s statistics, m metadata, i what the file is made of, and ? all keys.\n\n"
         "Nothing is written to the file. Standard output has to be a terminal, and keys are read "
         "from /dev/tty where standard input is none.",

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "view.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "memory.h"
 #include "text.h"
 
+/* What stands for a name without characters. */
+#define NAMELESS "\"\""
 /* The most that can be typed before a key. */
 #define NUMBER_MAX UINT64_C(1000000000000000000)
 
@@ -77,6 +80,19 @@ void view_cell(const struct screen *screen, const char *text, size_t len, int wi
     screen_blanks(width - used, width);
 }
 
+size_t view_name_width(const struct screen *screen, const char *name, size_t len)
+{
+    return len ? text_width(name, len, screen->text_flags) : strlen(NAMELESS);
+}
+
+void view_name_cell(const struct screen *screen, const char *name, size_t len, int width)
+{
+    if (len)
+        view_cell(screen, name, len, width, true);
+    else
+        view_cell(screen, NAMELESS, strlen(NAMELESS), width, false);
+}
+
 struct view_body view_body(const struct view *view)
 {
     int rows = view->screen.rows;
@@ -95,11 +111,21 @@ void view_title(const struct view *view, const char *name, size_t len, const cha
         return;
     screen_move(0, 0);
     screen_style(screen, STYLE_HEAD, true);
-    view_cell(screen, name, len, room > 8 ? room : screen->cols, true);
+    view_name_cell(screen, name, len, room > 8 ? room : screen->cols);
     if (room > 8) {
         screen_blanks(2, screen->cols);
         screen_text(screen, right, strlen(right), screen->cols);
     }
+}
+
+/* Gives how much of some hints, which two blanks part, is to be seen: as many as fit, but the first one always. */
+static size_t hints_fit(const struct screen *screen, const char *text)
+{
+    size_t len = strlen(text), at = len;
+    while (text_width(text, len, screen->text_flags) > (size_t)screen->cols && at > 0)
+        if (text[--at] == ' ' && text[at + 1] == ' ')
+            len = at;
+    return len;
 }
 
 void view_last_row(const struct view *view, const char *text)
@@ -116,7 +142,7 @@ void view_last_row(const struct view *view, const char *text)
     } else {
         screen_move(screen->rows - 1, 0);
         screen_style(screen, STYLE_DIM, false);
-        screen_text(screen, text, strlen(text), screen->cols);
+        screen_text(screen, text, hints_fit(screen, text), screen->cols);
     }
     screen_style(screen, STYLE_PLAIN, false);
 }
@@ -128,16 +154,46 @@ static void text_draw(struct view *view, struct view_text *text)
     struct view_body body = view_body(view);
     view_text_draw(text, &view->screen, body.first, body.rows);
     size_t end = text->top + (size_t)(body.rows > 0 ? body.rows : 0);
-    snprintf(place, sizeof place, "lines %zu-%zu of %zu  q: back  ?: help",
-             text->count ? text->top + 1 : 0, end < text->count ? end : text->count, text->count);
+    snprintf(place, sizeof place, "lines %zu-%zu of %zu  q: back%s  ?: help",
+             text->count ? text->top + 1 : 0, end < text->count ? end : text->count, text->count,
+             view->pane == VIEW_STATS ? "" : "  /: find");
     view_last_row(view, place);
 }
 
-static void tensor_title(const struct view *view, const char *what)
+struct view_shape view_shape(const st_tensor *tensor)
+{
+    struct view_shape shape = {"["};
+    size_t len = 1, room = sizeof shape.text - 6; /* for "...]" */
+    for (uint32_t i = 0; i < tensor->ndim; i++) {
+        char part[24];
+        int more = snprintf(part, sizeof part, "%s%" PRIu64, i ? "," : "", tensor->shape[i]);
+        if (len + (size_t)more > room) {
+            memcpy(shape.text + len, "...", 4);
+            len += 3;
+            break;
+        }
+        memcpy(shape.text + len, part, (size_t)more + 1);
+        len += (size_t)more;
+    }
+    memcpy(shape.text + len, "]", 2);
+    return shape;
+}
+
+void view_tensor_title(const struct view *view, const char *what)
 {
     const struct view_node *node = view_model_here(&view->model);
-    if (node && node->tensor)
-        view_title(view, node->tensor->name, node->tensor->name_len, what);
+    char text[160];
+    size_t len;
+    if (!node || !node->tensor)
+        return;
+    const st_tensor *tensor = node->tensor;
+    const st_header *header = st_file_header(input_file(view->input, node->file));
+    const char *code = st_header_dtype_code(header, tensor->dtype, &len);
+    snprintf(text, sizeof text, "%.*s %s  %s", (int)len, code, view_shape(tensor).text, what);
+    /* A name is worth more than what the tree said already. */
+    size_t name = view_name_width(&view->screen, tensor->name, tensor->name_len);
+    bool fits = name + strlen(text) + 2 <= (size_t)view->screen.cols;
+    view_title(view, tensor->name, tensor->name_len, fits ? text : what);
 }
 
 static void input_title_draw(const struct view *view, const char *what)
@@ -150,7 +206,7 @@ static void values_draw(struct view *view)
 {
     char place[160], row[240];
     struct view_body body = view_body(view);
-    tensor_title(view, "values");
+    view_tensor_title(view, "values");
     view_values_draw(&view->values, &view->screen, body.first, body.rows);
     view_values_place(&view->values, place, sizeof place);
     snprintf(row, sizeof row, "%s  q: back  s: statistics  ?: help", place);
@@ -161,12 +217,12 @@ void view_draw(struct view *view)
 {
     screen_begin();
     switch (view->pane) {
-    case VIEW_TREE: view_tree_draw(view); return; /* which may show a cursor */
+    case VIEW_TREE: view_tree_draw(view); break;
     case VIEW_VALUES: values_draw(view); break;
     case VIEW_STATS:
-        if (view->text.columns && view->text.columns != view->screen.cols)
+        if (view->text.columns != view->screen.cols)
             view_stats_print(view, true);
-        tensor_title(view, "statistics");
+        view_tensor_title(view, "statistics");
         text_draw(view, &view->text);
         break;
     case VIEW_METADATA:
@@ -178,11 +234,16 @@ void view_draw(struct view *view)
         text_draw(view, &view->text);
         break;
     case VIEW_HELP:
+        if (view->help.columns != view->screen.cols)
+            view_help_print(view, true);
         view_title(view, "safetensors view", strlen("safetensors view"), "help");
         text_draw(view, &view->help);
         break;
     }
-    screen_show();
+    if (view->prompt)
+        screen_show_at(view->screen.rows - 1, view_prompt_draw(view));
+    else
+        screen_show();
 }
 
 /* ------------------------------------------------------------------------------------- keys */
@@ -221,6 +282,15 @@ static void pane_leave(struct view *view)
     view->pane = view->pane == VIEW_HELP ? view->behind : VIEW_TREE;
 }
 
+void view_help_open(struct view *view)
+{
+    if (view->pane == VIEW_HELP)
+        return;
+    view_help_print(view, false);
+    view->behind = view->pane;
+    view->pane = VIEW_HELP;
+}
+
 /* Takes the keys that open panes. */
 static bool open_key(struct view *view, int key)
 {
@@ -235,11 +305,7 @@ static bool open_key(struct view *view, int key)
         view_facts_print(view);
         view->pane = VIEW_FACTS;
         return true;
-    case '?':
-        view_help_print(view);
-        view->behind = view->pane;
-        view->pane = VIEW_HELP;
-        return true;
+    case '?': view_help_open(view); return true;
     default: return false;
     }
 }
@@ -264,7 +330,7 @@ static bool common_key(struct view *view, int key)
     return false;
 }
 
-static bool pane_key(struct view *view, int key, uint64_t number)
+bool view_pane_key(struct view *view, int key, uint64_t number)
 {
     switch (view->pane) {
     case VIEW_TREE: return view_tree_key(view, key, number);
@@ -272,6 +338,26 @@ static bool pane_key(struct view *view, int key, uint64_t number)
     case VIEW_HELP: return view_text_key(&view->help, key, number);
     default: return view_text_key(&view->text, key, number);
     }
+}
+
+/* Takes the first of two keys, and the second one. */
+static bool pair_key(struct view *view, int key, bool counted)
+{
+    int first = view->first;
+    view->first = 0;
+    if (first == 'g' && key == 'g') /* the first one went there, as in less */
+        return true;
+    if (first == 'Z' && (key == 'Z' || key == 'Q'))
+        return view->over = true;
+    if (first == 'z' && view_tree_place(view, key))
+        return true;
+    if (key == 'g' && counted)
+        view->first = key;
+    if (key == 'Z' || (key == 'z' && view->pane == VIEW_TREE)) {
+        view->first = key;
+        return true;
+    }
+    return false;
 }
 
 /* Takes a digit of a number that a key may follow. */
@@ -292,13 +378,15 @@ static void view_key(struct view *view, int key)
     if (key == SCREEN_END)
         view->over = true;
     *view->message = '\0';
-    if (view->typing) {
-        view_typing_key(view, key);
+    if (view->prompt) {
+        view_prompt_key(view, key);
         return;
     }
     if (digit_key(view, key))
         return;
     view->number = 0;
+    if (pair_key(view, key, number != 0) || view_prompt_open(view, key))
+        return;
     if (key == 'Q')
         view->over = true;
     else if (key == SCREEN_CONTROL('l'))
@@ -307,7 +395,8 @@ static void view_key(struct view *view, int key)
         view_filter_set(view, "");
     else if (key == 'q' || key == SCREEN_ESCAPE)
         pane_leave(view);
-    else if (!common_key(view, key) && !pane_key(view, key, number) && key != SCREEN_END)
+    else if (!common_key(view, key) && !view_search_key(view, key) &&
+             !view_pane_key(view, key, number) && key != SCREEN_END)
         view_say(view, STYLE_NOTE, "this key means nothing here; ? shows those that do");
 }
 

@@ -21,15 +21,18 @@ struct view {
     enum view_pane behind; /* the help */
     uint32_t top;          /* the tree's first row to be seen */
     uint32_t page;         /* its rows on the screen */
-    bool typing;           /* a filter */
-    char typed[VIEW_FILTER_MAX];
-    size_t typed_len;
+    char prompt;           /* '/' or ':', with what is typed behind it; 0: nothing is */
+    struct view_typed filter;
+    struct view_typed command;
+    size_t search_top; /* the line where a search began */
+    bool search_lost;  /* what is looked for is not there */
     struct view_values values;
     struct view_text text; /* statistics, metadata, facts */
     struct view_text help;
     st_stats stats;          /* of the tensor at hand */
     uint64_t progress_drawn; /* when, by progress_now */
     uint64_t number;         /* typed before a key; 0: none */
+    int first;               /* the first of two keys that mean something together; 0: none */
     char message[512];
     enum style message_style;
     bool over;
@@ -61,6 +64,11 @@ struct view_body {
 struct view_body view_body(const struct view *view);
 /* Draws the last row: the message, which may take more rows, or else `text`. */
 void view_last_row(const struct view *view, const char *text);
+/* The shape of a tensor; longer ones are cut. */
+struct view_shape {
+    char text[64];
+};
+struct view_shape view_shape(const st_tensor *tensor);
 /* Draws the first row: a name on the left, cut at its beginning, and `right` on the right. */
 void view_title(const struct view *view, const char *name, size_t len, const char *right);
 /* Writes text of a file into so many columns, and fills them; what does not fit is left out, at the end or at the
@@ -68,15 +76,33 @@ void view_title(const struct view *view, const char *name, size_t len, const cha
 void view_cell(const struct screen *screen, const char *text, size_t len, int width,
                bool cut_front);
 
+/* The same for a name, cut at its beginning, and for one without characters, which is shown as "". */
+void view_name_cell(const struct screen *screen, const char *name, size_t len, int width);
+size_t view_name_width(const struct screen *screen, const char *name, size_t len);
+/* Draws the first row for the tensor at hand. */
+void view_tensor_title(const struct view *view, const char *what);
+
 void view_tree_draw(struct view *view);
 /* Takes a key; false: it means nothing here. */
 bool view_tree_key(struct view *view, int key, uint64_t number);
-/* The same while a filter is typed. */
-void view_typing_key(struct view *view, int key);
+/* Puts the row at hand at the top of the screen (t), in the middle (z), at the bottom (b). */
+bool view_tree_place(struct view *view, int key);
+uint32_t view_tensors_shown(const struct view_model *model);
 /* Opens or closes the group at hand, or goes into it; false: it is to be opened as a tensor. */
 bool view_tree_open(struct view *view, int key);
+
+/* Begins to take what is typed behind '/' or ':'; false: that means nothing here. */
+bool view_prompt_open(struct view *view, int key);
+void view_prompt_key(struct view *view, int key);
+/* Draws it into the last row and gives the column of the cursor. */
+int view_prompt_draw(struct view *view);
 /* Filters by words; "" shows all tensors again. */
 void view_filter_set(struct view *view, const char *text);
+/* Goes to where what is looked for stands next, in a text; false: it is no such key, or no such text. */
+bool view_search_key(struct view *view, int key);
+/* Gives a key to what is seen; false: it means nothing there. */
+bool view_pane_key(struct view *view, int key, uint64_t number);
+void view_help_open(struct view *view);
 
 /* Measures the tensor at hand and prints what it came to. False, having said so, where that failed or was stopped. */
 bool view_stats_open(struct view *view);
@@ -84,6 +110,6 @@ bool view_stats_open(struct view *view);
 void view_stats_print(struct view *view, bool again);
 void view_metadata_print(struct view *view);
 void view_facts_print(struct view *view);
-void view_help_print(struct view *view);
+void view_help_print(struct view *view, bool again);
 
 #endif

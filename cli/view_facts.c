@@ -108,8 +108,9 @@ static void file_print(const st_file *file, const char *path, struct out *out)
     fact_number(out, "bytes", st_file_size(file));
     fact_number(out, "header", st_header_size(header));
     fact_begin(out, "data");
-    out_print(out, "%" PRIu64 " bytes from offset %" PRIu64 " on, a multiple of %" PRIu64 "\n",
-              st_header_data_size(header), offset, offset & (0 - offset));
+    out_print(out, "%" PRIu64 " byte%s from offset %" PRIu64 " on, a multiple of %" PRIu64 "\n",
+              st_header_data_size(header), st_header_data_size(header) == 1 ? "" : "s", offset,
+              offset & (0 - offset));
     fact_number(out, "tensors", st_header_count(header));
     fact_number(out, "metadata", st_header_metadata_count(header));
     out_text(out, "\n");
@@ -131,33 +132,62 @@ void view_facts_print(struct view *view)
 
 /* ------------------------------------------------------------------------------------ help */
 
+/* Where what a key does is told. */
+#define HELP_COLUMN 18
+
 static const char *const help[][2] = {
     {NULL, "Moving, here and everywhere"},
-    {"j k, arrows", "a row down, up"},
+    {"j k, arrows", "a row down, up; with a number before it, so many"},
     {"d u, ^D ^U", "half a screen"},
     {"Space b, ^F ^B", "a screen"},
     {"g G", "the beginning, the end; with a number before it, that row"},
-    {"q, Esc", "back; in the tree q quits, as Q does everywhere"},
+    {"^E ^Y", "a row down, up, the cursor staying where it is"},
+    {"q, Esc", "back; in the tree q quits, as Q, :q, and ZZ do everywhere"},
     {NULL, "In the tree"},
     {"Enter", "open or close a group; show a tensor's values"},
     {"l h, arrows", "open a group or go into it, close it or leave it"},
     {"+ -", "open all groups, close them"},
     {"/", "filter by words that a name has to hold; Esc ends it"},
-    {"n N", "the next tensor that passes the filter, the last one"},
+    {"n N", "the next tensor that passes the filter, the previous one"},
     {"o", "order by name, by size, by offset"},
     {"t", "a list of tensors instead of the tree, and back"},
     {"v s", "values, statistics of the tensor at hand"},
     {"m i", "metadata, what the file is made of"},
+    {"H M L", "the first row that is seen, the one in the middle, the last"},
+    {"zt zz zb", "puts the row at hand at the top, in the middle, at the bottom"},
     {NULL, "In values and statistics"},
     {"h l, arrows", "a column to the left, to the right"},
     {"< >", "as many columns as there are on the screen"},
     {"0 $", "the first column, the last one"},
-    {"[ ]", "the last matrix, the next one, of more than two dimensions"},
-    {"n N", "the next tensor, the last one"},
+    {"[ ]", "the previous matrix, the next one, of more than two dimensions"},
+    {"n N", "the next tensor, the previous one"},
+    {NULL, "In metadata, the file, and this help"},
+    {"/", "find as you type; n and N go on, Esc ends it"},
+    {NULL, "Everywhere"},
+    {":", "a command: :12 goes to row 12, :$ to the end, :q quits"},
     {"^L", "draw everything again"},
 };
 
-void view_help_print(struct view *view)
+/* Prints what a key does beside it, broken between words. */
+static void key_print(struct out *out, const char *key, const char *text)
+{
+    size_t column = HELP_COLUMN, room = out->width > 2 * HELP_COLUMN ? out->width : SIZE_MAX;
+    out_print(out, "  %-*s", HELP_COLUMN - 2, key);
+    for (size_t len; *text; text += len) {
+        len = strcspn(text, " ");
+        if (column > HELP_COLUMN && column + len > room) {
+            out_text(out, "\n");
+            out_blanks(out, HELP_COLUMN);
+            column = HELP_COLUMN;
+        }
+        len += text[len] == ' ';
+        out_write(out, text, len);
+        column += len;
+    }
+    out_text(out, "\n");
+}
+
+void view_help_print(struct view *view, bool again)
 {
     struct out out;
     view_text_begin(&view->help, &view->screen, &out);
@@ -167,8 +197,8 @@ void view_help_print(struct view *view)
             out_print(&out, "%s%s\n", i ? "\n" : "", help[i][1]);
             out_style(&out, STYLE_PLAIN);
         } else {
-            out_print(&out, "  %-15s %s\n", help[i][0], help[i][1]);
+            key_print(&out, help[i][0], help[i][1]);
         }
     }
-    view_text_end(&view->help, &out, false);
+    view_text_end(&view->help, &out, again);
 }

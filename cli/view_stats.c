@@ -16,13 +16,23 @@
 static const double quantiles[] = {0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1};
 #define QUANTILES (sizeof quantiles / sizeof quantiles[0])
 
+/* Draws what is measured and nothing else, as what was drawn before fits the screen no longer. */
+static void measuring_draw(const struct view *view)
+{
+    screen_begin();
+    view_tensor_title(view, "statistics");
+}
+
 /* Tells whether a key that was typed meanwhile, or a signal, ends the measuring. */
 static bool is_stopped(struct view *view)
 {
     for (;;) {
         switch (screen_key(&view->screen, false)) {
         case SCREEN_NONE: return false;
-        case SCREEN_RESIZE: view->progress_drawn = 0; break; /* drawn where it belongs now */
+        case SCREEN_RESIZE:
+            measuring_draw(view);
+            view->progress_drawn = 0;
+            break;
         case SCREEN_END:
         case SCREEN_ESCAPE:
         case 'q':
@@ -32,11 +42,12 @@ static bool is_stopped(struct view *view)
     }
 }
 
+/* The bytes that are to be read are not the tensor's: for a histogram it is read twice. */
 static void progress_show(struct view *view, uint64_t done, uint64_t total)
 {
     int percent = total ? (int)(100.0 * (double)done / (double)total) : 0;
     view_say(view, STYLE_NOTE, "measuring: %d%% of %s   q or Esc: stop", percent,
-             text_bytes(total).text);
+             text_bytes(st_tensor_size(view_model_here(&view->model)->tensor)).text);
     view_last_row(view, "");
     screen_show();
     view->progress_drawn = progress_now();

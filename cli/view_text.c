@@ -20,6 +20,24 @@ static uint64_t place_up(uint64_t at, uint64_t step)
     return step < at ? at - step : 0;
 }
 
+bool view_scroll_is_page(int key)
+{
+    switch (key) {
+    case ' ':
+    case 'f':
+    case 'b':
+    case 'd':
+    case 'u':
+    case SCREEN_PAGE_DOWN:
+    case SCREEN_PAGE_UP:
+    case SCREEN_CONTROL('f'):
+    case SCREEN_CONTROL('b'):
+    case SCREEN_CONTROL('d'):
+    case SCREEN_CONTROL('u'): return true;
+    default: return false;
+    }
+}
+
 bool view_scroll(int key, uint64_t number, uint64_t page, uint64_t last, uint64_t *at)
 {
     uint64_t step = number ? number : 1, half = page / 2 ? page / 2 : 1;
@@ -28,9 +46,13 @@ bool view_scroll(int key, uint64_t number, uint64_t page, uint64_t last, uint64_
     switch (key) {
     case 'j':
     case SCREEN_DOWN:
-    case SCREEN_ENTER: *at = place_down(*at, step, last); return true;
+    case SCREEN_ENTER:
+    case SCREEN_CONTROL('e'):
+    case SCREEN_CONTROL('n'): *at = place_down(*at, step, last); return true;
     case 'k':
-    case SCREEN_UP: *at = place_up(*at, step); return true;
+    case SCREEN_UP:
+    case SCREEN_CONTROL('y'):
+    case SCREEN_CONTROL('p'): *at = place_up(*at, step); return true;
     case ' ':
     case 'f':
     case SCREEN_PAGE_DOWN:
@@ -67,15 +89,6 @@ void view_text_begin(struct view_text *text, const struct screen *screen, struct
         complain("%s", strerror(errno));
         exit(EXIT_UNREADABLE);
     }
-}
-
-void view_text_end(struct view_text *text, struct out *out, bool again)
-{
-    out_close(out);
-    text->columns = 0;
-    text->count = 0;
-    if (!again)
-        text->top = 0;
 }
 
 void view_text_release(struct view_text *text)
@@ -143,19 +156,45 @@ static void lines_break(struct view_text *text, int columns)
     text->columns = columns;
 }
 
+void view_text_end(struct view_text *text, struct out *out, bool again)
+{
+    out_close(out);
+    /* Now, as keys may move in it before it is drawn. */
+    lines_break(text, out->width ? (int)out->width : 1);
+    if (again)
+        return;
+    text->top = 0;
+    text->sought.len = 0;
+}
+
+/* Gives where a line begins in the text. */
+static size_t line_start(const struct view_text *text, size_t line)
+{
+    return line < text->count ? text->lines[line].at : 0;
+}
+
+/* Gives the line that a place in the text lies in. */
+static size_t line_of(const struct view_text *text, size_t at)
+{
+    size_t low = 0, high = text->count;
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (text->lines[middle].at <= at)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 /* Breaks the lines for a screen of other columns; what was at the top stays in sight. */
 static void lines_fit(struct view_text *text, int columns)
 {
     if (text->columns == columns)
         return;
-    size_t at = text->columns && text->top < text->count ? text->lines[text->top].at : 0;
-    bool moved = text->columns != 0;
+    size_t at = line_start(text, text->top);
     lines_break(text, columns);
-    if (!moved)
-        return;
-    text->top = 0;
-    while (text->top + 1 < text->count && text->lines[text->top + 1].at <= at)
-        text->top++;
+    text->top = line_of(text, at);
 }
 
 static size_t top_last(const struct view_text *text)
@@ -164,26 +203,91 @@ static size_t top_last(const struct view_text *text)
     return text->count > rows ? text->count - rows : 0;
 }
 
+/* ------------------------------------------------------------------------------- searching */
+
+/* Gives where what is looked for ends, if it stands here, else 0. */
+static size_t match_end(const struct view_text *text, size_t at)
+{
+    const struct view_typed *sought = &text->sought;
+    enum style style;
+    bool fold = text->fold;
+    for (size_t i = 0; i < sought->len; i++, at++) {
+        for (size_t used = 1; i && used && at < text->len; at += used)
+            used = out_style_read(text->text + at, text->len - at, &style);
+        if (at >= text->len)
+            return 0;
+        char c = text->text[at];
+        if ((fold ? view_letter_fold(c) : c) != sought->text[i])
+            return 0;
+    }
+    return sought->len ? at : 0;
+}
+
+/* Gives the first place from `from` to before `end` where it stands, or the last one; `end` where it does not. */
+static size_t match_find(const struct view_text *text, size_t from, size_t end, bool last)
+{
+    enum style style;
+    size_t found = end, used;
+    for (size_t i = from; i < end && (last || found == end); i += used ? used : 1) {
+        used = text->text[i] == '\033' ? out_style_read(text->text + i, text->len - i, &style) : 0;
+        if (!used && match_end(text, i))
+            found = i;
+    }
+    return found;
+}
+
+enum view_found view_text_find(struct view_text *text, enum view_find find)
+{
+    text->fold = view_typed_is_small(&text->sought);
+    size_t line = line_of(text, text->found), rows = text->rows > 0 ? (size_t)text->rows : 1;
+    size_t from = line_start(text, text->top);
+    /* From what was found last on, unless that is out of sight. */
+    if (find != VIEW_FIND_HERE && line >= text->top && line - text->top < rows)
+        from = text->found + (find == VIEW_FIND_NEXT);
+    bool last = find == VIEW_FIND_PREVIOUS;
+    size_t begin = last ? 0 : from, end = last ? from : text->len;
+    enum view_found how = VIEW_FOUND;
+    size_t found = match_find(text, begin, end, last);
+    if (found == end) {
+        how = VIEW_FOUND_AROUND;
+        end = text->len;
+        found = match_find(text, 0, end, last);
+    }
+    if (found == end)
+        return VIEW_FOUND_NOT;
+    text->found = found;
+    line = line_of(text, found);
+    if (line < text->top || line - text->top >= rows)
+        text->top = line;
+    return how;
+}
+
 /* --------------------------------------------------------------------------------- drawing */
 
-static void line_draw(const struct view_text *text, const struct screen *screen, size_t line)
+/* `until` is where what was found last ends, be it in a line before. */
+static void line_draw(const struct view_text *text, const struct screen *screen, size_t line,
+                      size_t *until)
 {
     enum style style = text->lines[line].style;
     size_t start = text->lines[line].at;
     size_t end = line + 1 < text->count ? text->lines[line + 1].at : text->len;
     while (end > start && text->text[end - 1] == ' ')
         end--;
-    screen_style(screen, style, false);
     for (size_t i = start, used; i < end && text->text[i] != '\n'; i += used) {
         const char *at = text->text + i;
         used = out_style_read(at, end - i, &style);
-        if (used) {
-            screen_style(screen, style, false);
+        if (used)
             continue;
-        }
-        /* Up to the next style, or the end of the line. */
-        for (used = 1; i + used < end && at[used] != '\n' && at[used] != '\033';)
+        size_t match = i < *until ? 0 : match_end(text, i);
+        *until = match ? match : *until;
+        bool found = i < *until;
+        /* Up to the next style, where something is found or that ends, or the end of the line. */
+        for (used = 1; i + used < end && at[used] != '\n' && at[used] != '\033';) {
+            if (found ? i + used >= *until : match_end(text, i + used) != 0)
+                break;
             used++;
+        }
+        screen_style(screen, style, found);
         screen_escaped(screen, at, used, screen->cols);
     }
     screen_style(screen, STYLE_PLAIN, false);
@@ -191,13 +295,14 @@ static void line_draw(const struct view_text *text, const struct screen *screen,
 
 void view_text_draw(struct view_text *text, const struct screen *screen, int first, int rows)
 {
+    size_t until = 0;
     text->rows = rows;
     lines_fit(text, screen->cols > 0 ? screen->cols : 1);
     if (text->top > top_last(text))
         text->top = top_last(text);
     for (int row = 0; row < rows && text->top + (size_t)row < text->count; row++) {
         screen_move(first + row, 0);
-        line_draw(text, screen, text->top + (size_t)row);
+        line_draw(text, screen, text->top + (size_t)row, &until);
     }
 }
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The tree of the browser, or the list, and the filter that is typed below it. */
+/* The tree of the browser, or the list. */
 #include <inttypes.h>
 #include <string.h>
-#include <wchar.h>
 
 #include "text.h"
 #include "view.h"
@@ -11,35 +10,13 @@
 #define SIZE_COLUMNS  9
 #define DTYPE_COLUMNS 5
 #define SHAPE_COLUMNS 12
+/* Columns of the screen that are used, unless a name needs more: a row is hard to follow across a wide one. */
+#define TABLE_COLUMNS 100
 /* Columns of the screen below which sizes, or dtypes and shapes, are left out. */
 #define SIZES_FROM  30
 #define DTYPES_FROM 50
 /* Blanks between columns. */
 #define GAP 2
-
-/* Room for a shape; longer ones are cut. */
-struct shape_text {
-    char text[64];
-};
-
-static struct shape_text shape_of(const st_tensor *tensor)
-{
-    struct shape_text shape = {"["};
-    size_t len = 1, room = sizeof shape.text - 6; /* for "...]" */
-    for (uint32_t i = 0; i < tensor->ndim; i++) {
-        char part[24];
-        int more = snprintf(part, sizeof part, "%s%" PRIu64, i ? "," : "", tensor->shape[i]);
-        if (len + (size_t)more > room) {
-            memcpy(shape.text + len, "...", 4);
-            len += 3;
-            break;
-        }
-        memcpy(shape.text + len, part, (size_t)more + 1);
-        len += (size_t)more;
-    }
-    memcpy(shape.text + len, "]", 2);
-    return shape;
-}
 
 static const char *dtype_of(const struct view *view, const struct view_node *node, size_t *len)
 {
@@ -53,6 +30,7 @@ struct columns {
     int dtype; /* 0: left out */
     int shape;
     int size;
+    int table; /* all of them, and the names */
 };
 
 static int grown(int width, size_t need, int most)
@@ -60,11 +38,37 @@ static int grown(int width, size_t need, int most)
     return need > (size_t)most ? most : (int)need > width ? (int)need : width;
 }
 
+static int columns_width(const struct columns *columns)
+{
+    return (columns->dtype ? columns->dtype + columns->shape + 2 * GAP : 0) +
+           (columns->size ? columns->size + GAP : 0);
+}
+
+/* Gives the columns before a label: two for each level, and for what shows a group. */
+static int indent_of(const struct view *view, const struct view_node *node)
+{
+    int depth = node->depth < 256 ? (int)node->depth : 256;
+    return view->model.flat ? 0 : 2 * depth + 2;
+}
+
+/* Gives the columns that a row takes with its label in full, but no more than the screen has. */
+static int row_width(const struct view *view, const struct view_node *node,
+                     const struct columns *columns)
+{
+    bool flat = view->model.flat;
+    int cols = view->screen.cols;
+    size_t len = flat ? node->tensor->name_len : node->label_len;
+    if (len > 4 * (size_t)cols) /* however long a name is, no more of it is looked at */
+        return cols;
+    size_t width = view_name_width(&view->screen, flat ? node->tensor->name : node->label, len);
+    return grown(0, width + (size_t)(indent_of(view, node) + columns_width(columns)), cols);
+}
+
 /* Fits the columns to the rows that are to be seen. */
 static struct columns columns_fit(const struct view *view, uint32_t first, int rows)
 {
     int cols = view->screen.cols;
-    struct columns columns = {0, 0, cols >= SIZES_FROM ? SIZE_COLUMNS : 0};
+    struct columns columns = {0, 0, cols >= SIZES_FROM ? SIZE_COLUMNS : 0, cols};
     if (cols < DTYPES_FROM)
         return columns;
     columns.dtype = DTYPE_COLUMNS;
@@ -77,15 +81,15 @@ static struct columns columns_fit(const struct view *view, uint32_t first, int r
         const char *code = dtype_of(view, node, &len);
         size_t width = len < 64 ? text_width(code, len, view->screen.text_flags) : 64;
         columns.dtype = grown(columns.dtype, width, cols / 6);
-        columns.shape = grown(columns.shape, strlen(shape_of(node->tensor).text), cols / 4);
+        columns.shape = grown(columns.shape, strlen(view_shape(node->tensor).text), cols / 4);
+    }
+    columns.table = cols < TABLE_COLUMNS ? cols : TABLE_COLUMNS;
+    for (int row = 0; row < rows && columns.table < cols; row++) {
+        const struct view_node *node = view_model_at(&view->model, first + (uint32_t)row);
+        int width = node ? row_width(view, node, &columns) : 0;
+        columns.table = width > columns.table ? width : columns.table;
     }
     return columns;
-}
-
-static int columns_width(const struct columns *columns)
-{
-    return (columns->dtype ? columns->dtype + columns->shape + 2 * GAP : 0) +
-           (columns->size ? columns->size + GAP : 0);
 }
 
 /* ------------------------------------------------------------------------------------- rows */
@@ -108,11 +112,12 @@ static int branch_draw(const struct line *line, int room)
 {
     const struct screen *screen = &line->view->screen;
     const struct view_model *model = &line->view->model;
-    int depth = line->node->depth < 256 ? (int)line->node->depth : 256;
-    int indent = 2 * depth < room / 2 ? 2 * depth : room / 2;
+    int indent = indent_of(line->view, line->node) - 2;
     const char *mark = "  ";
     if (model->flat)
         return 0;
+    if (indent > room / 2)
+        indent = room / 2;
     if (line->node->span > 1 && view_model_is_open(model, line->node))
         mark = screen->utf8 ? "\u25be " : "- ";
     else if (line->node->span > 1)
@@ -128,11 +133,9 @@ static void label_draw(const struct line *line, int width)
     bool flat = line->view->model.flat;
     int used = branch_draw(line, width);
     line_style(line, node->tensor ? STYLE_PLAIN : STYLE_GROUP);
-    if (flat)
-        view_cell(&line->view->screen, node->tensor->name, node->tensor->name_len, width - used,
-                  true);
-    else if (node->label_len == 0) /* as in "a..b" */
-        view_cell(&line->view->screen, "\"\"", 2, width - used, false);
+    if (flat || node->label_len == 0) /* as in "a..b" */
+        view_name_cell(&line->view->screen, flat ? node->tensor->name : "",
+                       flat ? node->tensor->name_len : 0, width - used);
     else
         view_cell(&line->view->screen, node->label, node->label_len, width - used, false);
 }
@@ -154,7 +157,7 @@ static void kind_draw(const struct line *line)
     }
     size_t len;
     const char *code = dtype_of(line->view, line->node, &len);
-    struct shape_text shape = shape_of(line->node->tensor);
+    struct view_shape shape = view_shape(line->node->tensor);
     view_cell(screen, code, len, columns->dtype, false);
     line_style(line, STYLE_PLAIN);
     screen_blanks(GAP, screen->cols);
@@ -173,7 +176,7 @@ static void size_draw(const struct line *line)
 
 static void line_draw(const struct line *line, int row)
 {
-    int width = line->view->screen.cols - columns_width(line->columns);
+    int cols = line->view->screen.cols, width = line->columns->table - columns_width(line->columns);
     screen_move(row, 0);
     label_draw(line, width);
     if (line->columns->dtype)
@@ -181,6 +184,7 @@ static void line_draw(const struct line *line, int row)
     if (line->columns->size)
         size_draw(line);
     line_style(line, STYLE_PLAIN);
+    screen_blanks(cols - line->columns->table, cols);
 }
 
 /* ------------------------------------------------------------------------- around the rows */
@@ -193,7 +197,7 @@ static uint64_t bytes_shown(const struct view_model *model)
     return bytes;
 }
 
-static uint32_t tensors_shown(const struct view_model *model)
+uint32_t view_tensors_shown(const struct view_model *model)
 {
     uint32_t tensors = 0;
     for (uint32_t i = 0; i < model->count; i += model->nodes[i].span)
@@ -205,7 +209,7 @@ static void title_draw(const struct view *view)
 {
     static const char *const orders[] = {"", ", by size", ", by offset"};
     const struct view_model *model = &view->model;
-    uint32_t shown = tensors_shown(model);
+    uint32_t shown = view_tensors_shown(model);
     char part[40] = "", text[160];
     if (model->filter.count)
         snprintf(part, sizeof part, "%" PRIu32 " of ", shown);
@@ -226,7 +230,7 @@ static const char *name_of(const struct view_node *node, size_t *len)
 }
 
 /* Draws what the row at hand is in full. */
-static void status_draw(const struct view *view, int row)
+static void status_draw(const struct view *view, const struct columns *columns, int row)
 {
     const struct screen *screen = &view->screen;
     const struct view_node *node = view_model_here(&view->model);
@@ -240,38 +244,18 @@ static void status_draw(const struct view *view, int row)
                  text_count(st_tensor_count(node->tensor)).text,
                  st_tensor_count(node->tensor) == 1 ? "" : "s",
                  st_file_offset(input_file(view->input, node->file), node->tensor));
-    if (node->span > 1)
+    if (node->span > 1 && !view->model.flat)
         snprintf(text, sizeof text, "%" PRIu32 " tensors, %s", node->tensors,
                  text_bytes(node->bytes).text);
-    int width = screen->cols - (int)strlen(text) - GAP;
+    int width = columns->table - (int)strlen(text) - GAP;
     screen_move(row, 0);
     screen_style(screen, STYLE_NOTE, false);
-    view_cell(screen, name, len, width > 20 ? width : screen->cols, true);
+    view_name_cell(screen, name, len, width > 20 ? width : columns->table);
     screen_style(screen, STYLE_DIM, false);
     if (width > 20) {
         screen_blanks(GAP, screen->cols);
         screen_text(screen, text, strlen(text), screen->cols);
     }
-}
-
-/* Draws the last row while a filter is typed, and gives the column of the cursor. */
-static int prompt_draw(const struct view *view)
-{
-    const struct screen *screen = &view->screen;
-    char found[48];
-    uint32_t shown = tensors_shown(&view->model);
-    int len = snprintf(found, sizeof found, "  %" PRIu32 " tensor%s", shown, shown == 1 ? "" : "s");
-    int room = screen->cols - 1 - len;
-    screen_move(screen->rows - 1, 0);
-    screen_style(screen, STYLE_NOTE, false);
-    screen_text(screen, "/", 1, 1);
-    size_t width = text_width(view->typed, view->typed_len, screen->text_flags);
-    if (room < 10)
-        room = screen->cols - 1;
-    view_cell(screen, view->typed, view->typed_len, room, true);
-    screen_style(screen, STYLE_DIM, false);
-    screen_text(screen, found, (size_t)len, screen->cols);
-    return 1 + ((int)width < room ? (int)width : room > 0 ? room - 1 : 0);
 }
 
 static void foot_draw(const struct view *view)
@@ -280,8 +264,8 @@ static void foot_draw(const struct view *view)
                                       "m: metadata  q: quit";
     const struct view_words *filter = &view->model.filter;
     if (filter->count)
-        snprintf(text, sizeof text, "/%.*s  n, N: next, last  Esc: all tensors", (int)filter->len,
-                 filter->text);
+        snprintf(text, sizeof text, "/%.*s  n, N: next, previous  Esc: all tensors",
+                 (int)filter->len, filter->text);
     view_last_row(view, text);
 }
 
@@ -319,88 +303,9 @@ void view_tree_draw(struct view *view)
         screen_text(screen, "no tensors", strlen("no tensors"), screen->cols);
     }
     if (screen->rows >= 6)
-        status_draw(view, screen->rows - 2);
-    if (!view->typing) {
+        status_draw(view, &columns, screen->rows - 2);
+    if (!view->prompt)
         foot_draw(view);
-        screen_show();
-        return;
-    }
-    int col = prompt_draw(view);
-    screen_show_at(screen->rows - 1, col);
-}
-
-/* ---------------------------------------------------------------------------------- typing */
-
-static void filter_apply(struct view *view)
-{
-    view_model_filter(&view->model, view->typed, view->typed_len);
-}
-
-void view_filter_set(struct view *view, const char *text)
-{
-    size_t len = strlen(text);
-    view->typed_len = len < VIEW_FILTER_MAX ? len : VIEW_FILTER_MAX;
-    memcpy(view->typed, text, view->typed_len);
-    filter_apply(view);
-}
-
-/* Takes the last character away, or the last word. */
-static void typed_shorten(struct view *view, bool word)
-{
-    size_t len = view->typed_len;
-    if (word) {
-        while (len > 0 && view->typed[len - 1] == ' ')
-            len--;
-        while (len > 0 && view->typed[len - 1] != ' ')
-            len--;
-    } else {
-        while (len > 0 && ((unsigned char)view->typed[len - 1] & 0xc0) == 0x80)
-            len--;
-        len -= len > 0;
-    }
-    view->typed_len = len;
-}
-
-static void typed_add(struct view *view, int key)
-{
-    char bytes[16];
-    mbstate_t state = {0};
-    if (key < ' ' || key >= SCREEN_NONE)
-        return;
-    size_t len = wcrtomb(bytes, (wchar_t)key, &state);
-    if (len == (size_t)-1 || len > VIEW_FILTER_MAX - view->typed_len)
-        return;
-    memcpy(view->typed + view->typed_len, bytes, len);
-    view->typed_len += len;
-}
-
-void view_typing_key(struct view *view, int key)
-{
-    size_t before = view->typed_len;
-    uint64_t at = view->model.cursor, last = view->model.row_count ? view->model.row_count - 1 : 0;
-    switch (key) {
-    case SCREEN_ENTER: view->typing = false; return;
-    case SCREEN_ESCAPE:
-        view->typing = false;
-        view_filter_set(view, "");
-        return;
-    case SCREEN_UP:
-    case SCREEN_DOWN:
-    case SCREEN_PAGE_UP:
-    case SCREEN_PAGE_DOWN:
-        view_scroll(key, 0, view->page, last, &at);
-        view->model.cursor = (uint32_t)at;
-        return;
-    case SCREEN_BACKSPACE:
-        view->typing = view->typed_len > 0;
-        typed_shorten(view, false);
-        break;
-    case SCREEN_CONTROL('w'): typed_shorten(view, true); break;
-    case SCREEN_CONTROL('u'): view->typed_len = 0; break;
-    default: typed_add(view, key);
-    }
-    if (view->typed_len != before)
-        filter_apply(view);
 }
 
 /* ------------------------------------------------------------------------------------- keys */
@@ -441,11 +346,51 @@ static void here_close(struct view *view)
         view_model_leave(&view->model);
 }
 
+/* Moves the rows, the cursor going along only where it would be out of sight. */
+static void top_move(struct view *view, int key, uint64_t number)
+{
+    uint64_t top = view->top, at = view->model.cursor, last = view->model.row_count;
+    last = last > view->page ? last - view->page : 0;
+    view_scroll(key, number, view->page, last, &top);
+    view->top = (uint32_t)top;
+    at = at < top ? top : at >= top + view->page ? top + view->page - 1 : at;
+    if (view->model.row_count)
+        view->model.cursor = (uint32_t)at;
+}
+
+/* Goes to the first row that is seen, the last, or the one between; counted from there on, if a number is given. */
+static void sight_move(struct view *view, int key, uint64_t number)
+{
+    uint64_t rows = view->model.row_count - view->top, step = number ? number - 1 : 0;
+    if (view->model.row_count == 0)
+        return;
+    if (rows > view->page)
+        rows = view->page;
+    step = step < rows ? step : rows - 1;
+    uint64_t row = key == 'H' ? step : key == 'L' ? rows - 1 - step : (rows - 1) / 2;
+    view->model.cursor = view->top + (uint32_t)row;
+}
+
+bool view_tree_place(struct view *view, int key)
+{
+    uint32_t above;
+    switch (key) {
+    case 't':
+    case SCREEN_ENTER: above = 0; break;
+    case 'z':
+    case '.': above = view->page / 2; break;
+    case 'b':
+    case '-': above = view->page ? view->page - 1 : 0; break;
+    default: return false;
+    }
+    view->top = view->model.cursor > above ? view->model.cursor - above : 0;
+    return true;
+}
+
 bool view_tree_key(struct view *view, int key, uint64_t number)
 {
     uint64_t at = view->model.cursor, last = view->model.row_count ? view->model.row_count - 1 : 0;
     switch (key) {
-    case '/': view->typing = true; return true;
     case 'n':
     case 'N': match_find(view, key == 'n'); return true;
     case 'o': order_next(view); return true;
@@ -454,10 +399,20 @@ bool view_tree_key(struct view *view, int key, uint64_t number)
     case '-': view_model_open_all(&view->model, key == '+'); return true;
     case 'h':
     case SCREEN_LEFT: here_close(view); return true;
+    case 'H':
+    case 'M':
+    case 'L': sight_move(view, key, number); return true;
+    case SCREEN_CONTROL('e'):
+    case SCREEN_CONTROL('y'): top_move(view, key, number); return true;
     default: break;
     }
+    uint64_t before = at;
     if (!view_scroll(key, number, view->page, last, &at))
         return false;
     view->model.cursor = (uint32_t)at;
+    /* What is seen moves by as much, so that the row at hand stays where it is on the screen. */
+    if (view_scroll_is_page(key))
+        view->top =
+            at > before || before - at < view->top ? view->top + (uint32_t)(at - before) : 0;
     return true;
 }

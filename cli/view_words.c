@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-static char letter_fold(char c)
+char view_letter_fold(char c)
 {
     return c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
 }
@@ -12,9 +12,14 @@ static char letter_fold(char c)
 static bool word_is_small(const char *word, size_t len)
 {
     for (size_t i = 0; i < len; i++)
-        if (letter_fold(word[i]) != word[i])
+        if (view_letter_fold(word[i]) != word[i])
             return false;
     return true;
+}
+
+bool view_typed_is_small(const struct view_typed *typed)
+{
+    return word_is_small(typed->text, typed->len);
 }
 
 void view_words_init(struct view_words *words, const char *text, size_t len)
@@ -42,7 +47,7 @@ static bool word_is_in(const char *word, size_t word_len, const char *name, size
     const char *last = name + (len - word_len);
     for (const char *at = name; at <= last; at++) {
         size_t i = 0;
-        while (i < word_len && letter_fold(at[i]) == word[i])
+        while (i < word_len && view_letter_fold(at[i]) == word[i])
             i++;
         if (i == word_len)
             return true;

@@ -23,6 +23,16 @@ struct view_words {
     size_t count;
 };
 
+/* Text as it is typed. */
+struct view_typed {
+    char text[VIEW_FILTER_MAX];
+    size_t len;
+};
+/* Tells whether it holds no capital, of ASCII: others are compared as they are. */
+bool view_typed_is_small(const struct view_typed *typed);
+/* Gives the small letter of a capital, of ASCII, and anything else as it is. */
+char view_letter_fold(char c);
+
 /* Takes as much of a text as there is room for, and finds its words, which blanks part. */
 void view_words_init(struct view_words *words, const char *text, size_t len);
 /* Tells whether a name holds all of them; where there is none, every name does. */

@@ -86,6 +86,94 @@ def test_moving(browse, make):
     ended(terminal)
 
 
+def test_what_is_seen_moves(browse, make):
+    """As in less and vim: a page down shows the next page, and the row at hand goes where it is wanted."""
+    terminal = browse(make({f"t{i:02}": ("U8", [1], b"\0") for i in range(100)}))
+    terminal.wait(["100 tensors", "t20 "])
+    for keys, top, at in [
+        ("Space", 21, 21),
+        ("C-d", 31, 31),
+        ("3 j", 31, 34),
+        ("b", 10, 13),
+        ("d", 20, 23),
+        ("u", 10, 13),
+        ("C-e", 11, 13),
+        ("5 C-e", 16, 16),
+        ("C-y", 15, 16),
+        ("L", 15, 35),
+        ("C-y", 14, 34),
+        ("H", 14, 14),
+        ("M", 14, 24),
+        ("3 H", 14, 16),
+        ("2 L", 14, 33),
+        ("z t", 33, 33),
+        ("z z", 23, 33),
+        ("z b", 13, 33),
+        ("z Enter", 33, 33),
+        ("z .", 23, 33),
+        ("z -", 13, 33),
+        ("5 g g", 4, 4),
+        ("g g", 0, 0),
+        ("C-u", 0, 0),
+        ("9 0 G", 69, 89),
+        ("C-f", 79, 99),
+        ("C-f", 79, 99),
+        ("PPage", 58, 78),
+        ("C-n", 59, 79),
+        ("C-p", 59, 78),
+    ]:
+        terminal.type(*keys.split())
+        terminal.wait(
+            lambda shown, top=top, at=at: (
+                shown.split("\n")[1].startswith(f"  t{top:02} ") and shown.split("\n")[22].startswith(f"t{at:02} ")
+            )
+        )
+    terminal.type("Z", "Z")
+    ended(terminal)
+
+
+def test_commands(browse, make):
+    path = make({f"t{i:02}": ("U8", [1], b"\0") for i in range(100)}, {"format": "pt"})
+    terminal = browse(path)
+    terminal.wait("100 tensors")
+
+    def command(text):
+        terminal.type(":")
+        terminal.write(text)
+        terminal.wait(f":{text}")
+        terminal.type("Enter")
+
+    for text, at in [("50", 49), ("$", 99), ("1", 0), ("999", 99), ("0", 0)]:
+        command(text)
+        terminal.wait(lambda shown, at=at: re.match(f"t{at:02} ", shown.split("\n")[22]))
+    for text in ("wq", "12x", "9" * 40):
+        command(text)
+        terminal.wait(f'there is no command "{text}"')
+    command("help")
+    terminal.wait("Moving, here and everywhere")
+    command("30")
+    terminal.wait("draw everything again")
+    terminal.type("q", ":", "5", "Escape")
+    terminal.wait([KEYS, "t00 "])
+    terminal.type(":", "5", "BSpace", "BSpace", "j")
+    terminal.wait(lambda shown: re.match("t01 ", shown.split("\n")[22]))
+    terminal.type("m")
+    terminal.wait("format: pt")
+    command("q")
+    ended(terminal)
+
+
+def test_wide_screens(browse, make):
+    """A row is not pulled apart, but names have the room that there is."""
+    terminal = browse(make({"a": ("U8", [1], b"\0")}), columns=200)
+    shown = terminal.wait([KEYS, "1 tensor, 1 B"])
+    assert [len(line.rstrip()) for line in shown.split("\n")[:2]] == [200, 100]
+    long = "n" * 100
+    terminal = browse(make({long: ("U8", [1], b"\0")}, name="long"), columns=200)
+    row = terminal.wait([KEYS, "1 tensor, 1 B"]).split("\n")[1].rstrip()
+    assert fields(row) == [long, "U8", "[1]", "1 B"] and 130 < len(row) < 140
+
+
 def test_order(browse, make):
     terminal = browse(
         make({"b.x": ("U8", [10], None), "a.z": ("U8", [30], None), "a.y": ("U8", [1], None), "c": ("U8", [20], None)})

@@ -26,7 +26,7 @@ def test_values(browse, make):
     terminal.wait(KEYS)
     terminal.type("v")
     shown = terminal.wait("rows 0-20 of 300, columns 0-")
-    assert re.match(r"w +values$", shown.split("\n")[0].rstrip())
+    assert re.match(r"w +F32 \[300,50\]  values$", shown.split("\n")[0].rstrip())
     assert [row.split() for row in shown.split("\n")[1:4]] == [
         [*map(str, range(10))],
         ["[0]", *[f"{i / 2:g}" for i in range(10)]],
@@ -143,8 +143,11 @@ def test_measuring_ends_by_keys(browse, huge):
         terminal.type(key)
         terminal.wait("stopped")
     terminal.type("s")
-    terminal.wait("measuring: 0%")
+    terminal.wait("measuring: 0% of 1.0 TiB")
+    # Of what was drawn for the other size nothing is left.
     terminal.resize(60, 20)
+    shown = terminal.wait("measuring: 0%", absent=[KEYS])
+    assert [line.split()[0] for line in shown.split("\n") if line.strip()] == ["w", "measuring:"]
     terminal.type("C-c")
     ended(terminal, 130)
 
@@ -165,7 +168,7 @@ def test_statistics(browse, cli, make):
     terminal.wait(KEYS)
     terminal.type("s")
     shown = terminal.wait("lines 1-")
-    assert re.match(r"w +statistics$", shown.split("\n")[0].rstrip())
+    assert re.match(r"w +F32 \[302\]  statistics$", shown.split("\n")[0].rstrip())
     said = {words[0]: words[1:] for words in map(str.split, shown.split("\n")[1:10])}
     assert said["NaN"] == ["1,", "0.3%"] and said["min"] == ["-100"] and said["max"] == ["199"]
     assert said["mean"] == ["49.5"] and said["negatives"] == ["100,", "33.1%"]
@@ -263,6 +266,64 @@ def test_lines_are_broken_between_words(browse, make):
     ended(terminal)
 
 
+def test_finding_in_metadata(browse, make):
+    entries = {f"key{i:02}": f"value {'Needle' if i % 20 == 7 else 'hay'} {i}" for i in range(60)}
+    terminal = browse(make({"w": ("U8", [1], b"\0")}, entries), env={"NO_COLOR": "1"})
+    terminal.wait(KEYS)
+    # What is typed before the text is drawn counts too.
+    terminal.type("m", "G")
+    terminal.wait("lines 39-60 of 60")
+    terminal.type("g", "/")
+    terminal.write("needle")
+    terminal.wait(["key07: value Needle 7", "/needle"])
+    assert "value \x1b[7mNeedle\x1b[0m" in terminal.screen(styles=True)
+    terminal.write("s")
+    terminal.wait(["/needles", "not here"])
+    terminal.type("BSpace", "Enter")
+    terminal.wait("lines 1-22 of 60")
+    for key, said in [
+        ("n", ["lines 28-49 of 60"]),
+        ("n", ["lines 28-49 of 60", "key47: value Needle"]),  # which is in sight
+        ("n", ["key07: value Needle", "on from the beginning"]),
+        ("N", ["key47: value Needle", "on from the end"]),
+        ("N", ["lines 28-49 of 60"]),
+        ("N", ["lines 8-29 of 60"]),
+    ]:
+        terminal.type(key)
+        terminal.wait(said)
+    # A capital letter counts as one; what is nowhere moves nothing.
+    terminal.type("g", "/")
+    terminal.write("neeDle")
+    terminal.wait("not here")
+    terminal.type("Enter")
+    terminal.wait(['nothing here reads "neeDle"', "key00"])
+    terminal.type("/")
+    terminal.write("key50")
+    terminal.wait("key50")
+    terminal.type("Escape")
+    terminal.wait(["lines 1-22 of 60", "key00"])
+    terminal.type("n")
+    terminal.wait("nothing was looked for yet")
+    terminal.type("q")
+    terminal.wait(KEYS)
+
+
+def test_finding_across_styles_and_lines(browse, make):
+    """A key is of another style than its value; a long value is broken."""
+    terminal = browse(
+        make({"w": ("U8", [1], b"\0")}, {"name": "x" * 70 + "yyyyyyyyyy" + "x" * 70}), env={"NO_COLOR": "1"}
+    )
+    terminal.wait(KEYS)
+    terminal.type("m", "/")
+    terminal.write("name: xx")
+    terminal.wait(["/name: xx"], absent=["not here"])
+    terminal.type("Enter", "/")
+    terminal.write("y" * 10)
+    terminal.wait(["/yyyyyyyyyy"], absent=["not here"])
+    marked = re.findall("\x1b\\[[0-9;]*7m([xy]+)", "".join(terminal.screen(styles=True).split("\n")[1:5]))
+    assert "".join(marked) == "y" * 10
+
+
 def test_no_metadata(browse, make):
     terminal = browse(make({"w": ("U8", [1], b"\0")}))
     terminal.wait(KEYS)
@@ -278,6 +339,13 @@ def test_facts_and_help(browse, model):
     assert re.search(r"^BF16   24 tensors, 15\.4K elements, 30\.0 KiB *$", shown, re.M)
     terminal.type("?")
     shown = terminal.wait("filter by words")
+    # What a key does stands beside it, in a column of its own.
+    terminal.resize(50, 24)
+    shown = terminal.wait("half a screen")
+    lines = [line.rstrip() for line in shown.split("\n")[2:22]]
+    assert any(line.startswith(" " * 18) for line in lines)
+    assert all(line[:2] in ("  ", "") and line[17:18] in (" ", "") for line in lines if line.startswith(" "))
+    terminal.resize(80, 24)
     terminal.type("G")
     terminal.wait("draw everything again")
     terminal.type("?")

@@ -197,6 +197,16 @@ def test_standard_input(browse, small):
         ended(terminal)
 
 
+def test_hints_are_whole(browse, model):
+    terminal = browse(model)
+    for columns in (40, 31, 70):
+        terminal.resize(columns, 10)
+        shown = terminal.wait(lambda shown: len(shown.split("\n")[0].rstrip()) == columns)
+        hints = shown.split("\n")[9].rstrip()
+        whole = "?: help  /: filter  Enter: open  v: values  s: statistics  m: metadata  q: quit"
+        assert hints and f"{whole}  ".startswith(f"{hints}  ")
+
+
 def test_messages_are_broken_between_words(browse, small):
     terminal = browse(small, columns=45)
     terminal.wait("?: help")
