@@ -2,6 +2,7 @@
 #include "chart.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 /* Fewer columns say nothing. */
@@ -36,14 +37,22 @@ struct edges {
     char high[24];
 };
 
+/* Gives where a bin begins. */
+static double edge_of(const struct chart *chart, size_t bin)
+{
+    double range = chart->high - chart->low, part = (double)bin / (double)chart->count;
+    if (bin == chart->count)
+        return chart->high;
+    if (isinf(range)) /* of two numbers that are far apart */
+        return chart->low * (1 - part) + chart->high * part;
+    return chart->low + range / (double)chart->count * (double)bin;
+}
+
 static struct edges edges_of(const struct chart *chart, size_t bin, int digits)
 {
     struct edges edges;
-    double width = (chart->high - chart->low) / (double)chart->count;
-    double low = chart->low + width * (double)bin;
-    double high = bin + 1 == chart->count ? chart->high : chart->low + width * (double)(bin + 1);
-    snprintf(edges.low, sizeof edges.low, "%.*g", digits, low);
-    snprintf(edges.high, sizeof edges.high, "%.*g", digits, high);
+    snprintf(edges.low, sizeof edges.low, "%.*g", digits, edge_of(chart, bin));
+    snprintf(edges.high, sizeof edges.high, "%.*g", digits, edge_of(chart, bin + 1));
     return edges;
 }
 

@@ -144,6 +144,17 @@ def test_histogram(cli, small):
     assert cli("stats", "-H", small).out.count("\n\n") == 3
 
 
+def test_histogram_of_numbers_far_apart(cli, make):
+    """Their range is no double."""
+    path = make({"w": ("F64", [3], struct.pack("<3d", -1.5e308, 0, 1.5e308))})
+    done = cli("stats", "-b", "3", path, "w", env={"LC_ALL": "C"})
+    lines = [line.split("#")[0].strip() for line in done.out.split("\n\n")[1].splitlines()]
+    assert (done.code, lines) == (
+        0,
+        ["[-1.5e+308,  -5e+307)  1", "[  -5e+307,   5e+307)  1", "[   5e+307, 1.5e+308]  1"],
+    )
+
+
 def test_json(cli, sick):
     done = cli("stats", "--json", "-q", "0.5", "--bins", "2", sick)
     assert (done.code, done.err) == (0, "")
