@@ -173,6 +173,10 @@ static void shares_draw(const struct report *report)
 void report_dtypes(const struct report *report)
 {
     struct out *out = report->out;
+    if (report->dtype_count == 0) {
+        out_text(out, "<p class=\"hint\">There are no tensors to have any.</p>\n");
+        return;
+    }
     if (report->all.bytes)
         shares_draw(report);
     out_text(out,

@@ -12,6 +12,8 @@
 
 /* Height of a histogram in units of its drawing; a bar is 4 wide. */
 #define BAR_HEIGHT 100
+/* Whole numbers from here on are shortened in rows. */
+#define ROW_LARGE UINT64_C(10000000)
 /* From the start groups are open of the top level, if there and in them is so little to read, and those without
  * siblings. */
 #define FEW 12
@@ -192,17 +194,33 @@ static void card_write(const struct report *report, size_t index)
 
 /* -------------------------------------------------------------------------------- tree */
 
+/* Writes an extreme value into a row: whole numbers of many digits as others, too. */
+static void value_row(struct out *out, const st_value *value)
+{
+    st_value shown = *value;
+    if (value->kind == ST_KIND_UINT && value->as.u >= ROW_LARGE)
+        shown = (st_value){.kind = ST_KIND_FLOAT, .as.f = {(double)value->as.u}};
+    else if (value->kind == ST_KIND_INT &&
+             (value->as.i >= (int64_t)ROW_LARGE || value->as.i <= -(int64_t)ROW_LARGE))
+        shown = (st_value){.kind = ST_KIND_FLOAT, .as.f = {(double)value->as.i}};
+    value_write(out, &shown, 4);
+}
+
 /* Writes the cells of statistics in a row: a part of them, the card has all. */
 static void row_stats(struct out *out, const st_stats *stats)
 {
     out_text(out, "<span class=\"range\">");
-    value_write(out, &stats->min, 4);
-    out_text(out, " \u2026 ");
-    value_write(out, &stats->max, 4);
+    value_row(out, &stats->min);
+    if (stats->finite) {
+        out_text(out, " \u2026 ");
+        value_row(out, &stats->max);
+    }
     out_text(out, "</span><span class=\"moments\">");
     double_write(out, stats->mean, stats, 3);
-    out_text(out, " \u00b1 ");
-    double_write(out, stats->std, stats, 3);
+    if (stats->finite) {
+        out_text(out, " \u00b1 ");
+        double_write(out, stats->std, stats, 3);
+    }
     out_text(out, "</span>");
     svg_open(out, "spark");
     if (stats->finite)

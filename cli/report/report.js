@@ -20,6 +20,8 @@
   /* Of groups that are open from the start. */
   const FEW = 12;
   const BAR_HEIGHT = 100;
+  /* Whole numbers from here on are shortened in rows. */
+  const ROW_LARGE = 1e7;
 
   /* -------------------------------------------------------------------------------- elements */
 
@@ -100,6 +102,18 @@
   const isWhole = (tensor) => /^(BOOL|[UI]\d+)$/.test(data.dtypes[tensor[DTYPE]]);
   const extreme = (tensor, value, digits) =>
     value !== null && isWhole(tensor) ? String(value) : general(value, digits);
+  /* The same in a row, where whole numbers of many digits are as others. */
+  function rangeText(tensor, stats) {
+    if (!stats[FINITE]) return "-";
+    const text = (value) => isWhole(tensor) && Math.abs(Number(value)) < ROW_LARGE
+      ? String(value) : general(Number(value), 4);
+    return text(stats[MIN]) + " \u2026 " + text(stats[MAX]);
+  }
+
+  function momentsText(stats) {
+    return general(stats[MEAN], 3) + (stats[FINITE] ? " \u00b1 " + general(stats[STD], 3) : "");
+  }
+
   const shapeText = (shape) => shape.length ? shape.join(" \u00d7 ") : "scalar";
   const dtypeText = (tensor) => visible(data.dtypes[tensor[DTYPE]]);
   const colour = (dtype) => "c" + dtype % 8;
@@ -158,8 +172,8 @@
       make("span", {class: "size"}, bytesText(tensor[BYTES])));
     if (stats) {
       summary.append(
-        make("span", {class: "range"}, extreme(tensor, stats[MIN], 4) + " \u2026 " + extreme(tensor, stats[MAX], 4)),
-        make("span", {class: "moments"}, general(stats[MEAN], 3) + " \u00b1 " + general(stats[STD], 3)),
+        make("span", {class: "range"}, rangeText(tensor, stats)),
+        make("span", {class: "moments"}, momentsText(stats)),
         bars("spark", stats));
       if (isSick(stats)) summary.append(make("span", {class: "sick"}, "NaN or Inf"));
     }
@@ -276,10 +290,13 @@
   /* ------------------------------------------------------------------- filter and order: a list */
 
   const found = {matches: [], shown: 0};
+  /* Where each tensor stands in the tree, in which layer 10 follows layer 9. */
+  const places = [];
+  for (let i = 2; i < data.tree.length; i += 3) if (data.tree[i] >= 0) places[data.tree[i]] = i;
 
   const orders = {
     offset: () => 0,
-    name: (a, b) => (tensors[a][NAME] < tensors[b][NAME] ? -1 : 1),
+    name: (a, b) => places[a] - places[b],
     size: (a, b) => tensors[b][BYTES] - tensors[a][BYTES],
     magnitude: (a, b) => magnitude(b) - magnitude(a),
     spread: (a, b) => reach(b, STD) - reach(a, STD),
@@ -368,9 +385,11 @@
 
   /* ------------------------------------------------------------------------------------- map */
 
-  /* Pixels: a group's head, the least that is divided further, the side of the least square that is a cell, the
+  /* Pixels: a group's head, the least for part of a label, a letter of one, the least that is divided further, the side of the least square that is a cell, the
    * gap. Then how many levels are shown, and how many parts of one group. */
   const HEAD = 20;
+  const WORD = 48;
+  const LETTER = 7;
   const DIVIDED = 54;
   const LEAST = 12;
   const GAP = 1;
@@ -478,7 +497,10 @@
 
   function cellMake(node, box, className, parent) {
     const element = make("button", {type: "button", class: className, tabindex: "-1", "aria-label": describe(node)});
-    if (box.w >= 22 && box.h >= 16) element.append(make("span", {class: "label"}, nameText(node.label)));
+    const label = nameText(node.label);
+    /* Of a few letters and an ellipsis nobody learns anything. */
+    if (box.h >= 16 && (box.w >= WORD || box.w >= LETTER * [...label].length + 11))
+      element.append(make("span", {class: "label"}, label));
     if (box.h >= 34 && box.w >= 50 && !className.startsWith("head"))
       element.append(make("span", {class: "size"}, bytesText(node.bytes)));
     boxPlace(element, box);

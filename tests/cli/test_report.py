@@ -8,6 +8,7 @@ import math
 import os
 import random
 import re
+import struct
 
 import pytest
 
@@ -239,6 +240,25 @@ def test_names_without_characters(report, make):
     assert page.texts["dt"][-1] == '""' and page.texts["pre"] == ["\nv"]
 
 
+def test_rows_are_short(report, make):
+    """Where nothing is finite there is one dash, and long integers are in full in the card only."""
+    page = report(
+        make(
+            {
+                "a": ("I64", [2], struct.pack("<2q", -(2**63), 2**63 - 1)),
+                "b": ("I64", [2], struct.pack("<2q", -9999999, 9999999)),
+                "c": ("U64", [1], struct.pack("<Q", 10**7)),
+                "d": ("F32", [0], b""),
+                "e": ("F32", [1], struct.pack("<f", math.nan)),
+            }
+        )
+    )
+    assert page.texts_of("span", "range") == ["-9.223e+18 … 9.223e+18", "-9999999 … 9999999", "1e+07 … 1e+07", "-", "-"]
+    assert page.texts_of("span", "moments")[-2:] == ["-", "-"]
+    facts = list(zip(page.texts["dt"], page.texts["dd"]))
+    assert ("min", str(-(2**63))) in facts and ("max", str(2**63 - 1)) in facts
+
+
 def test_one_of_each(report, make):
     """In words: one byte, not one bytes."""
     page = report(make({"t": ("U8", [1], b"\1")}, {"k": "v"}))
@@ -276,6 +296,7 @@ def test_no_metadata_and_no_tensors(report, make):
     page = report(make({}))
     assert "The file has no metadata." in page.text and "There are no tensors to show." in page.text
     assert page.data["tensors"] == [] and page.data["tree"] == []
+    assert "table" not in page.texts and "There are no tensors to have any." in page.text
 
 
 def test_long_metadata_is_cut(report, make):

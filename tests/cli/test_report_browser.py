@@ -4,6 +4,7 @@
 import base64
 import json
 import math
+import struct
 
 import pytest
 
@@ -204,6 +205,42 @@ def test_script_makes_the_rows_of_the_program(cli, shown, llm, tmp_path, sharded
             (p) => p.getAttribute('d') || p.textContent)]))"""
     ours, theirs = page.run(texts.replace("LIST", "found")), page.run(texts.replace("LIST", "tree"))
     assert len(ours) == len(model()) and ours == theirs
+
+
+def test_name_order_counts(shown, make):
+    """Layer 10 follows layer 9."""
+    page = shown(make({f"layers.{i}.w": ("U8", [1], b"\0") for i in (10, 9, 1, 2, 11)}))
+    page.run(
+        "document.querySelector('#order').value = 'name'; "
+        "document.querySelector('#order').dispatchEvent(new Event('change'))"
+    )
+    names = page.run("[...document.querySelectorAll('#found .name')].map((e) => e.textContent)")
+    assert names == [f"layers.{i}.w" for i in (1, 2, 9, 10, 11)]
+
+
+@pytest.mark.parametrize("name", ["short", "a_name_of_many_words_" * 8])
+def test_rows_stand_on_one_line(shown, make, name):
+    """What is in a row begins where its name does, be that of many lines."""
+    page = shown(make({name: ("I64", [2], struct.pack("<2q", -(2**62), 2**62))}), SCREENS[0])
+    tops = page.run("""(() => { const row = document.querySelector('.tensor > summary');
+        const mark = parseFloat(getComputedStyle(row, '::before').top) + row.getBoundingClientRect().y;
+        return [mark, ...[...row.querySelectorAll('span')].map((e) => e.getBoundingClientRect().y)]; })()""")
+    assert len(tops) == 7 and max(tops) - min(tops) < 2
+
+
+def test_blanks_of_names_are_seen(shown, make):
+    page = shown(make({"  two  blanks  ": ("U8", [64], None), "x": ("U8", [64], None)}))
+    page.click("#tree summary")
+    for selector in ("#tree .name", "#tree .full", "#map .label"):
+        assert page.run(f"document.querySelector('{selector}').innerText") == "  two  blanks  "
+
+
+def test_labels_of_the_map_are_words(shown, make):
+    """Of a few letters and an ellipsis nobody learns anything."""
+    page = shown(make(many(20000)), SCREENS[1])
+    cut = """[...document.querySelectorAll('#map .label')].filter((e) => e.scrollWidth > e.clientWidth &&
+        e.clientWidth < 40).length"""
+    assert page.run(COUNT.format("#map .cell")) > 50 and page.run(cut) == 0
 
 
 def test_filter_and_order(shown, llm):
