@@ -26,21 +26,9 @@ static int order_of(size_t a, size_t b)
     return (a > b) - (a < b);
 }
 
-static int bytes_compare(const char *a, size_t a_len, const char *b, size_t b_len)
+/* Orders numbers by value, and those of the same value by their leading zeros. */
+static int digits_compare(const char *a, size_t a_len, const char *b, size_t b_len)
 {
-    int order = memcmp(a, b, a_len < b_len ? a_len : b_len);
-    return order ? order : order_of(a_len, b_len);
-}
-
-/* Orders segments: numbers first, by value; the rest by bytes. Equal only when the same. */
-static int segment_compare(const char *a, size_t a_len, const char *b, size_t b_len)
-{
-    bool a_number = a_len > 0 && digits_count(a, a_len) == a_len;
-    bool b_number = b_len > 0 && digits_count(b, b_len) == b_len;
-    if (a_number != b_number)
-        return a_number ? -1 : 1;
-    if (!a_number)
-        return bytes_compare(a, a_len, b, b_len);
     size_t a_zeros = 0, b_zeros = 0;
     while (a_zeros + 1 < a_len && a[a_zeros] == '0')
         a_zeros++;
@@ -50,6 +38,31 @@ static int segment_compare(const char *a, size_t a_len, const char *b, size_t b_
     if (order == 0)
         order = memcmp(a + a_zeros, b + b_zeros, a_len - a_zeros);
     return order ? order : order_of(a_zeros, b_zeros);
+}
+
+/* Orders text by bytes, but for the numbers in it, as in "layers_10" and "h2". */
+static int words_compare(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    size_t i = 0, j = 0;
+    while (i < a_len && j < b_len) {
+        size_t x = digits_count(a + i, a_len - i), y = digits_count(b + j, b_len - j);
+        int order = x && y ? digits_compare(a + i, x, b + j, y) : memcmp(a + i, b + j, 1);
+        if (order)
+            return order;
+        i += x && y ? x : 1;
+        j += x && y ? y : 1;
+    }
+    return order_of(a_len - i, b_len - j);
+}
+
+/* Orders segments: numbers first, then the rest. Equal only when the same. */
+static int segment_compare(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    bool a_number = a_len > 0 && digits_count(a, a_len) == a_len;
+    bool b_number = b_len > 0 && digits_count(b, b_len) == b_len;
+    if (a_number != b_number)
+        return a_number ? -1 : 1;
+    return a_number ? digits_compare(a, a_len, b, b_len) : words_compare(a, a_len, b, b_len);
 }
 
 /* Orders names by the first segments that differ. */

@@ -191,6 +191,13 @@ def test_order(browse, make):
     assert labels(terminal.wait([OPEN], absent=["by offset"])) == ["a", "y", "z", "b.x", "c"]
 
 
+def test_numbers_in_names_count(browse, make):
+    """2 comes before 10, as a part of a name of its own and within one."""
+    names = ["9.x", "10.x", "a2.x", "a10.x", "a10b9", "a10b10", "h_1_2", "h_01_1", "h_12_0", "x-9", "x1", "x09", "x10"]
+    terminal = browse("--flat", make({name: ("U8", [1], b"\0") for name in reversed(names)}))
+    assert [fields(row)[0] for row in rows_of(terminal.wait([KEYS, "x10 "]))] == names
+
+
 def test_many_tensors(browse, tmp_path):
     count = 100000
     path = tmp_path / "many.safetensors"
