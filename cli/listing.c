@@ -117,11 +117,11 @@ static void totals_line(const struct listing *listing, struct out *out, const st
     out_blanks(out, name_width > width ? name_width - width : 0);
     out_print(out, "  %" PRIu64 " tensor%s, ", totals->tensors, totals->tensors == 1 ? "" : "s");
     if (listing->exact)
-        out_print(out, "%" PRIu64 " elements, %" PRIu64 " bytes\n", totals->elements,
-                  totals->bytes);
+        out_print(out, "%" PRIu64 " element%s, %" PRIu64 " byte%s\n", totals->elements,
+                  totals->elements == 1 ? "" : "s", totals->bytes, totals->bytes == 1 ? "" : "s");
     else
-        out_print(out, "%s elements, %s\n", text_count(totals->elements).text,
-                  text_bytes(totals->bytes).text);
+        out_print(out, "%s element%s, %s\n", text_count(totals->elements).text,
+                  totals->elements == 1 ? "" : "s", text_bytes(totals->bytes).text);
 }
 
 void listing_print_totals(const struct listing *listing, struct out *out)
@@ -129,9 +129,11 @@ void listing_print_totals(const struct listing *listing, struct out *out)
     struct totals all;
     size_t count, width = strlen("total");
     struct totals *dtypes = listing_sum(listing, &all, &count);
-    for (size_t i = 0; i < count; i++)
-        width = column_grow(width,
-                            strlen(st_header_dtype_code(listing->header, dtypes[i].dtype, NULL)));
+    for (size_t i = 0; i < count; i++) {
+        size_t len;
+        const char *code = st_header_dtype_code(listing->header, dtypes[i].dtype, &len);
+        width = column_grow(width, text_width(code, len, out->text_flags));
+    }
     for (size_t i = 0; i < count; i++)
         totals_line(listing, out, &dtypes[i], width);
     totals_line(listing, out, &all, width);

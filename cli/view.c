@@ -192,7 +192,7 @@ void view_tensor_title(const struct view *view, const char *what)
     snprintf(text, sizeof text, "%.*s %s  %s", (int)len, code, view_shape(tensor).text, what);
     /* A name is worth more than what the tree said already. */
     size_t name = view_name_width(&view->screen, tensor->name, tensor->name_len);
-    bool fits = name + strlen(text) + 2 <= (size_t)view->screen.cols;
+    bool fits = (name > 9 ? name : 9) + strlen(text) + 2 <= (size_t)view->screen.cols;
     view_title(view, tensor->name, tensor->name_len, fits ? text : what);
 }
 

@@ -44,6 +44,33 @@ def test_values(browse, make):
     ended(terminal)
 
 
+def test_titles_of_many_dimensions(browse, make):
+    """What a pane shows is said, be the shape as long as it is."""
+    for name in ("e", "e" * 30, "e" * 200):
+        terminal = browse(make({name: ("U8", [1] * 30 + [3], b"\1\2\3")}))
+        terminal.wait(KEYS)
+        terminal.type("v")
+        shown = terminal.wait("elements 0-2 of 3")
+        assert re.match(r"\S*e .*\bvalues$", shown.split("\n")[0].rstrip())
+
+
+def test_facts_of_one_of_each(browse, make):
+    header = {
+        "a": {"dtype": "I4\x1b[31m", "shape": [2], "data_offsets": [0, 1]},
+        "b": {"dtype": "U8", "shape": [1], "data_offsets": [1, 2]},
+    }
+    terminal = browse("--unknown-dtypes", make(frame(json.dumps(header), b"\1\2")))
+    terminal.wait(KEYS)
+    terminal.type("i")
+    shown = terminal.wait("tensors   2")
+    totals = [line.rstrip() for line in shown.split("\n") if " element" in line]
+    assert totals == [
+        "U8            1 tensor, 1 element, 1 B",
+        "I4\\u001b[31m  1 tensor, 2 elements, 1 B",
+        "total         2 tensors, 3 elements, 2 B",
+    ]
+
+
 def test_values_of_one_row_are_broken(browse, make):
     terminal = browse(make({"w": ("U16", [1, 5000], struct.pack("<5000H", *range(5000))), "x": ("I8", [], b"\xf9")}))
     terminal.wait(KEYS)
