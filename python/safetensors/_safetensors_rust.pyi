@@ -520,8 +520,8 @@ def _refuse_dtypes(codes: Iterable[str]) -> None:
 def _edit(path: Any, out: Any, steps: List[Any], making: Tuple[Any, ...], in_place: bool, strict: bool) -> Any:
     """Changes a file by a list of steps: what it came to, and what each cast lost."""
 
-def _recover(path: Any) -> bool:
-    """Undoes an edit in place that was interrupted."""
+def _recover(path: Any, dry_run: bool) -> List[Tuple[Any, ...]]:
+    """Puts right what interrupted edits have left, and tells what it was."""
 
 def _split(path: Any, folder: Any, max_size: int, count: int, pattern: str, making: Tuple[Any, ...]) -> Any:
     """Writes shards and their index: the index's name, and of each shard name, size and tensors."""

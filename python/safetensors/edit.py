@@ -9,7 +9,7 @@ from . import _editing
 from ._editing import Path, Progress
 from ._safetensors_rust import _edit, _recover
 
-__all__ = ["CastLoss", "EditSummary", "edit", "recover", "remove_metadata", "set_metadata"]
+__all__ = ["CastLoss", "EditSummary", "Recovery", "edit", "recover", "remove_metadata", "set_metadata"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,36 @@ class EditSummary:
     underflowed: int
     in_place: bool
     casts: Tuple[CastLoss, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What an interrupted edit has left of a file, or of a checkpoint.
+
+    Attributes:
+        file (`str`):
+            The path of the file; of an edit of several files, of their index, or of the folder where they have none.
+        kind (`str`, *optional*):
+            `"back"`: old bytes are put back; `"forward"`: all of the new ones are there; `"unfinished"`: nothing was
+            overwritten; `"foreign"`: it is of a file that is no longer there. Of several files `"several-unfinished"`:
+            none was changed, and what was made for them is removed; `"several-forward"`: those that are not changed yet
+            are. `None`: it cannot be put right.
+        stretches, bytes (`int`):
+            Of the file that the journal knows, and bytes in them; 0 but for `"back"` and `"forward"`.
+        files, left (`int`, *optional*):
+            Only of several files: how many the edit changes, the index among them, and how many of these were not
+            changed yet.
+        error (`str`, *optional*):
+            Why it cannot be put right.
+    """
+
+    file: str
+    kind: Optional[str]
+    stretches: int
+    bytes: int
+    files: Optional[int] = None
+    left: Optional[int] = None
+    error: Optional[str] = None
 
 
 Renames = Union[Mapping[str, str], Iterable[str]]
@@ -361,24 +391,30 @@ def remove_metadata(
     return _run(path, out, _metadata(None, keys), making, in_place, False)
 
 
-def recover(path: Path) -> bool:
+def recover(path: Path, *, dry_run: bool = False) -> List[Recovery]:
     """
-    Undoes an edit in place that was interrupted, by the journal that it left beside the file. One that had written all
-    is ended instead; so is an edit of a checkpoint whose files were taking their places.
+    Puts right what interrupted edits have left, as the program's `repair` does, and tells what it was. Of an edit in
+    place the journal beside the file puts the old bytes back, or, where all of the new ones were written, the edit is
+    ended; an edit of a checkpoint whose files were taking their places goes on to its end. What cannot be put right
+    raises, and is left as it is.
 
     Args:
         path (`str`, or `os.PathLike`):
-            A file, a folder, or an index.
+            A file; a folder, of which all that was left in it; or an index, which need not be readable.
+        dry_run (`bool`, *keyword-only*, defaults to `False`):
+            Only tell what would be done. What cannot be put right is among it, and its `error` says why. An edit that
+            is under way looks like one that was interrupted.
 
     Returns:
-        `bool`: whether anything was put back, or into its place.
+        `List[Recovery]`: what was left, in the order in which it is put right; empty where nothing was.
 
     Example:
 
     ```python
     from safetensors.edit import recover
 
-    recover("model.safetensors")
+    for left in recover("model.safetensors", dry_run=True):
+        print(left.file, left.kind, left.bytes)
     ```
     """
-    return _recover(path)
+    return [Recovery(*left) for left in _recover(path, bool(dry_run))]

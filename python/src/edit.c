@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* _edit: a file or a checkpoint changed, or written anew with changes, for safetensors/edit.py; and _recover. */
+/* _edit: a file or a checkpoint changed, or written anew with changes, for safetensors/edit.py. */
 #include "edit.h"
+
+#include <errno.h>
 
 /* ----------------------------------------------------------------------------------- losses */
 
@@ -206,6 +208,23 @@ static int files_take(stpy_edit *self)
     return 0;
 }
 
+/* An edit in place recovers before it writes, and then the file is another one than was opened: so it is opened behind
+ * that. Raises what cannot be recovered. */
+static int earlier_recover(stpy_state *state, const stpy_place *place)
+{
+    st_error error;
+    st_status status;
+    const char *path = PyBytes_AsString(place->path);
+    Py_BEGIN_ALLOW_THREADS
+    status = st_checkpoint_recover(path, state->context, NULL, &error);
+    Py_END_ALLOW_THREADS
+    /* What cannot be found is told of where it is opened. */
+    if (status == ST_OK || (status == ST_ERR_IO && error.sys_errno != EAGAIN))
+        return 0;
+    stpy_edit_raise(state, &error);
+    return -1;
+}
+
 /* Opens, and makes an edit. */
 static int edit_begin(stpy_edit *self, PyObject *path, const stpy_making *making)
 {
@@ -246,6 +265,7 @@ PyObject *stpy_edit_file(PyObject *module, PyObject *args)
     self.strict = strict;
     self.copies = !in_place && !making.dry_run;
     if ((target == Py_None || !stpy_path_read(self.state, target, &to)) &&
+        (!in_place || making.dry_run || !earlier_recover(self.state, &from)) &&
         !edit_begin(&self, path, &making) && !stpy_steps_run(&self, steps) &&
         !edit_finish(&self, &making, to.path ? &to : NULL, in_place)) {
         PyObject *summary = stpy_summary_object(&self.summary);
@@ -259,21 +279,4 @@ PyObject *stpy_edit_file(PyObject *module, PyObject *args)
     stpy_place_release(&to);
     stpy_place_release(&from);
     return out;
-}
-
-PyObject *stpy_edit_recover(PyObject *module, PyObject *path)
-{
-    stpy_state *state = stpy_state_of_module(module);
-    stpy_place place;
-    st_error error;
-    st_status status;
-    bool recovered;
-    if (stpy_path_read(state, path, &place))
-        return NULL;
-    const char *name = PyBytes_AsString(place.path);
-    Py_BEGIN_ALLOW_THREADS
-    status = st_checkpoint_recover(name, state->context, &recovered, &error);
-    Py_END_ALLOW_THREADS
-    stpy_place_release(&place);
-    return status == ST_OK ? PyBool_FromLong(recovered) : stpy_edit_raise(state, &error);
 }

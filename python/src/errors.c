@@ -222,10 +222,10 @@ static void *raise_open(const st_error *error, PyObject *path)
     return PyErr_SetFromErrnoWithFilenameObject(PyExc_OSError, path);
 }
 
-static void *raise_save(stpy_state *state, const st_error *error)
+static void *raise_save(stpy_state *state, const st_error *error, const char *beginning)
 {
     char message[sizeof error->message + 32];
-    PyOS_snprintf(message, sizeof message, "Error while serializing: %s", error->message);
+    PyOS_snprintf(message, sizeof message, "%s%s", beginning, error->message);
     PyObject *plain = PyObject_CallFunction(PyExc_OSError, "is", (int)error->sys_errno, "");
     if (!plain)
         return NULL;
@@ -269,6 +269,7 @@ void *stpy_raise(stpy_state *state, const st_error *error, enum stpy_action acti
         [STPY_DESERIALIZE] = "Error while deserializing: ",
         [STPY_READ] = "",
         [STPY_SAVE] = "Error while serializing: ",
+        [STPY_EDIT] = "",
         [STPY_SLICE] = "",
     };
     if (PyErr_Occurred())
@@ -280,12 +281,12 @@ void *stpy_raise(stpy_state *state, const st_error *error, enum stpy_action acti
     if (error->status == ST_ERR_IO && error->sys_errno) {
         if (action == STPY_OPEN)
             return raise_open(error, path);
-        if (action == STPY_SAVE)
-            return raise_save(state, error);
+        if (action == STPY_SAVE || action == STPY_EDIT)
+            return raise_save(state, error, beginnings[action]);
         return raise_errno(PyExc_OSError, error->sys_errno, error->message);
     }
     const char *beginning = beginnings[action];
-    if (is_bad_file(error->status) && action != STPY_READ && action != STPY_SLICE)
+    if (is_bad_file(error->status) && *beginning)
         return stpy_raise_text(state, "%s%s: %s", beginning, phrase_of(error->status),
                                error->message);
     return stpy_raise_text(state, "%s%s", beginning, error->message);

@@ -161,6 +161,7 @@ enum stpy_action {
     STPY_DESERIALIZE, /* "Error while deserializing: ..." */
     STPY_READ,        /* SafetensorError with the library's message; the system's: OSError */
     STPY_SAVE, /* "Error while serializing: ..."; the system's: both SafetensorError and OSError */
+    STPY_EDIT, /* the library's message alone; the system's: both SafetensorError and OSError */
     STPY_SLICE /* the library's message alone */
 };
 
@@ -494,7 +495,8 @@ PyObject *stpy_check(PyObject *module, PyObject *args);
 PyObject *stpy_check_checkpoint(PyObject *module, PyObject *args);
 /* edit.c */
 PyObject *stpy_edit_file(PyObject *module, PyObject *args);
-PyObject *stpy_edit_recover(PyObject *module, PyObject *path);
+/* recover.c */
+PyObject *stpy_recover(PyObject *module, PyObject *args);
 /* checkpoint.c */
 PyObject *stpy_split(PyObject *module, PyObject *args);
 PyObject *stpy_merge(PyObject *module, PyObject *args);

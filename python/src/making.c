@@ -41,8 +41,7 @@ st_status stpy_making_write(const stpy_making *making, stpy_state *state, st_edi
 
 void *stpy_edit_raise(stpy_state *state, const st_error *error)
 {
-    bool system = error->status == ST_ERR_IO && error->sys_errno;
-    return stpy_raise(state, error, system ? STPY_SAVE : STPY_SLICE, NULL);
+    return stpy_raise(state, error, STPY_EDIT, NULL);
 }
 
 PyObject *stpy_summary_object(const st_edit_summary *s)

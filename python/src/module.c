@@ -110,8 +110,10 @@ static PyMethodDef module_methods[] = {
     {"_edit", stpy_edit_file, METH_VARARGS,
      "_edit(path, out, steps, making, in_place, strict)\n--\n\nChanges a file by a list of steps: "
      "what it came to, and what each cast lost.\n"},
-    {"_recover", stpy_edit_recover, METH_O,
-     "_recover(path)\n--\n\nUndoes an edit in place that was interrupted.\n"},
+    {"_recover", stpy_recover, METH_VARARGS,
+     "_recover(path, dry_run)\n--\n\nPuts right what interrupted edits have left, and tells what "
+     "it "
+     "was.\n"},
     {"_split", stpy_split, METH_VARARGS,
      "_split(path, folder, max_size, count, pattern, making)\n--\n\nWrites shards and their index: "
      "the index's name, and of each shard name, size and tensors.\n"},

@@ -7,7 +7,6 @@ import gc
 import operator
 import os
 import signal
-import struct
 import sys
 import threading
 
@@ -18,7 +17,7 @@ from command import run
 
 from safetensors import SafetensorError, _editing, safe_open
 from safetensors._safetensors_rust import SafetensorFileNotFoundError, _edit
-from safetensors.edit import CastLoss, EditSummary, edit, recover, remove_metadata, set_metadata
+from safetensors.edit import CastLoss, EditSummary, edit, remove_metadata, set_metadata
 from safetensors.numpy import load_file, save_file
 
 TENSORS = {
@@ -288,56 +287,6 @@ def test_in_place_needs_room(path, options, text, dry_run):
     with pytest.raises(SafetensorError, match=text):
         edit(path, in_place=True, dry_run=dry_run, **options)
     assert path.read_bytes() == before
-
-
-def fnv(data):
-    total = 0xCBF29CE484222325
-    for byte in data:
-        total = (total ^ byte) * 0x100000001B3 % 2**64
-    return total
-
-
-def journal_of(path, offset, new):
-    """The journal of an edit of one stretch, by docs/journal.md."""
-
-    def summed(data):
-        return data + struct.pack("<Q", fnv(data))
-
-    old, info = path.read_bytes(), path.stat()
-    before = old[offset : offset + len(new)]
-    record = summed(struct.pack("<4Q", offset, len(new), fnv(before), fnv(new)))
-    body = record + before + new
-    body += bytes(-len(body) % 32)
-    size = 64 + len(body) + 32
-    head = struct.pack("<2I5Q", 1, 0, size, 1, len(old), info.st_dev, info.st_ino)
-    return summed(b"\x89STJ\r\n\x1a\n" + head) + body + summed(b"STJ-DONE" + struct.pack("<2Q", size, fnv(record)))
-
-
-def test_what_a_crash_left_is_undone(path):
-    before = path.read_bytes()
-    journal = path.with_name(path.name + ".st-journal")
-    assert recover(path) is False
-    offset = before.index(b'"ids"')
-    journal.write_bytes(journal_of(path, offset, b'"IDS"'))
-    with open(path, "r+b") as file:  # in the middle of the stretch the machine stopped
-        file.seek(offset)
-        file.write(b'"ID')
-    assert recover(os.fspath(path)) is True
-    assert path.read_bytes() == before and not journal.exists()
-    assert recover(path) is False
-
-
-def test_a_damaged_journal_is_left(path):
-    before = path.read_bytes()
-    journal = path.with_name(path.name + ".st-journal")
-    damaged = bytearray(journal_of(path, 20, b"x"))
-    damaged[70] ^= 1
-    journal.write_bytes(damaged)
-    with pytest.raises(SafetensorError, match="st-journal"):
-        recover(path)
-    assert path.read_bytes() == before and journal.read_bytes() == damaged
-    with pytest.raises(OSError):
-        recover(path / "none")
 
 
 # ------------------------------------------------------------------------------------------- refusals

@@ -15,7 +15,7 @@ from command import run
 from safetensors import SafetensorError, _editing, checkpoint, diff, safe_open
 from safetensors._safetensors_rust import _edit
 from safetensors.checkpoint import merge, split
-from safetensors.edit import CastLoss, edit, recover, remove_metadata, set_metadata
+from safetensors.edit import CastLoss, edit, remove_metadata, set_metadata
 from safetensors.hash import record, verify_records
 from safetensors.numpy import load_file, save_file
 
@@ -338,12 +338,6 @@ def test_progress_ends_it_before_anything_has_changed(shards, tmp_path):
     with pytest.raises(Enough):
         edit(shards, tmp_path / "out", cast="bf16", progress=progress)
     assert contents(shards) == before and contents(tmp_path / "out") == {}
-
-
-def test_recover_takes_checkpoints(shards, tmp_path):
-    assert recover(shards) is False and recover(shards / INDEX) is False
-    with pytest.raises(OSError):
-        recover(tmp_path / "model.safetensors" / "none")
 
 
 def test_nothing_is_kept(shards, tmp_path):

@@ -91,7 +91,9 @@ def raw(spec: TensorSpec) -> List[Tuple[str, Dict[str, Any]]]:
 def change(path: pathlib.Path) -> Optional[float]:
     summary = safetensors.edit.edit(path, "d.safetensors", rename={"a": "b"}, drop="c", cast="bf16", add={"d": path})
     lost: int = summary.overflowed + sum(loss.underflowed for loss in summary.casts)
-    safetensors.edit.set_metadata(path, {"k": str(lost)}, in_place=safetensors.edit.recover(path))
+    put_right: List[safetensors.edit.Recovery] = safetensors.edit.recover(path, dry_run=True)
+    lost += sum(left.bytes + (left.left or 0) for left in put_right if left.error is None)
+    safetensors.edit.set_metadata(path, {"k": str(lost)}, in_place=bool(safetensors.edit.recover(path)))
     safetensors.edit.remove_metadata(path, ["k"])
     shards = safetensors.checkpoint.split(path, "e", max_shard_size="5GB")
     names: List[Tuple[str, ...]] = [shard.tensors for shard in shards]
