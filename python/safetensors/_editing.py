@@ -4,7 +4,7 @@
 import os
 import sys
 from operator import index
-from typing import Any, Callable, List, Optional, Tuple, Union
+from typing import Any, Callable, Iterable, List, Mapping, Optional, Tuple, Union
 
 Path = Union[str, "os.PathLike[str]"]
 
@@ -24,9 +24,29 @@ def _chosen(argument: str, value: Any, choices: Any) -> Any:
     return choices[value]
 
 
+def path_text(value: Any) -> str:
+    """A path as a str; bytes are none here."""
+    text = os.fspath(value)
+    if not isinstance(text, str):
+        raise TypeError(f"a path must be a str or an os.PathLike of one, not {value!r}")
+    return text
+
+
+def paths_list(argument: str, value: Any) -> List[Any]:
+    """One path or several as a list."""
+    if isinstance(value, (str, os.PathLike)):
+        return [value]
+    if isinstance(value, (bytes, bytearray)) or not isinstance(value, Iterable):
+        raise TypeError(f"{argument} must be a path or several, not {value!r}")
+    return list(value)
+
+
 def size(argument: str, value: Any, least: int = 0) -> int:
     """Checks a number of bytes, or of things."""
-    number = index(value)
+    try:
+        number = index(value)
+    except TypeError:
+        raise TypeError(f"{argument} must be an integer, not {value!r}") from None
     if not least <= number <= _LARGEST:
         raise ValueError(f"{argument} must be from {least} to {_LARGEST}, not {number}")
     return number
@@ -36,7 +56,7 @@ def making(
     order: str, align: Any, reserve: Any, durability: str, overwrite: bool, dry_run: bool, progress: Optional[Progress]
 ) -> Tuple[int, int, int, int, int, bool, Optional[Progress]]:
     """The options as the extension takes them."""
-    alignment = 0 if align is None else index(align)
+    alignment = 0 if align is None else size("align", align)
     if align is not None and alignment not in _ALIGNMENTS:
         raise ValueError(f"align must be a power of 2 from 8 to 4096, not {alignment}")
     return (
@@ -54,11 +74,25 @@ def texts(argument: str, value: Any) -> List[str]:
     """One text or several as a list."""
     if value is None:
         return []
+    if isinstance(value, (bytes, bytearray)) or not isinstance(value, Iterable):
+        raise TypeError(f"{argument} must be a str or several, not {value!r}")
     found = [value] if isinstance(value, str) else list(value)
     for text in found:
         if not isinstance(text, str):
             raise TypeError(f"{argument} must be a str or several, not {text!r}")
     return found
+
+
+def named(argument: str, value: Any) -> Mapping[str, Any]:
+    """A dict by names, or none."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{argument} must be a dict, not {type(value)}")
+    for name in value:
+        if not isinstance(name, str):
+            raise TypeError(f"{argument} must be a dict by str, not {name!r}")
+    return value
 
 
 def plain(name: str, value: Any, alive: List[Any]) -> Any:

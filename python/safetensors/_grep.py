@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Iterable, Iterator, Optional, Tuple, Union
 
 from . import _safetensors_rust as _native
-from ._editing import Path
+from ._editing import Path, path_text, paths_list, size
 from ._shards import files_of, join
 
 __all__ = ["GrepMatch", "grep"]
@@ -69,7 +69,7 @@ def _walk(folder: str, recursive: bool, onerror: _OnError) -> Iterator[str]:
 
 
 def _files(path: Path, recursive: bool, onerror: _OnError) -> Iterator[str]:
-    text = os.fspath(path)
+    text = path_text(path)
     if os.path.isdir(text):
         yield from _walk(text, recursive, onerror)
     elif text.endswith(_INDEX_ENDING):
@@ -157,12 +157,15 @@ def grep(
     """
     if fixed and glob:
         raise ValueError("fixed and glob exclude each other")
-    if max_count is not None and max_count < 0:
-        raise ValueError(f"max_count must be 0 or more, not {max_count}")
+    if not isinstance(pattern, str):
+        raise TypeError(f"pattern must be a str, not {pattern!r}")
+    most = None if max_count is None else size("max_count", max_count)
+    if onerror is not None and not callable(onerror):
+        raise TypeError(f"onerror must be a function, or None, not {onerror!r}")
     kind = _TEXT if fixed else _GLOB if glob else _REGEX
     rule = _native._name_rule(pattern, kind | (_IGNORE_CASE if ignore_case else 0))
     parts = (_NAMES if names else 0) | (_KEYS if keys else 0) | (_VALUES if values else 0)
-    several: Iterable[Path] = [paths] if isinstance(paths, (str, os.PathLike)) else paths
-    if max_count == 0:
+    several: Iterable[Path] = paths if isinstance(paths, Iterator) else paths_list("paths", paths)
+    if most == 0:
         return iter(())
-    return _search(rule, several, parts, max_count or 0, bool(recursive), onerror or _raise)
+    return _search(rule, several, parts, most or 0, bool(recursive), onerror or _raise)

@@ -36,6 +36,9 @@ class SafetensorIndexError(SafetensorError, IndexError):
 class SafetensorKeyError(SafetensorError, KeyError):
     """A SafetensorError that is the built-in exception of its name as well."""
 
+class SafetensorValueError(SafetensorError, ValueError):
+    """A SafetensorError that is the built-in exception of its name as well."""
+
 class SafetensorOSError(SafetensorError, OSError):
     """A SafetensorError that is the built-in exception of its name as well."""
 

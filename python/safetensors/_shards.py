@@ -5,7 +5,7 @@ import os
 from types import TracebackType
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Tuple, Type
 
-from ._editing import Path
+from ._editing import Path, path_text
 from ._loading import load_tensors
 from ._safetensors_rust import (
     PySafeSlice,
@@ -29,11 +29,14 @@ def is_several(path: str) -> bool:
 
 def files_of(path: Path) -> List[str]:
     """The files of a folder or an index; of any other path itself."""
-    text = os.fspath(path)
-    if not is_several(text):
-        return [text]
-    folder = text if os.path.isdir(text) else os.path.dirname(text)
-    return [join(folder, name) for _, name, _ in _checkpoint(text)[1]]
+    text = path_text(path)
+    return [text] if not is_several(text) else _paths_of(text, [name for name, _ in _checkpoint(text)[1]])
+
+
+def _paths_of(path: str, names: Iterable[str]) -> List[str]:
+    """The paths of the files that a folder or an index has."""
+    folder = path if os.path.isdir(path) else os.path.dirname(path)
+    return [join(folder, name) for name in names]
 
 
 class Checkpoint:
@@ -55,11 +58,12 @@ class Checkpoint:
     files: Tuple[str, ...]
 
     def __init__(self, path: Path, framework: str, device: Any, options: Dict[str, Any]) -> None:
-        self.path = os.fspath(path)
-        self.index, files, self._metadata = _checkpoint(path)
-        self.files = tuple(name for _, name, _ in files)
-        self._paths = [os.path.abspath(file) for file, _, _ in files]
-        self._place = {tensor: file for file, (_, _, tensors) in enumerate(files) for tensor in tensors}
+        self.path = path_text(path)
+        self.index, files, self._metadata = _checkpoint(self.path)
+        self.files = tuple(name for name, _ in files)
+        paths = _paths_of(self.path, self.files) if is_several(self.path) else [self.path]
+        self._paths = [os.path.abspath(file) for file in paths]
+        self._place = {tensor: file for file, (_, tensors) in enumerate(files) for tensor in tensors}
         self._framework, self._device, self._options = framework, device, options
         self._open: Optional[Dict[int, safe_open]] = {}
         if self.files:

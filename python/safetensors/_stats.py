@@ -3,7 +3,6 @@
 
 import math
 from dataclasses import dataclass
-from operator import index
 from typing import Any, Iterable, List, Mapping, Optional, Tuple, Union
 
 from . import _editing
@@ -102,11 +101,13 @@ def _wanted(tensors: Any) -> Optional[Tuple[Tuple[str, Any], ...]]:
     if tensors is None:
         return None
     if isinstance(tensors, Mapping):
-        return tuple(tensors.items())
+        return tuple(_editing.named("tensors", tensors).items())
     return tuple((name, None) for name in _editing.texts("tensors", tensors))
 
 
 def _probabilities(quantiles: Iterable[float]) -> Tuple[float, ...]:
+    if isinstance(quantiles, str) or not isinstance(quantiles, Iterable):
+        raise TypeError(f"quantiles must be numbers, several, not {quantiles!r}")
     found = tuple(map(float, quantiles))
     if len(found) > _QUANTILES_MAX or not all(0 <= p <= 1 for p in found):
         raise ValueError(f"quantiles must be up to {_QUANTILES_MAX} numbers from 0 to 1")
@@ -114,10 +115,10 @@ def _probabilities(quantiles: Iterable[float]) -> Tuple[float, ...]:
 
 
 def _range(value: Any) -> Tuple[float, float]:
-    low, high = map(float, value)
-    if not -math.inf < low < high < math.inf:
+    bounds = tuple(map(float, value)) if isinstance(value, Iterable) else ()
+    if len(bounds) != 2 or not -math.inf < bounds[0] < bounds[1] < math.inf:
         raise ValueError(f"range must be two numbers, the lower one first, not {value!r}")
-    return low, high
+    return bounds
 
 
 def stats(
@@ -159,7 +160,7 @@ def stats(
         print(tensor.name, tensor.stats.mean, tensor.stats.nan)
     ```
     """
-    count = index(bins) if bins is not None else _BINS if range is not None else 0
+    count = _editing.size("bins", bins) if bins is not None else _BINS if range is not None else 0
     if bins is not None and not 1 <= count <= _BINS_MAX:
         raise ValueError(f"bins must be from 1 to {_BINS_MAX}, not {count}")
     low, high = (0.0, 0.0) if range is None else _range(range)

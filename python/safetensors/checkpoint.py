@@ -138,6 +138,8 @@ def split(
     """
     if max_shard_size is not None and shard_count is not None:
         raise ValueError("max_shard_size and shard_count exclude each other")
+    if not isinstance(pattern, str):
+        raise TypeError(f"pattern must be a str, not {pattern!r}")
     limit = _size_parse(max_shard_size) if isinstance(max_shard_size, str) else max_shard_size
     limit = 0 if limit is None else _editing.size("max_shard_size", limit, 1)
     count = 0 if shard_count is None else _editing.size("shard_count", shard_count, 1)

@@ -142,6 +142,9 @@ def _renames(kind: str, argument: str, value: Optional[Renames]) -> List[Step]:
     if value is None:
         return []
     if isinstance(value, Mapping):
+        for old, new in value.items():
+            if not isinstance(old, str) or not isinstance(new, str):
+                raise TypeError(f"{argument} must be a dict of str to str; {old!r} is {new!r}")
         return [(kind, old, new) for old, new in value.items()]
     return [(kind, *_pair(argument, text)) for text in _editing.texts(argument, value)]
 
@@ -157,18 +160,24 @@ def _casts(value: Any) -> List[Step]:
     if value is None:
         return []
     if isinstance(value, Mapping):
-        return [("cast", _dtype(dtype), pattern) for pattern, dtype in value.items()]
+        return [("cast", _dtype(dtype), pattern) for pattern, dtype in _editing.named("cast", value).items()]
     return [("cast", _dtype(value), "*")]
 
 
 def _added(name: str, value: Any, alive: List[Any]) -> Any:
     if isinstance(value, (str, os.PathLike)):
-        return os.fspath(value), name
+        return _editing.path_text(value), name
     return _put(name, value, alive)
 
 
 def _put(name: str, value: Any, alive: List[Any]) -> Any:
-    if isinstance(value, (tuple, bytes, bytearray, memoryview)):
+    if isinstance(value, tuple):
+        if len(value) != 2 or not isinstance(value[1], str):
+            raise TypeError(f"tensor {name!r}: a tuple must be a path and a tensor's name, not {value!r}")
+        return value
+    if isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"tensor {name!r}: the path of its data comes in a tuple, with a tensor's name, not {value!r}")
+    if isinstance(value, (bytes, bytearray, memoryview)):
         return value
     return _editing.plain(name, value, alive)
 
@@ -307,13 +316,15 @@ def edit(
     making = _editing.making(order, align, reserve, durability, overwrite, dry_run, progress)
     alive: List[Any] = []
     kept = _editing.texts("keep", keep)
+    if keep is not None and not kept:
+        raise ValueError("keep must be one pattern at least: none would leave nothing")
     steps: List[Step] = [("keep", kept)] if kept else []
     steps += [("drop", pattern) for pattern in _editing.texts("drop", drop)]
     steps += _casts(cast)
-    steps += [("replace", name, _put(name, value, alive)) for name, value in (replace or {}).items()]
+    steps += [("replace", name, _put(name, value, alive)) for name, value in _editing.named("replace", replace).items()]
     steps += _renames("glob", "rename", rename)
     steps += _renames("regex", "rename_regex", rename_regex)
-    steps += [("add", name, _added(name, value, alive)) for name, value in (add or {}).items()]
+    steps += [("add", name, _added(name, value, alive)) for name, value in _editing.named("add", add).items()]
     steps += _metadata(metadata, remove_metadata)
     return _run(path, out, steps, making, in_place, strict)
 
@@ -352,6 +363,8 @@ def set_metadata(
     set_metadata("model.safetensors", {"license": "apache-2.0"})
     ```
     """
+    if entries is None:
+        raise TypeError("entries must be a dict of str to str, not None")
     making = _editing.making("file", None, reserve, durability, True, dry_run, progress)
     return _run(path, out, _metadata(entries, bool(replace)), making, in_place, False)
 
@@ -387,6 +400,8 @@ def remove_metadata(
     remove_metadata("model.safetensors", ["license"])
     ```
     """
+    if keys is None:
+        raise TypeError("keys must be a str, several, or True, not None")
     making = _editing.making("file", None, reserve, durability, True, dry_run, progress)
     return _run(path, out, _metadata(None, keys), making, in_place, False)
 

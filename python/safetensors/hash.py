@@ -108,8 +108,7 @@ class Verification:
 
 def _files_of(paths: Paths) -> List[str]:
     """The files: of a folder or an index its shards."""
-    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    return [file for path in given for file in files_of(path)]
+    return [file for path in _editing.paths_list("paths", paths) for file in files_of(path)]
 
 
 def _size(file: str) -> int:
@@ -127,10 +126,12 @@ def _algorithm(value: Any) -> str:
 
 
 def _digests(
-    files: List[str], names: List[str], algorithm: str, parts: int, manifest: bool, progress: Optional[Progress]
+    files: List[str], names: Optional[List[str]], algorithm: str, parts: int, progress: Optional[Progress]
 ) -> Tuple[List[FileHash], bytes]:
+    """With `names` the text of a manifest, too."""
     total = sum(map(_size, files)) if progress else 0
-    found, text = _hash(tuple(zip(files, names)), _algorithm(algorithm), parts, manifest, total, progress)
+    inputs = tuple(zip(files, [""] * len(files) if names is None else names))
+    found, text = _hash(inputs, _algorithm(algorithm), parts, names is not None, total, progress)
     hashes = [
         FileHash(file, algorithm, digest, data, None if tensors is None else dict(tensors))
         for file, (digest, data, tensors) in zip(files, found)
@@ -179,7 +180,7 @@ def hash_files(
     if not wanted or any(part not in _PARTS for part in wanted):
         raise ValueError(f"parts must be some of {', '.join(map(repr, _PARTS))}, not {parts!r}")
     files = _files_of(paths)
-    return _digests(files, files, algorithm, sum({_PARTS[part] for part in wanted}), False, progress)[0]
+    return _digests(files, None, algorithm, sum({_PARTS[part] for part in wanted}), progress)[0]
 
 
 def record(
@@ -255,6 +256,7 @@ def write_manifest(
     *,
     algorithm: str = "sha256",
     data: bool = False,
+    dry_run: bool = False,
     progress: Optional[Progress] = None,
 ) -> List[FileHash]:
     """
@@ -270,6 +272,8 @@ def write_manifest(
             As of `hash_files`.
         data (`bool`, *keyword-only*, defaults to `False`):
             Whether to have the digest of what follows the header, too.
+        dry_run (`bool`, *keyword-only*, defaults to `False`):
+            Only compute the digests.
         progress (*keyword-only*, *optional*):
             As of `hash_files`.
 
@@ -284,14 +288,16 @@ def write_manifest(
     write_manifest("model.safetensors", "manifest.json")
     ```
     """
-    folder = os.path.realpath(os.path.dirname(os.fspath(manifest)))
+    target = _editing.path_text(manifest)
+    folder = os.path.realpath(os.path.dirname(target))
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"No such folder: {folder}")
     files = _files_of(paths)
     names = [_relative(folder, file) for file in files]
     parts = _PARTS["file"] | _PARTS["tensors"] | (_PARTS["data"] if data else 0)
-    hashes, text = _digests(files, names, algorithm, parts, True, progress)
-    _replace(os.fspath(manifest), text + b"\n")
+    hashes, text = _digests(files, names, algorithm, parts, progress)
+    if not dry_run:
+        _replace(target, text + b"\n")
     return hashes
 
 
@@ -322,17 +328,18 @@ def verify_manifest(
         print(found.file, "OK" if found else found.differences)
     ```
     """
-    path = os.fspath(manifest)
+    path = _editing.path_text(manifest)
     with open(path, "rb") as file:
         text = file.read()
-    names = _manifest_names(text, path)
+    shown = path.encode("utf-8", "backslashreplace").decode()
+    names = _manifest_names(text, shown)
     folder = os.path.dirname(path)
     if paths is None:
         wanted = [(_below(path, folder, name), index) for index, name in enumerate(names)]
     else:
         find = _finder(path, folder, names)
         wanted = [(file, find(file)) for file in _files_of(paths)]
-    found = _verified(wanted, text, path, progress)
+    found = _verified(wanted, text, shown, progress)
     return [_verification(file, names[index], differences) for (file, index), (differences, _) in zip(wanted, found)]
 
 

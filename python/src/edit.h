@@ -29,7 +29,7 @@ st_sink_options stpy_making_sink(const stpy_making *making, stpy_state *state);
 /* Writes an edit to a path, without the GIL. */
 st_status stpy_making_write(const stpy_making *making, stpy_state *state, st_edit *edit,
                             const char *path, st_edit_summary *out, st_error *error);
-/* Raises what an edit, or the writing of files, came to. Always NULL. */
+/* Raises what an edit, or the writing of files, came to: for an argument a ValueError as well. Always NULL. */
 void *stpy_edit_raise(stpy_state *state, const st_error *error);
 /* What was done, as a dict. */
 PyObject *stpy_summary_object(const st_edit_summary *summary);

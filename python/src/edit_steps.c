@@ -17,7 +17,10 @@ static int raise_about(const stpy_edit *self, const char *argument, const char *
     if (error->status == ST_ERR_NOMEM)
         return raise_error(self, error);
     PyObject *shown = PyUnicode_FromString(value);
-    if (shown)
+    if (shown && error->status == ST_ERR_ARGUMENT)
+        stpy_raise_variant(self->state, PyExc_ValueError, "%s %R: %s", argument, shown,
+                           error->message);
+    else if (shown)
         stpy_raise_text(self->state, "%s %R: %s", argument, shown, error->message);
     Py_XDECREF(shown);
     return -1;
@@ -165,7 +168,8 @@ static int cast_run(stpy_edit *self, PyObject *step)
         return -1;
     cast.to = dtype_find(dtype);
     if (!cast.to || st_dtype_kind(cast.to) != ST_KIND_FLOAT) {
-        stpy_raise_text(self->state, "cast: '%s' is no dtype of floats", dtype);
+        stpy_raise_variant(self->state, PyExc_ValueError, "cast: '%s' is no dtype of floats",
+                           dtype);
         return -1;
     }
     if (matching_run(&cast))
@@ -189,10 +193,12 @@ static int rename_run(stpy_edit *self, PyObject *step)
     uint64_t matched = 0, of_file;
     st_status status = st_name_rule_new(pattern, replacement, regex ? ST_NAME_REGEX : ST_NAME_GLOB,
                                         self->state->context, &rule, &error);
+    Py_BEGIN_ALLOW_THREADS /* an expression may take long */
     for (size_t i = 0; i < self->count && status == ST_OK; i++) {
         status = st_edit_rename_all(self->files[i].edit, rule, &of_file, &error);
         matched += status == ST_OK ? of_file : 0;
     }
+    Py_END_ALLOW_THREADS
     st_name_rule_free(rule);
     if (status != ST_OK)
         return raise_about(self, argument, pattern, &error);
@@ -213,7 +219,7 @@ static const st_tensor *tensor_find(const stpy_edit *self, const st_checkpoint *
         return out->tensor;
     PyObject *path = PyUnicode_DecodeFSDefault(st_checkpoint_name(checkpoint));
     if (path)
-        stpy_raise_text(self->state, "%U: no tensor %R", path, name);
+        stpy_raise_variant(self->state, PyExc_KeyError, "%U: no tensor %R", path, name);
     Py_XDECREF(path);
     return NULL;
 }
@@ -378,7 +384,14 @@ static int unset_run(stpy_edit *self, PyObject *step)
         if (status != ST_OK && status != ST_ERR_NOT_FOUND)
             return raise_error(self, &error);
     }
-    return found ? 0 : raise_missing(self, "remove_metadata", key, "no such key");
+    if (found)
+        return 0;
+    PyObject *shown = PyUnicode_FromStringAndSize(key, len);
+    if (shown)
+        stpy_raise_variant(self->state, PyExc_KeyError, "%U: remove_metadata %R: no such key",
+                           self->shown, shown);
+    Py_XDECREF(shown);
+    return -1;
 }
 
 /* ("clear",) */

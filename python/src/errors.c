@@ -36,6 +36,7 @@ int stpy_forgive(void)
 #define VARIANT_MAP(X)     \
  X(IndexError)             \
  X(KeyError)               \
+ X(ValueError)             \
  X(OSError)                \
  X(BlockingIOError)        \
  X(BrokenPipeError)        \

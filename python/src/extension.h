@@ -170,7 +170,8 @@ enum stpy_action {
 void *stpy_raise(stpy_state *state, const st_error *error, enum stpy_action action, PyObject *path);
 /* Raises SafetensorError with a text made as by PyErr_Format. Always NULL. */
 void *stpy_raise_text(stpy_state *state, const char *format, ...);
-/* The same, of the class that is the built-in one as well: SafetensorIndexError, SafetensorKeyError. */
+/* The same, of the class that is the built-in one as well: SafetensorIndexError, SafetensorKeyError,
+ * SafetensorValueError. */
 void *stpy_raise_variant(stpy_state *state, PyObject *builtin, const char *format, ...);
 /* Clears the exception that is set, if any, where a failed question is an answer. -1: it says nothing of the
  * question (MemoryError, or no Exception at all, such as KeyboardInterrupt), and stays set. */

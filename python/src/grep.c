@@ -24,7 +24,7 @@ PyObject *stpy_name_rule(PyObject *module, PyObject *args)
         return NULL;
     st_status status = st_name_rule_new(pattern, NULL, kind, state->context, &rule, &error);
     if (status == ST_ERR_ARGUMENT)
-        PyErr_SetString(PyExc_ValueError, error.message);
+        stpy_raise_variant(state, PyExc_ValueError, "%s", error.message);
     else if (status != ST_OK)
         stpy_raise(state, &error, STPY_READ, NULL);
     if (status != ST_OK)

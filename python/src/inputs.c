@@ -93,15 +93,14 @@ PyObject *stpy_shard_object(const st_checkpoint *checkpoint, size_t file_index)
 
 /* -------------------------------------------------------------------------------- _checkpoint */
 
-/* [(path, name, [tensor, ...]), ...], in the order of the data. */
+/* [(name, [tensor, ...]), ...], in the order of the data. */
 static PyObject *files_object(const st_checkpoint *checkpoint)
 {
     PyObject *files = PyList_New(0);
     for (size_t i = 0, at = 0; i < st_checkpoint_file_count(checkpoint) && files; i++) {
         PyObject *names = PyList_New(0);
         PyObject *file = Py_BuildValue(
-            "NNO", PyUnicode_DecodeFSDefault(st_file_name(st_checkpoint_file(checkpoint, i))),
-            PyUnicode_DecodeFSDefault(st_checkpoint_file_name(checkpoint, i)), names);
+            "NO", PyUnicode_DecodeFSDefault(st_checkpoint_file_name(checkpoint, i)), names);
         int failed = file ? PyList_Append(files, file) : -1;
         for (; at < st_checkpoint_count(checkpoint) && !failed; at++) {
             const st_checkpoint_tensor found = st_checkpoint_at(checkpoint, at);
@@ -139,7 +138,7 @@ static PyObject *metadata_object(const st_checkpoint *checkpoint)
     return dict;
 }
 
-/* (index or None, [(path, name, [tensor, ...]), ...], metadata or None) */
+/* (index or None, [(name, [tensor, ...]), ...], metadata or None) */
 PyObject *stpy_checkpoint_read(PyObject *module, PyObject *path)
 {
     st_checkpoint *checkpoint = stpy_checkpoint_open(stpy_state_of_module(module), path);

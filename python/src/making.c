@@ -41,6 +41,8 @@ st_status stpy_making_write(const stpy_making *making, stpy_state *state, st_edi
 
 void *stpy_edit_raise(stpy_state *state, const st_error *error)
 {
+    if (error->status == ST_ERR_ARGUMENT && !PyErr_Occurred())
+        return stpy_raise_variant(state, PyExc_ValueError, "%s", error->message);
     return stpy_raise(state, error, STPY_EDIT, NULL);
 }
 

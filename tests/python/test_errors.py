@@ -42,16 +42,16 @@ def subclasses(class_):
 
 
 def test_variants():
-    """One for IndexError, and one for each of the errors of the system."""
+    """One for IndexError, KeyError and ValueError, and one for each of the errors of the system."""
     names = [c.__name__ for c in subclasses(OSError) if getattr(builtins, c.__name__, None) is c]
     assert "PermissionError" in names and len(names) >= 16
-    for name in names + ["IndexError"]:
+    for name in names + ["IndexError", "KeyError", "ValueError"]:
         class_ = getattr(rust, "Safetensor" + name)
         assert issubclass(class_, SafetensorError) and issubclass(class_, getattr(builtins, name))
         assert class_ is getattr(rust, "Safetensor" + name)
         assert class_.__module__ == "safetensors._safetensors_rust" and class_.__name__ == "Safetensor" + name
         assert pickle.loads(pickle.dumps(class_)) is class_
-    for name in ("SafetensorValueError", "Safetensor", "IndexError", "PermissionError", "SafetensorEOFError"):
+    for name in ("SafetensorTypeError", "Safetensor", "IndexError", "PermissionError", "SafetensorEOFError"):
         with pytest.raises(AttributeError, match=f"has no attribute '{name}'"):
             getattr(rust, name)
 
