@@ -9,6 +9,7 @@ from typing import Any, Iterator, Optional, Tuple
 
 from . import _safetensors_rust as _native
 from ._editing import Path, Progress
+from ._picking import Patterns, pick
 from ._shards import is_several
 
 __all__ = [
@@ -221,6 +222,10 @@ def diff(
     metadata: bool = True,
     tensors: bool = True,
     values: bool = True,
+    glob: Patterns = None,
+    regex: Patterns = None,
+    exclude: Patterns = None,
+    dtype: Any = None,
     brief: bool = False,
     progress: Optional[Progress] = None,
 ) -> Diff:
@@ -244,6 +249,13 @@ def diff(
             Whether another offset, or another order of the tensors, is a difference.
         metadata, tensors, values (`bool`, *keyword-only*, default to `True`):
             What to compare. Without `values` no tensor is read.
+        glob, regex (`str`, or `List[str]`, *keyword-only*, *optional*):
+            Take the tensors of both whose names match one of these: patterns of `*`, `?` and `[a-z]`, which all of a
+            name has to match, and POSIX extended regular expressions, found anywhere in one. All without either.
+        exclude (`str`, or `List[str]`, *keyword-only*, *optional*):
+            Leave out the tensors whose names match one of these patterns.
+        dtype (`str`, or a list, *keyword-only*, *optional*):
+            Take the tensors of these dtypes: codes such as `"BF16"`, or what NumPy and torch call them.
         brief (`bool`, *keyword-only*, defaults to `False`):
             Whether to stop at the first difference.
         progress (`Callable[[int, int], Optional[bool]]`, *keyword-only*, *optional*):
@@ -275,7 +287,14 @@ def diff(
         | (_BRIEF if brief else 0)
     )
     entries, changes, numbers = _native._compare(
-        a, b, parts, flags, _tolerance("rtol", rtol), _tolerance("atol", atol), progress
+        a,
+        b,
+        parts,
+        flags,
+        _tolerance("rtol", rtol),
+        _tolerance("atol", atol),
+        pick(glob, regex, exclude, dtype),
+        progress,
     )
     summary = DiffSummary(**numbers)
     return Diff(

@@ -83,6 +83,13 @@ def texts(argument: str, value: Any) -> List[str]:
     return found
 
 
+def dtype_name(value: Any) -> str:
+    """The name of a dtype: a code, or what NumPy and torch call it."""
+    if isinstance(value, str):
+        return value
+    return getattr(value, "name", None) or getattr(value, "__name__", None) or str(value).rpartition(".")[2]
+
+
 def named(argument: str, value: Any) -> Mapping[str, Any]:
     """A dict by names, or none."""
     if value is None:

@@ -538,7 +538,7 @@ def _cat(inputs: List[Tuple[Any, str]], out: Any, metadata: str, making: Tuple[A
 def _size_parse(text: str) -> int:
     """A size in bytes out of a text such as 5GB."""
 
-def _compare(a: Any, b: Any, parts: int, flags: int, rtol: float, atol: float, progress: Any) -> Any:
+def _compare(a: Any, b: Any, parts: int, flags: int, rtol: float, atol: float, picked: Any, progress: Any) -> Any:
     """How two files or checkpoints differ: metadata, tensors, and a summary."""
 
 def _salvage(path: Any, out: Any, progress: Any) -> Any:
@@ -556,6 +556,7 @@ def _search(rule: Any, path: Any, parts: int, max: int) -> List[Tuple[Any, ...]]
 def _stats(
     path: Any,
     wanted: Optional[Tuple[Tuple[str, Any], ...]],
+    picked: Any,
     quantiles: Tuple[float, ...],
     bins: int,
     low: float,

@@ -8,6 +8,7 @@ from typing import Any, Iterable, List, Mapping, Optional, Tuple, Union
 from . import _editing
 from . import _safetensors_rust as _native
 from ._editing import Path, Progress
+from ._picking import Patterns, pick
 
 __all__ = ["Histogram", "Statistics", "TensorStatistics", "stats"]
 
@@ -128,6 +129,10 @@ def stats(
     quantiles: Iterable[float] = (),
     bins: Optional[int] = None,
     range: Optional[Tuple[float, float]] = None,
+    glob: Patterns = None,
+    regex: Patterns = None,
+    exclude: Patterns = None,
+    dtype: Any = None,
     progress: Optional[Progress] = None,
 ) -> List[TensorStatistics]:
     """Counts and measures the values of tensors, as the program's verb `stats` does. Memory does not grow with the
@@ -145,6 +150,8 @@ def stats(
             Make a histogram of so many parts, at most 65536; with a `range` 20, if it is not said.
         range (`Tuple[float, float]`, *keyword-only*, *optional*):
             The range of the histogram; from the least value to the greatest, if it is not said.
+        glob, regex, exclude, dtype (*keyword-only*, *optional*):
+            Instead of `tensors`, which ones: as of `safetensors.diff`.
         progress (*keyword-only*, *optional*):
             As of `safetensors.diff`.
 
@@ -164,7 +171,10 @@ def stats(
     if bins is not None and not 1 <= count <= _BINS_MAX:
         raise ValueError(f"bins must be from 1 to {_BINS_MAX}, not {count}")
     low, high = (0.0, 0.0) if range is None else _range(range)
-    found = _native._stats(path, _wanted(tensors), _probabilities(quantiles), count, low, high, progress)
+    wanted, picked = _wanted(tensors), pick(glob, regex, exclude, dtype)
+    if wanted is not None and picked is not None:
+        raise ValueError("tensors are named, or picked by glob, regex, exclude and dtype, but not both")
+    found = _native._stats(path, wanted, picked, _probabilities(quantiles), count, low, high, progress)
     return [TensorStatistics(*[*tensor, _statistics(values)]) for *tensor, values in found]
 
 

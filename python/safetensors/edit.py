@@ -149,19 +149,14 @@ def _renames(kind: str, argument: str, value: Optional[Renames]) -> List[Step]:
     return [(kind, *_pair(argument, text)) for text in _editing.texts(argument, value)]
 
 
-def _dtype(value: Any) -> str:
-    """The name of a dtype: a code, or what NumPy and torch call it."""
-    if isinstance(value, str):
-        return value
-    return getattr(value, "name", None) or getattr(value, "__name__", None) or str(value).rpartition(".")[2]
-
-
 def _casts(value: Any) -> List[Step]:
     if value is None:
         return []
     if isinstance(value, Mapping):
-        return [("cast", _dtype(dtype), pattern) for pattern, dtype in _editing.named("cast", value).items()]
-    return [("cast", _dtype(value), "*")]
+        return [
+            ("cast", _editing.dtype_name(dtype), pattern) for pattern, dtype in _editing.named("cast", value).items()
+        ]
+    return [("cast", _editing.dtype_name(value), "*")]
 
 
 def _added(name: str, value: Any, alive: List[Any]) -> Any:

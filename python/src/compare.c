@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* _compare: how two files or checkpoints differ, for safetensors/_compare.py. */
 #include "inputs.h"
+#include "pick.h"
 #include "watch.h"
 
 #include <safetensors/inspect.h>
@@ -156,8 +157,25 @@ typedef struct side {
     st_side side;
 } side;
 
-static int side_open(stpy_state *state, PyObject *path, side *out)
+/* Takes the tensors that are picked. */
+static st_status side_fill(side *self, const stpy_pick *pick, st_error *error)
 {
+    for (size_t i = 0; i < st_checkpoint_count(self->checkpoint); i++) {
+        const st_checkpoint_tensor found = st_checkpoint_at(self->checkpoint, i);
+        bool taken;
+        st_status status = stpy_pick_takes(pick, found.tensor, &taken, error);
+        if (status != ST_OK)
+            return status;
+        if (taken)
+            self->tensors[self->side.tensor_count++] = (st_side_tensor){found.file, found.tensor};
+    }
+    return ST_OK;
+}
+
+static int side_open(stpy_state *state, PyObject *path, const stpy_pick *pick, side *out)
+{
+    st_error error;
+    st_status status;
     out->checkpoint = stpy_checkpoint_open(state, path);
     if (!out->checkpoint)
         return -1;
@@ -169,18 +187,19 @@ static int side_open(stpy_state *state, PyObject *path, side *out)
         PyErr_NoMemory();
         return -1;
     }
-    for (size_t i = 0; i < count; i++) {
-        const st_checkpoint_tensor found = st_checkpoint_at(out->checkpoint, i);
-        out->tensors[i] = (st_side_tensor){found.file, found.tensor};
-    }
     for (size_t i = 0; i < entries; i++)
         out->metadata[i] = *st_checkpoint_metadata_at(out->checkpoint, i);
     out->side = (st_side){.name = st_checkpoint_name(out->checkpoint),
                           .tensors = out->tensors,
-                          .tensor_count = count,
                           .metadata = out->metadata,
                           .metadata_count = entries};
-    return 0;
+    Py_BEGIN_ALLOW_THREADS /* an expression may take long */
+    status = side_fill(out, pick, &error);
+    Py_END_ALLOW_THREADS
+    if (status == ST_OK)
+        return 0;
+    stpy_raise(state, &error, STPY_READ, NULL);
+    return -1;
 }
 
 static void side_release(side *self)
@@ -215,16 +234,18 @@ PyObject *stpy_compare(PyObject *module, PyObject *args)
     st_compare_options options = {0};
     telling told;
     side a = {0}, b = {0};
-    PyObject *first, *second, *progress, *out = NULL;
-    if (!PyArg_ParseTuple(args, "OOIIddO:_compare", &first, &second, &options.parts, &options.flags,
-                          &options.rtol, &options.atol, &progress) ||
+    stpy_pick pick;
+    PyObject *first, *second, *picked, *progress, *out = NULL;
+    if (!PyArg_ParseTuple(args, "OOIIddOO:_compare", &first, &second, &options.parts,
+                          &options.flags, &options.rtol, &options.atol, &picked, &progress) ||
         stpy_watch_read(progress, &told.watch))
         return NULL;
     told.metadata = PyList_New(0);
     told.tensors = PyList_New(0);
-    if (told.metadata && told.tensors && !side_open(state, first, &a) &&
-        !side_open(state, second, &b))
+    if (!stpy_pick_read(state, picked, &pick) && told.metadata && told.tensors &&
+        !side_open(state, first, &pick, &a) && !side_open(state, second, &pick, &b))
         out = sides_compare(state, &a, &b, &options, &told);
+    stpy_pick_release(&pick);
     side_release(&b);
     side_release(&a);
     Py_XDECREF(told.tensors);

@@ -47,3 +47,11 @@ st_dtype stpy_dtype_find(const char *name, size_t name_len)
     }
     return 0;
 }
+
+st_dtype stpy_dtype_named(const char *text)
+{
+    for (st_dtype dtype = 1; dtype <= ST_DTYPE_COUNT; dtype++)
+        if (PyOS_stricmp(st_dtype_code(dtype), text) == 0)
+            return dtype;
+    return stpy_dtype_find(text, strlen(text));
+}

@@ -150,15 +150,6 @@ static int keep_run(stpy_edit *self, PyObject *step)
     return failed;
 }
 
-/* A dtype of floats by its code, in either case, or by the name it has elsewhere. */
-static st_dtype dtype_find(const char *text)
-{
-    for (st_dtype dtype = 1; dtype <= ST_DTYPE_COUNT; dtype++)
-        if (PyOS_stricmp(st_dtype_code(dtype), text) == 0)
-            return dtype;
-    return stpy_dtype_find(text, strlen(text));
-}
-
 /* ("cast", dtype, pattern) */
 static int cast_run(stpy_edit *self, PyObject *step)
 {
@@ -166,7 +157,7 @@ static int cast_run(stpy_edit *self, PyObject *step)
     matching cast = {.edit = self, .argument = "cast", .take = cast_take};
     if (!PyArg_ParseTuple(step, "sss", &kind, &dtype, &cast.pattern))
         return -1;
-    cast.to = dtype_find(dtype);
+    cast.to = stpy_dtype_named(dtype);
     if (!cast.to || st_dtype_kind(cast.to) != ST_KIND_FLOAT) {
         stpy_raise_variant(self->state, PyExc_ValueError, "cast: '%s' is no dtype of floats",
                            dtype);

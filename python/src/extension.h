@@ -200,6 +200,8 @@ typedef struct stpy_dtype {
 const stpy_dtype *stpy_dtype_of(st_dtype dtype);
 /* Finds a dtype by `name`; 0 if there is none. */
 st_dtype stpy_dtype_find(const char *name, size_t name_len);
+/* Finds a dtype by its code, in either case, or by `name`; 0 if there is none. */
+st_dtype stpy_dtype_named(const char *text);
 
 /* ---------------------------------------------------------------------------- arguments.c */
 

@@ -8,6 +8,11 @@
 
 #define RULE_NAME "safetensors.name_rule"
 
+const st_name_rule *stpy_name_rule_of(PyObject *capsule)
+{
+    return PyCapsule_GetPointer(capsule, RULE_NAME);
+}
+
 static void rule_destroy(PyObject *capsule)
 {
     st_name_rule_free(PyCapsule_GetPointer(capsule, RULE_NAME));
@@ -111,7 +116,7 @@ PyObject *stpy_search(PyObject *module, PyObject *args)
     unsigned long long max;
     if (!PyArg_ParseTuple(args, "OOIK:_search", &capsule, &path, &parts, &max))
         return NULL;
-    const st_name_rule *rule = PyCapsule_GetPointer(capsule, RULE_NAME);
+    const st_name_rule *rule = stpy_name_rule_of(capsule);
     st_file *file = rule ? stpy_path_open(state, path) : NULL;
     if (!file)
         return NULL;

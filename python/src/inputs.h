@@ -15,6 +15,8 @@ st_file *stpy_path_open(stpy_state *state, PyObject *path);
 st_checkpoint *stpy_checkpoint_open(stpy_state *state, PyObject *path);
 /* Whether it was opened by the path of its one file. */
 bool stpy_checkpoint_is_file(const st_checkpoint *checkpoint);
+/* What _name_rule made; NULL with an exception for anything else. Borrowed. */
+const st_name_rule *stpy_name_rule_of(PyObject *capsule);
 /* The file that a tensor lies in as an object: its name, or None where the checkpoint is that file. */
 PyObject *stpy_shard_object(const st_checkpoint *checkpoint, size_t file_index);
 

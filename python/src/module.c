@@ -125,7 +125,8 @@ static PyMethodDef module_methods[] = {
     {"_size_parse", stpy_size_parse, METH_O,
      "_size_parse(text)\n--\n\nA size in bytes out of a text such as 5GB.\n"},
     {"_compare", stpy_compare, METH_VARARGS,
-     "_compare(a, b, parts, flags, rtol, atol, progress)\n--\n\nHow two files or checkpoints "
+     "_compare(a, b, parts, flags, rtol, atol, picked, progress)\n--\n\nHow two files or "
+     "checkpoints "
      "differ: metadata, tensors, and a summary.\n"},
     {"_salvage", stpy_salvage, METH_VARARGS,
      "_salvage(path, out, progress)\n--\n\nSaves what can be saved of a damaged file: what became "
@@ -142,7 +143,8 @@ static PyMethodDef module_methods[] = {
      "_search(rule, path, parts, max)\n--\n\nWhat of a file's header a rule is found in: tuples of "
      "a name and a span, and of key, value and their spans.\n"},
     {"_stats", stpy_stats, METH_VARARGS,
-     "_stats(path, wanted, quantiles, bins, low, high, progress)\n--\n\nWhat the values of tensors "
+     "_stats(path, wanted, picked, quantiles, bins, low, high, progress)\n--\n\nWhat the values of "
+     "tensors "
      "are: `wanted` are tuples of a name and an index.\n"},
 #if STPY_HASHES
     {"_hash", stpy_hash, METH_VARARGS,

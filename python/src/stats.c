@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* _stats: what the values of tensors are, for safetensors/_stats.py. */
 #include "inputs.h"
+#include "pick.h"
 #include "watch.h"
 
 #include <safetensors/inspect.h>
@@ -20,6 +21,7 @@ typedef struct measuring {
     st_stats_options options;
     measured *items;
     size_t count;
+    stpy_pick pick;
 } measuring;
 
 /* --------------------------------------------------------------------------------- results */
@@ -184,7 +186,35 @@ static int item_read(measuring *self, PyObject *wanted, measured *out)
     return 0;
 }
 
-/* A tuple of what is wanted; None: everything. */
+/* Everything that is picked; there is room. */
+static st_status items_pick(measuring *self, st_error *error)
+{
+    for (size_t i = 0; i < st_checkpoint_count(self->checkpoint); i++) {
+        const st_checkpoint_tensor found = st_checkpoint_at(self->checkpoint, i);
+        bool taken;
+        st_status status = stpy_pick_takes(&self->pick, found.tensor, &taken, error);
+        if (status != ST_OK)
+            return status;
+        if (taken)
+            self->items[self->count++].place = found;
+    }
+    return ST_OK;
+}
+
+static int all_read(measuring *self)
+{
+    st_error error;
+    st_status status;
+    Py_BEGIN_ALLOW_THREADS /* an expression may take long */
+    status = items_pick(self, &error);
+    Py_END_ALLOW_THREADS
+    if (status == ST_OK)
+        return 0;
+    stpy_raise(self->state, &error, STPY_READ, NULL);
+    return -1;
+}
+
+/* A tuple of what is wanted; None: everything that is picked. */
 static int items_read(measuring *self, PyObject *wanted)
 {
     bool all = wanted == Py_None;
@@ -194,13 +224,12 @@ static int items_read(measuring *self, PyObject *wanted)
         PyErr_NoMemory();
         return -1;
     }
-    for (self->count = 0; self->count < count; self->count++) {
-        measured *item = &self->items[self->count];
-        if (all)
-            item->place = st_checkpoint_at(self->checkpoint, self->count);
-        else if (item_read(self, PyTuple_GetItem(wanted, (Py_ssize_t)self->count), item))
+    if (all)
+        return all_read(self);
+    for (; self->count < count; self->count++)
+        if (item_read(self, PyTuple_GetItem(wanted, (Py_ssize_t)self->count),
+                      &self->items[self->count]))
             return -1;
-    }
     return 0;
 }
 
@@ -226,21 +255,23 @@ static int quantiles_read(measuring *self, PyObject *tuple)
 PyObject *stpy_stats(PyObject *module, PyObject *args)
 {
     measuring self = {.state = stpy_state_of_module(module)};
-    PyObject *path, *wanted, *quantiles, *progress, *out = NULL;
-    if (!PyArg_ParseTuple(args, "OOO!IddO:_stats", &path, &wanted, &PyTuple_Type, &quantiles,
-                          &self.options.bin_count, &self.options.low, &self.options.high,
-                          &progress) ||
+    PyObject *path, *wanted, *picked, *quantiles, *progress, *out = NULL;
+    if (!PyArg_ParseTuple(args, "OOOO!IddO:_stats", &path, &wanted, &picked, &PyTuple_Type,
+                          &quantiles, &self.options.bin_count, &self.options.low,
+                          &self.options.high, &progress) ||
         stpy_watch_read(progress, &self.watch))
         return NULL;
     if (wanted != Py_None && !PyTuple_Check(wanted))
         return stpy_raise_type("wanted", wanted, "a tuple, or None");
-    self.checkpoint = stpy_checkpoint_open(self.state, path);
+    if (!stpy_pick_read(self.state, picked, &self.pick))
+        self.checkpoint = stpy_checkpoint_open(self.state, path);
     if (self.checkpoint && !quantiles_read(&self, quantiles) && !items_read(&self, wanted))
         out = all_measure(&self);
     for (size_t i = 0; i < self.count; i++)
         st_region_release(&self.items[i].region);
     PyMem_Free(self.items);
     PyMem_Free(self.quantiles);
+    stpy_pick_release(&self.pick);
     st_checkpoint_close(self.checkpoint);
     return out;
 }

@@ -301,7 +301,7 @@ def test_every_allocation_of_pythons_may_fail(pair, damaged, broken, tmp_path):
     a, b, path, out = *map(os.fspath, pair), os.fspath(damaged), os.fspath(tmp_path / "out")
     folder = os.fspath(broken)
     for call in (
-        lambda: _compare(a, b, 7, 16, 0.0, 0.0, None),
+        lambda: _compare(a, b, 7, 16, 0.0, 0.0, None, None),
         lambda: _salvage(path, out, None),
         lambda: _salvage_checkpoint(folder, out + "-folder", True, None),
     ):

@@ -144,6 +144,6 @@ def test_every_allocation_of_pythons_may_fail(path):
     name, wanted = os.fspath(path), (("f", (0, slice(1, None))), ("int", None))
 
     def call():
-        return _stats(name, wanted, (0.5, 1.0), 3, 0.0, 0.0, None)
+        return _stats(name, wanted, None, (0.5, 1.0), 3, 0.0, 0.0, None)
 
     every_allocation_may_fail(call, 200, 5)

@@ -99,7 +99,7 @@ def change(path: pathlib.Path) -> Optional[float]:
     names: List[Tuple[str, ...]] = [shard.tensors for shard in shards]
     safetensors.checkpoint.cat([path, "d.safetensors"], "f.safetensors", prefixes=[".".join(name) for name in names])
     saved: bool = bool(safetensors.salvage(path, "g.safetensors"))
-    found = safetensors.diff(path, "d.safetensors", atol=0.5 if saved else None)
+    found = safetensors.diff(path, "d.safetensors", atol=0.5 if saved else None, glob="a*", exclude=["b"], dtype="f32")
     spans: List[Optional[Tuple[int, int]]] = [each.name_span for each in safetensors.grep("a", [path], onerror=print)]
     spans += [each.value_span for each in safetensors.grep("a", path, values=True, max_count=len(spans))]
     return found.tensors[0].values.max_absolute if found and found.tensors[0].values else None
@@ -120,6 +120,7 @@ def shards(folder: pathlib.Path) -> Dict[str, Any]:
     means: List[Optional[float]] = [
         tensor.stats.mean for tensor in safetensors.stats(folder, {"a": slice(2)}, bins=3, range=(0, 1)) if tensor.stats
     ]
+    means += [tensor.stats.mean for tensor in safetensors.stats(folder, regex="^a", dtype=[np.float16]) if tensor.stats]
     del digests, changed, means
     with safetensors.checkpoint.open(folder, "pt", device="cpu") as model:
         files: Tuple[str, ...] = model.files
@@ -150,6 +151,8 @@ diff("a", "b", progress=3)
 stats("a", quantiles=0.5)
 hash_files("a", algorithm=1)
 grep("a", 1)
+diff("a", "b", glob=1)
+edit("a").casts[0].nothing
 """
 
 
