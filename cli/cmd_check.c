@@ -11,6 +11,7 @@
 #include "findings.h"
 #include "input.h"
 #include "json.h"
+#include "leftover.h"
 #include "opt.h"
 #include "progress.h"
 #include "salvage.h"
@@ -254,56 +255,11 @@ static st_status source_check(struct check *check, st_source *source, st_error *
     return status;
 }
 
-/* `why`: of what cannot be recovered; NULL. */
-static void edit_mention(struct check *check, const char *path, const char *what,
-                         const st_error *why)
-{
-    progress_hide(&check->progress);
-    if (why)
-        complain("%s", why->message);
-    else
-        complain("%s: an edit %s", path, what);
-}
-
-#define INTERRUPTED "is under way or was interrupted; \"safetensors repair\" "
-
 /* A file that looks wrong, or right, may be in the middle of an edit. */
-static void journal_mention(struct check *check)
+static void edits_mention(struct check *check, const char *path)
 {
-    st_recovery found;
-    st_error error;
-    if (strcmp(check->path, "-") == 0)
-        return;
-    st_status status = st_recovery_look(check->path, NULL, &found, &error);
-    if (status == ST_ERR_JOURNAL)
-        edit_mention(check, check->path, NULL, &error);
-    else if (status == ST_OK && found.action == ST_RECOVERY_BACK)
-        edit_mention(check, check->path, "in place " INTERRUPTED "undoes it", NULL);
-}
-
-/* The files of several have been looked at by themselves. */
-static bool list_mention(void *ctx, const st_checkpoint_recovery *found)
-{
-    struct check *check = ctx;
-    if (!found->several)
-        return true;
-    if (found->why)
-        edit_mention(check, found->path, NULL, found->why);
-    else if (found->found.action == ST_RECOVERY_FORWARD)
-        edit_mention(check, found->path, "of several files " INTERRUPTED "brings it to its end",
-                     NULL);
-    else
-        edit_mention(check, found->path, "of several files " INTERRUPTED "removes what it left",
-                     NULL);
-    return true;
-}
-
-/* What cannot be looked at cannot be checked either, which says why. */
-static void lists_mention(struct check *check, const char *path)
-{
-    st_error error;
     if (!check->options->quiet)
-        (void)(st_checkpoint_recovery_look(path, NULL, list_mention, check, &error) == ST_OK);
+        leftover_mention(path, &check->progress);
 }
 
 static void file_begin(struct check *check, const char *path)
@@ -319,8 +275,8 @@ static void file_begin(struct check *check, const char *path)
 /* `looked`: at a file, which may have a journal. */
 static void file_end(struct check *check, bool looked)
 {
-    if (looked && !check->options->quiet)
-        journal_mention(check);
+    if (looked)
+        edits_mention(check, check->path);
     if (check->json)
         st_json_emit_object_end(check->json->emitter);
 }
@@ -427,7 +383,7 @@ static void checkpoint_check(struct check *check, const char *path)
         file_end(check, false);
     }
     if (!progress_signal())
-        lists_mention(check, path);
+        edits_mention(check, path);
 }
 
 static int check_main(const struct verb *verb, const struct check_options *options,
@@ -441,10 +397,8 @@ static int check_main(const struct verb *verb, const struct check_options *optio
     if (args->count == 0)
         return usage_error(verb, "FILE is missing");
     check.path = args->at[0];
-    if (options->repair && input_is_checkpoint(check.path))
-        lists_mention(&check, check.path);
-    else if (options->repair && !options->quiet)
-        journal_mention(&check);
+    if (options->repair)
+        edits_mention(&check, check.path);
     if (options->repair)
         return salvage_run(&(struct salvage_options){.common = &options->common,
                                                      .target = options->repair,

@@ -151,7 +151,7 @@ static int copy_main(const struct copy_options *options, const struct filter *fi
         json_open_files(&json, &out);
         json_open_file(&json, path);
     }
-    st_status status = input_open(&copy.input, path, common, &error);
+    st_status status = rewrite_open(&options->rewrite, &copy.input, path, common, &error);
     if (status == ST_OK)
         status = input_copy(&copy, common->explain ? &explain : NULL, &error);
     if (status != ST_OK)

@@ -389,7 +389,8 @@ static int edit_main(const struct edit_options *options, const struct args *args
         json_open_files(&json, &out);
         json_open_file(&json, args->at[0]);
     }
-    st_status status = input_open(&editing.input, args->at[0], &options->common, &error);
+    st_status status =
+        rewrite_open(&options->rewrite, &editing.input, args->at[0], &options->common, &error);
     if (status == ST_OK)
         status = rewrite_run(&editing.rewrite, &error);
     editing_tell(&editing, status, &error);

@@ -8,6 +8,7 @@
 #include "cmd.h"
 #include "input.h"
 #include "json.h"
+#include "leftover.h"
 #include "opt.h"
 #include "progress.h"
 #include "text.h"
@@ -313,6 +314,8 @@ static void file_search(void *ctx, const char *path)
         file_tell(grep, found);
     else
         path_fail(grep, &error);
+    if (status != ST_OK)
+        leftover_mention(path, &grep->progress);
     if (json)
         st_json_emit_object_end(json->emitter);
     st_file_close(file);

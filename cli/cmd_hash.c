@@ -6,6 +6,7 @@
 
 #include "cmd.h"
 #include "explain.h"
+#include "leftover.h"
 #include "place.h"
 #include "record.h"
 #include "verify.h"
@@ -277,6 +278,7 @@ static st_status file_hash(struct hash *hash, const st_file *file, st_error *err
 static st_status path_hash(struct hash *hash, st_error *error)
 {
     st_file *file;
+    leftover_mention(hash->path, &hash->progress);
     st_status status = input_open_file(hash->path, &hash->options->common, &file, error);
     if (status != ST_OK)
         return status;

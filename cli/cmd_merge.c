@@ -9,6 +9,7 @@
 #include "input.h"
 #include "json.h"
 #include "layout.h"
+#include "leftover.h"
 #include "memory.h"
 #include "opt.h"
 #include "progress.h"
@@ -214,6 +215,8 @@ static st_status inputs_open(struct joining *j, st_error *error)
 {
     st_open_options options = input_options(&j->options->common);
     st_status status = ST_OK;
+    for (size_t i = 0; i < j->count; i++)
+        leftover_mention(j->inputs[i].path, NULL);
     for (size_t i = 0; i < j->count && status == ST_OK; i++)
         status = st_checkpoint_open(j->inputs[i].path, &options, &j->inputs[i].checkpoint, error);
     return status;

@@ -9,6 +9,7 @@
 #include "input.h"
 #include "json.h"
 #include "layout.h"
+#include "leftover.h"
 #include "opt.h"
 #include "progress.h"
 #include "target.h"
@@ -190,6 +191,7 @@ static int split_main(const struct split_options *options, const struct args *ar
         json_open_files(&json, &out);
         json_open_file(&json, s.path);
     }
+    leftover_mention(s.path, NULL);
     st_status status = st_checkpoint_open(s.path, &open, &checkpoint, &error);
     if (status == ST_OK) {
         status = checkpoint_split(&s, checkpoint, &error);

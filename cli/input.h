@@ -42,7 +42,8 @@ struct input_place {
     const char *shard; /* its name in its folder; NULL unless the input is a checkpoint */
 };
 
-/* Opens all; `input` is to be closed whatever comes of it. Gives what st_checkpoint_open gives. */
+/* Opens all, and says if an edit has been interrupted; `input` is to be closed whatever comes of it. Gives what
+ * st_checkpoint_open gives. */
 st_status input_open(struct input *input, const char *path, const struct common *common,
                      st_error *error);
 void input_close(struct input *input);

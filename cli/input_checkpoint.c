@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "input.h"
+#include "leftover.h"
 #include "memory.h"
 #include "place.h"
 #include "walk.h"
@@ -126,6 +127,7 @@ st_status input_open(struct input *input, const char *path, const struct common 
                      st_error *error)
 {
     *input = (struct input){.path = path};
+    leftover_mention(path, NULL);
     if (!input_is_checkpoint(path))
         return input_open_file(path, common, &input->file, error);
     st_open_options options = input_options(common);

@@ -80,7 +80,7 @@ int meta_write_main(struct meta_write *write)
         json_open_file(document, path);
     }
     write->input = &input;
-    st_status status = input_open(&input, path, common, &error);
+    st_status status = rewrite_open(&write->options->rewrite, &input, path, common, &error);
     if (status == ST_OK)
         status = input_change(write, &rewrite, &error);
     if (status != ST_OK)

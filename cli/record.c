@@ -7,6 +7,7 @@
 
 #include "explain.h"
 #include "json.h"
+#include "leftover.h"
 #include "memory.h"
 #include "text.h"
 #include "verify.h"
@@ -128,7 +129,8 @@ static void path_record(struct record *record, const char *path)
                               .fill = records_fill,
                               .ctx = &recording,
                               .progress = &record->progress};
-    st_status status = input_open(&input, path, record->common, &error);
+    st_status status =
+        rewrite_open(&record->options->rewrite, &input, path, record->common, &error);
     size_t count = status == ST_OK ? input_file_count(&input) : 0;
     if (status == ST_OK && !is_counted(path))
         record->progress.total += work_of(record, input_size(&input));
@@ -196,6 +198,7 @@ static st_status file_verify(struct record *record, const st_file *file, st_erro
 static st_status path_take(struct record *record, st_error *error)
 {
     st_file *file;
+    leftover_mention(record->path, &record->progress);
     st_status status = input_open_file(record->path, record->common, &file, error);
     if (status != ST_OK)
         return status;

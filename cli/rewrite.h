@@ -30,7 +30,7 @@ struct rewrite_options {
       .help = "Change the bytes where they are, for a file that is too large to be written anew: " \
               "milliseconds, if the header has room (copy --reserve). Who reads the file "         \
               "meanwhile may see some of the new bytes and not others; after a crash the next "    \
-              "edit in place, or safetensors repair, puts the old ones back."},                    \
+              "edit of it, or safetensors repair, puts the old ones back."},                       \
      TARGET_ROW_DRY_RUN(options, field.target,                                                     \
                         "Print what would be changed, and change nothing."),                       \
      TARGET_ROW_DURABILITY(options, field.target), LAYOUT_ROW_RESERVE(options, field.layout)
@@ -56,6 +56,10 @@ struct rewrite {
     st_checkpoint_edit *edits; /* of a checkpoint */
 };
 
+/* Opens the input, as input_open does. What is to be changed itself is put right first, if an edit of it was
+ * interrupted. */
+st_status rewrite_open(const struct rewrite_options *options, struct input *input, const char *path,
+                       const struct common *common, st_error *error);
 /* Makes the edit, and writes it, unless it is a dry run, or the file would be written over itself for nothing. */
 st_status rewrite_run(struct rewrite *rewrite, st_error *error);
 /* Gives the changes to file `index` of the input, while it runs. */

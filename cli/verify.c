@@ -8,6 +8,7 @@
 #include "explain.h"
 #include "input.h"
 #include "json.h"
+#include "leftover.h"
 #include "memory.h"
 #include "place.h"
 #include "progress.h"
@@ -197,6 +198,7 @@ static void path_verify(struct verify *verify, const char *path, size_t index)
         json_open_file(json, path);
         json_string(json, "name", entry->name, entry->name_len);
     }
+    leftover_mention(path, &verify->progress);
     st_status status = input_open_file(path, verify->common, &file, &error);
     if (verify->common->explain)
         file_tell(verify, file, status, &error);

@@ -196,6 +196,93 @@ def test_copy_leaves_no_journal(cli, model, journal, edited):
     assert model.read_bytes() == before
 
 
+@pytest.fixture
+def torn(model, journal, edited):
+    """A file of which half is new: the header's value, and one byte of the tensor. Gives the old bytes."""
+    old, new = edited
+    at = old.index(b"abc") + 1
+    write_in_place(model, new[:at] + old[at:])
+    return old
+
+
+SAID = 'an edit in place is under way or was interrupted; "safetensors repair" undoes it'
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("ls", "FILE"),
+        ("show", "FILE", "v"),
+        ("stats", "FILE"),
+        ("hash", "FILE"),
+        ("diff", "FILE", "FILE"),
+        ("meta", "get", "FILE"),
+        ("meta", "set", "-n", "FILE", "x", "y"),
+        ("edit", "FILE", "-r", "w=u", "-o", "OUT"),
+        ("copy", "FILE", "OUT"),
+        ("cat", "FILE", "-o", "OUT"),
+        ("split", "FILE", "OUT"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_readers_mention_it(cli, model, journal, torn, tmp_path, words):
+    """What they give may be half new. They change nothing, and are as good as without."""
+    before = model.read_bytes()
+    done = cli(*[{"FILE": model, "OUT": tmp_path / "out"}.get(word, word) for word in words])
+    assert done.code == 0
+    assert set(done.err.splitlines()) == {f"safetensors: {model}: {SAID}"}
+    assert model.read_bytes() == before and journal.exists()
+
+
+def test_a_torn_header_is_told_of(cli, model, journal):
+    """What is read is no JSON, and why is said beside it."""
+    old = model.read_bytes()
+    new, at = old.replace(b'"old"', b"}}}}}"), old.index(b'"old"')
+    journal.write_bytes(journal_of(model, new, [(at, 5)]))
+    write_in_place(model, new[: at + 2] + old[at + 2 :])
+    for words in (("ls", model), ("grep", "x", model), ("hash", "--verify-metadata", model), ("meta", "get", model)):
+        done = cli(*words)
+        assert done.code in (1, 3) and f"{model}: {SAID}" in done.err
+    assert cli("meta", "set", model, "k", "other").code == 0
+    assert cli("meta", "get", model, "k").out == "other"
+    assert not journal.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("meta", "set", "FILE", "x", "y"),
+        ("meta", "set", "-i", "FILE", "k", "abc"),
+        ("edit", "FILE", "-r", "w=u"),
+        ("copy", "FILE", "FILE"),
+        ("hash", "--record", "FILE"),
+    ],
+    ids="-".join,
+)
+def test_writers_undo_it_first(cli, model, journal, torn, words):
+    """The bytes that only the journal has would be gone with it."""
+    done = cli(*[model if word == "FILE" else word for word in words])
+    assert done.code == 0
+    assert done.err == f"safetensors: {model}: an edit in place was interrupted; it is undone first\n"
+    assert not journal.exists()
+    assert cli("show", model, "v", "--values").lines == ["97", "98", "99"]
+    if "-i" not in words:
+        assert cli("meta", "get", model, "k").out == "old"
+
+
+def test_writers_leave_what_cannot_be_undone(cli, model, journal, torn):
+    journal.write_bytes(journal.read_bytes()[:-1] + b"?")
+    before, left = model.read_bytes(), journal.read_bytes()
+    done = cli("meta", "set", model, "x", "y")
+    assert done.code == 1 and "st-journal" in done.err
+    assert (model.read_bytes(), journal.read_bytes()) == (before, left)
+
+
+def test_a_missing_file_is_told_once(cli, tmp_path):
+    done = cli("ls", tmp_path / "none")
+    assert done.code == 3 and done.err.count("cannot be opened") == 1
+
+
 def test_no_rights(cli, model, journal, edited):
     if os.geteuid() == 0:
         pytest.skip("root may do all")
