@@ -4,6 +4,7 @@
 #include <safetensors/checkpoint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cmd.h"
 #include "input.h"
@@ -376,6 +377,12 @@ static void inputs_name(struct joining *j, const struct args *args)
     }
 }
 
+static bool is_file(const char *path)
+{
+    struct stat info;
+    return !input_is_checkpoint(path) && stat(path, &info) == 0;
+}
+
 /* Gives OPT_GO, or the exit code. */
 static int join_check(const struct verb *verb, const struct join_options *options,
                       const struct args *args)
@@ -386,6 +393,12 @@ static int join_check(const struct verb *verb, const struct join_options *option
         if (strcmp(args->at[i], "-") == 0)
             return usage_error(verb, "%s cannot read standard input: name a file or a folder",
                                verb->name);
+    /* merge A B is no way to put two files together, and would write A over B. */
+    if (verb == &verb_merge && is_file(args->at[0]))
+        return usage_error(verb,
+                           "IN is a folder of shards or an index, and \"%s\" is a file: cat puts "
+                           "files together",
+                           args->at[0]);
     if (options->prefix_stem && options->prefixes.count)
         return usage_error(verb, "--prefix and --prefix-stem exclude each other");
     if (options->prefixes.count && options->prefixes.count != args->count)

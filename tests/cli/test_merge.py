@@ -193,6 +193,16 @@ def test_cat_json(cli, one, shards, target):
                                    {"file": str(shards), "prefix": "shards.", "tensors": 5}]}
 
 
+def test_merge_takes_no_files(cli, one, two, shards):
+    """`merge A B`, or `merge model-*.safetensors` of two shards, would write the first over the second."""
+    shard = sorted(shards.glob("*.safetensors"))[0]
+    for first, second in ((one, two), (shard, one)):
+        before = second.read_bytes()
+        done = cli("merge", first, second)
+        assert done.code == 2 and "is a file: cat puts files together" in done.err
+        assert second.read_bytes() == before
+
+
 def test_cat_unreadable(cli, one, tmp_path, target):
     done = cli("cat", one, tmp_path / "none", "-o", target)
     assert done.code == 3 and not target.exists()
