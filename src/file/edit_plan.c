@@ -8,6 +8,7 @@
 #include "format/order.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Of file systems that share blocks: XFS, Btrfs, ZFS, bcachefs, at least. */
@@ -50,28 +51,83 @@ static st_status plan_add(const st_edit *edit, st__edit_plan *plan, uint32_t num
     return ST_OK;
 }
 
-/* The same in the order of names. */
-static st_status plan_add_by_name(const st_edit *edit, st__edit_plan *plan, st_error *error)
+/* The names of what stays, `*count` of them, each with the number of its entry, and their order in that of the plan. */
+static st_status names_order(const st_edit *edit, const st__edit_plan *plan, st__key *names,
+                             size_t *count, st_error *error)
 {
-    size_t count = 0;
-    st_status status = ST_OK;
-    st__key *names = st__alloc_zeroed(edit->context, plan->room, sizeof *names);
-    if (!names)
-        return plan_nomem(edit, (uint64_t)plan->room * sizeof *names, error);
+    *count = 0;
     for (size_t i = 0; i < edit->count; i++) {
         if (edit->entries[i].dropped)
             continue;
-        names[count] = st__edit_name(&edit->entries[i]);
-        names[count++].other = (uint32_t)i;
+        names[*count] = st__edit_name(&edit->entries[i]);
+        names[(*count)++].other = (uint32_t)i;
     }
-    if (count)
-        status = st__order_by_text(edit->context, names, sizeof *names, count, plan->order, error);
-    if (status != ST_OK)
-        (void)st__error_locate(error, status, edit->name, NULL);
+    st_status status = ST_OK;
+    if (*count)
+        status = st__order_by_text(edit->context, names, sizeof *names, *count, plan->order, error);
+    return status == ST_OK ? ST_OK : st__error_locate(error, status, edit->name, NULL);
+}
+
+/* The same in the order of names. */
+static st_status plan_add_by_name(const st_edit *edit, st__edit_plan *plan, st_error *error)
+{
+    size_t count;
+    st__key *names = st__alloc_zeroed(edit->context, plan->room, sizeof *names);
+    if (!names)
+        return plan_nomem(edit, (uint64_t)plan->room * sizeof *names, error);
+    st_status status = names_order(edit, plan, names, &count, error);
     for (size_t i = 0; i < count && status == ST_OK; i++)
         status = plan_add(edit, plan, names[plan->order[i]].other, error);
     st__free(edit->context, names, plan->room * sizeof *names);
     return status;
+}
+
+/* ------------------------------------------------------------------------------- name clashes */
+
+typedef struct origin_text {
+    char text[sizeof(st__quoted) + 32];
+} origin_text;
+
+/* What one of two tensors of the same name was before. */
+static origin_text origin_name(const st__edit_entry *entry)
+{
+    origin_text origin;
+    const st_tensor *tensor = entry->tensor;
+    if (!tensor)
+        (void)snprintf(origin.text, sizeof origin.text, "one that is added");
+    else
+        (void)snprintf(origin.text, sizeof origin.text, "%s%s",
+                       st__quote(tensor->name, tensor->name_len).text,
+                       entry->added ? " of another file" : "");
+    return origin;
+}
+
+static void clash_tell(const st_edit *edit, const st__edit_plan *plan, const st__key *names,
+                       size_t count, st_error *error)
+{
+    for (size_t i = 1; i < count; i++) {
+        const st__key *a = &names[plan->order[i - 1]], *b = &names[plan->order[i]];
+        if (a->len != b->len || memcmp(a->text, b->text, a->len) != 0)
+            continue;
+        (void)st__fail(
+            error, ST_ERR_NAME_DUPLICATE, ST_NO_OFFSET,
+            "%s: tensor %s: two tensors have this name, now %s and %s; rename or drop one "
+            "of them",
+            edit->name, st__quote(a->text, a->len).text, origin_name(&edit->entries[a->other]).text,
+            origin_name(&edit->entries[b->other]).text);
+        return;
+    }
+}
+
+/* The writer knows two tensors by their numbers, and not what they were. Without memory its message stays. */
+static void plan_clash(const st_edit *edit, const st__edit_plan *plan, st_error *error)
+{
+    size_t count;
+    st_error unused;
+    st__key *names = st__alloc_zeroed(edit->context, plan->room, sizeof *names);
+    if (names && names_order(edit, plan, names, &count, &unused) == ST_OK)
+        clash_tell(edit, plan, names, count, error);
+    st__free(edit->context, names, plan->room * sizeof *names);
 }
 
 static st_status plan_metadata(const st_edit *edit, st__edit_plan *plan, st_error *error)
@@ -113,7 +169,10 @@ static st_status plan_fill(const st_edit *edit, st__edit_plan *plan, st_error *e
     ST_TRY(plan_metadata(edit, plan, error));
     plan->count = st_writer_count(plan->writer);
     plan->writer->placed = plan->order;
-    return st_writer_size(plan->writer, &size, error);
+    st_status status = st_writer_size(plan->writer, &size, error);
+    if (status == ST_ERR_NAME_DUPLICATE)
+        plan_clash(edit, plan, error);
+    return status;
 }
 
 void st__edit_plan_release(const st_edit *edit, st__edit_plan *plan)

@@ -56,8 +56,10 @@ static void test_rename(void **state)
     /* Names are exchanged; in between two tensors have one. */
     st_edit_summary summary;
     CHECK_OK(st_edit_rename(edit, m, "x", 1, &error));
-    CHECK_ERR_TEXT(st_edit_look(edit, &summary, &error), ST_ERR_NAME_DUPLICATE, ST_NO_OFFSET,
-                   "sample: tensor \"x\": two tensors have this name");
+    CHECK_ERR_TEXT(
+        st_edit_look(edit, &summary, &error), ST_ERR_NAME_DUPLICATE, ST_NO_OFFSET,
+        "sample: tensor \"x\": two tensors have this name, now \"m\" and \"x\"; rename or "
+        "drop one of them");
     CHECK_OK(st_edit_rename(edit, x, "m", 1, &error));
     edited_make(&got, edit, true);
     assert_string_equal(edited_names(&got), "x e s q m ");
