@@ -117,6 +117,13 @@ static void side_close(struct side *side)
     input_close(&side->input);
 }
 
+/* A pattern that is spelled wrong would make any two files the same. */
+static bool nothing_passes(const struct diff *diff)
+{
+    return !diff->options->metadata && !filter_is_empty(diff->filter) &&
+           diff->sides[0].side.tensor_count == 0 && diff->sides[1].side.tensor_count == 0;
+}
+
 /* Opens both; of each that cannot be it is said. A file that breaks the rules is no file that differs. */
 static bool sides_open(struct diff *diff)
 {
@@ -129,6 +136,12 @@ static bool sides_open(struct diff *diff)
         if (side_open(diff, side, &error) != ST_OK) {
             file_fail(diff->out, diff->json, &error);
             out_worst(diff->out, EXIT_UNREADABLE);
+            opened = false;
+        } else if (i == 1 && opened && nothing_passes(diff)) {
+            error_fill(&error, ST_ERR_NOT_FOUND,
+                       "%.200s, %.200s: no tensor of either passes the filters",
+                       diff->sides[0].path, side->path);
+            file_fail(diff->out, diff->json, &error);
             opened = false;
         }
         if (diff->json)

@@ -81,6 +81,18 @@ def test_filters(cli, pair):
     assert cli("diff", "-m", "-g", "nothing", *pair).code == 1
 
 
+@pytest.mark.parametrize("words", [[], ["-q"], ["--json"], ["-s"]], ids=" ".join)
+def test_filters_that_let_nothing_through(cli, pair, words):
+    """A name that is spelled wrong makes no two files the same."""
+    done = cli("diff", *words, "-g", "nothing", *pair)
+    assert done.code == 2
+    assert done.err == f"safetensors: {pair[0]}, {pair[1]}: no tensor of either passes the filters\n"
+    if words == ["--json"]:
+        assert [file.get("error", {}).get("status") for file in done.json["files"]] == [None, "ST_ERR_NOT_FOUND"]
+        assert "diff" not in done.json
+    assert cli("diff", "-g", "gone", *pair).code == 1, "one of the two is enough"
+
+
 def test_places(cli, make):
     a = make({"a": ("U8", [1], b"a"), "b": ("U8", [1], b"b")}, name="a")
     b = make({"b": ("U8", [1], b"b"), "a": ("U8", [1], b"a")}, name="b")
