@@ -245,6 +245,9 @@ static int repair_run(const struct verb *verb, int argc, char **argv)
     struct repair_options options = {0};
     struct args args;
     int code = opt_parse(verb, argc, argv, &options, &args);
+    for (size_t i = 0; code == OPT_GO && i < args.count; i++)
+        if (strcmp(args.at[i], "-") == 0)
+            code = usage_error(verb, "standard input has no journal: name a file or a folder");
     if (code == OPT_GO)
         code = repair_main(&options, &args);
     free(args.at);

@@ -36,12 +36,10 @@ const struct verb verb_main = {
     .name = "",
     .brief = "look into safetensors files, check them, and change them",
     .about =
-        "Lists, shows, measures, checks, compares, copies, and edits the tensors of safetensors "
-        "files. A "
-        "FILE named "
-        "- is standard input; a folder of shards, or an index, whose name ends in .json, stands "
-        "for all files that belong to it. Text from a file is printed with control, invisible, and "
-        "reordering characters escaped.\n\n"
+        "Lists, shows, measures, checks, compares, copies, and changes the tensors of safetensors "
+        "files. A FILE named - is standard input; a folder of shards, or an index, whose name ends "
+        "in .json, stands for all files that belong to it. Text from a file is printed with "
+        "control, invisible, and reordering characters escaped.\n\n"
         "The exit code is " EXIT_CODES,
     .args = (const struct arg[]){{ARG_VERB, "VERB", ARG_OPTIONAL | ARG_MANY, NULL}, {0}},
     .options = main_options,

@@ -160,6 +160,8 @@ def test_several(cli, model, journal, edited, make, tmp_path):
 def test_usage(cli, model):
     assert cli("repair").code == 2
     assert cli("repair", "--nothing", model).code == 2
+    done = cli("repair", model, "-")
+    assert (done.code, done.out) == (2, "") and "standard input has no journal" in done.err
 
 
 def test_names_are_escaped(cli, make):
