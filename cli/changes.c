@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include "memory.h"
 #include "nearest.h"
@@ -237,7 +238,8 @@ static st_status cast_take(const struct spot *spot, void *ctx, st_error *error)
 /* Finds a dtype by its code in either case; floats only. */
 static st_status cast_dtype(const char *value, size_t len, st_dtype *out, st_error *error)
 {
-    char hint[600];
+    char hint[600], known[300] = "; known are ";
+    size_t used = strlen(known);
     struct nearest nearest;
     nearest_init(&nearest, value, len);
     for (st_dtype dtype = 1; dtype <= ST_DTYPE_COUNT; dtype++) {
@@ -245,6 +247,8 @@ static st_status cast_dtype(const char *value, size_t len, st_dtype *out, st_err
         if (st_dtype_kind(dtype) != ST_KIND_FLOAT)
             continue;
         nearest_offer(&nearest, code, strlen(code));
+        used += (size_t)snprintf(known + used, sizeof known - used, "%s%s",
+                                 known[used - 1] == ' ' ? "" : ", ", code);
         if (strlen(code) == len && strncasecmp(code, value, len) == 0) {
             *out = dtype;
             return ST_OK;
@@ -252,7 +256,7 @@ static st_status cast_dtype(const char *value, size_t len, st_dtype *out, st_err
     }
     nearest_print(&nearest, hint, sizeof hint);
     return error_fill(error, ST_ERR_ARGUMENT, "--cast %s: no such dtype of floats%s",
-                      text_quote(value, len).text, hint);
+                      text_quote(value, len).text, *hint ? hint : known);
 }
 
 static st_status cast_make(const struct changes *changes, const char *value, st_error *error)
@@ -314,7 +318,27 @@ static st_status part_get(struct changes *changes, const char *path, bool raw, s
     return ST_OK;
 }
 
-/* Parts "OTHER.safetensors:TENSOR" in place, "INDEX.json:TENSOR" or "FOLDER/:TENSOR"; NULL where no tensor is named. */
+static bool is_there(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+/* Parts at the first colon that has the path of a file before it, where the whole is none. */
+static char *colon_part(char *source)
+{
+    if (is_there(source))
+        return NULL;
+    for (char *colon = strchr(source, ':'); colon; colon = strchr(colon + 1, ':')) {
+        *colon = '\0';
+        if (is_there(source))
+            return colon + 1;
+        *colon = ':';
+    }
+    return NULL;
+}
+
+/* Parts "OTHER.safetensors:TENSOR" in place, "INDEX.json:TENSOR", "FOLDER/:TENSOR", or what is there before a colon;
+ * NULL where no tensor is named. */
 static char *tensor_part(char *source)
 {
     static const char *const endings[] = {".safetensors:", ".json:", "/:"};
@@ -325,7 +349,7 @@ static char *tensor_part(char *source)
             colon = at + strlen(endings[i]) - 1;
     }
     if (!colon)
-        return NULL;
+        return colon_part(source);
     *colon = '\0';
     return colon + 1;
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* safetensors edit: tensors renamed, left out, cast, replaced, taken in, and laid out anew. */
+#include <float.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,7 +35,9 @@ static const struct opt edit_options[] = {
      .help = "Leave out all tensors whose names do not match; of several, any one."},
     {OPT_LIST, 'c', "cast", CHANGES(casts), .arg = "DTYPE[:PATTERN]",
      .help = "Convert all tensors of floats, or those whose names match, to another dtype of "
-             "floats, rounding to nearest. What went out of range is told on standard error."},
+             "floats, rounding to nearest. What is out of its range becomes infinity, or NaN in a "
+             "dtype without (F8_E4M3), or the largest number in one without both (F6, F4), and is "
+             "told on standard error."},
     {OPT_FLAG, 's', "strict", offsetof(struct edit_options, strict),
      .help = "With --cast: where a number is beyond the range of the new dtype write nothing, and "
              "exit with 1."},
@@ -255,13 +259,25 @@ static const char *loss_dtype(const struct editing *editing, const struct loss *
     return st_dtype_code(changes_of(&editing->changes, loss->file, loss->tensor)->cast);
 }
 
+/* What stands for a number that is beyond a dtype's range. */
+static const char *beyond_text(st_dtype dtype)
+{
+    unsigned char element[8] = {0};
+    st_value value = {.kind = ST_KIND_FLOAT, .as.f = {DBL_MAX}};
+    st_element_encode(dtype, element, 0, &value);
+    value = st_element_decode(dtype, element, 0);
+    return isinf(value.as.f[0]) ? "infinity" : isnan(value.as.f[0]) ? "NaN" : "the largest number";
+}
+
 /* Says of what there was how much. */
 static void loss_complain(const struct editing *editing, const struct loss *loss)
 {
-    char beyond[96] = "", zero[48] = "";
+    char beyond[128] = "", zero[48] = "";
+    st_dtype dtype = changes_of(&editing->changes, loss->file, loss->tensor)->cast;
     if (loss->overflowed)
-        snprintf(beyond, sizeof beyond, " %" PRIu64 " %s beyond the range of %s", loss->overflowed,
-                 loss->overflowed == 1 ? "is" : "are", loss_dtype(editing, loss));
+        snprintf(beyond, sizeof beyond, " %" PRIu64 " %s beyond the range of %s (%s there)",
+                 loss->overflowed, loss->overflowed == 1 ? "is" : "are", st_dtype_code(dtype),
+                 beyond_text(dtype));
     if (loss->underflowed)
         snprintf(zero, sizeof zero, "%s %" PRIu64 " became 0", loss->overflowed ? ", and" : "",
                  loss->underflowed);

@@ -92,11 +92,15 @@ st_status part_bytes(const struct part *part, const st_tensor *tensor, st_array 
                      st_error *error)
 {
     static unsigned char none;
+    static const char ending[] = ".safetensors";
+    size_t len = strlen(part->path);
+    bool named =
+        len >= sizeof ending - 1 && strcmp(part->path + len - (sizeof ending - 1), ending) == 0;
     if (part->size != st_tensor_size(tensor))
-        return error_fill(error, ST_ERR_BUFFER_SIZE,
-                          "%.200s: has %zu bytes, and tensor %s has %" PRIu64, part->path,
-                          part->size, text_quote(tensor->name, tensor->name_len).text,
-                          st_tensor_size(tensor));
+        return error_fill(
+            error, ST_ERR_BUFFER_SIZE, "%.200s: has %zu bytes, and tensor %s has %" PRIu64 "%s",
+            part->path, part->size, text_quote(tensor->name, tensor->name_len).text,
+            st_tensor_size(tensor), named ? "; one of its tensors is NAME=FILE:TENSOR" : "");
     *out = (st_array){.data = part->bytes ? part->bytes : &none,
                       .shape = tensor->shape,
                       .ndim = tensor->ndim,

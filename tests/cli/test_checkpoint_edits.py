@@ -176,8 +176,8 @@ def test_edit_losses(cli, folder):
     before = held(folder)
     done = cli("edit", "--strict", folder, "-c", "F16")
     assert (done.code, done.out) == (1, "")
-    assert f'{folder / FIRST}: tensor "a.w": of 2 numbers 1 is beyond the range of F16\n' in done.err
-    assert f'{folder / SECOND}: tensor "c": of 2 numbers 1 is beyond the range of F16, and 1 became 0' in done.err
+    assert f'{folder / FIRST}: tensor "a.w": of 2 numbers 1 is beyond the range of F16 (infinity there)\n' in done.err
+    assert f'{folder / SECOND}: tensor "c": of 2 numbers 1 is beyond the range of F16 (infinity there), and 1 became 0' in done.err
     assert f"{folder}: nothing was written, as --strict asks" in done.err
     assert held(folder) == before
     out = folder.parent / "out"

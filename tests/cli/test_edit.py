@@ -142,7 +142,7 @@ def test_losses(cli, make, target):
     path = make(LOSSY)
     before = path.read_bytes()
     told = (
-        f'safetensors: {path}: tensor "a": of 4 numbers 2 are beyond the range of F16, and 1 became 0\n'
+        f'safetensors: {path}: tensor "a": of 4 numbers 2 are beyond the range of F16 (infinity there), and 1 became 0\n'
         f'safetensors: {path}: tensor "c": of 3 numbers 1 became 0\n'
     )
     done = cli("edit", path, "-o", target, "-c", "F16", "-r", "a=z")
@@ -164,6 +164,27 @@ def test_losses(cli, make, target):
     ]
     done = cli("edit", path, "--strict", "-c", "F16:[bc]")  # what became 0 is no overflow
     assert done.code == 0 and tensors_of(path)["b"][0] == "F16"
+
+
+@pytest.mark.parametrize(
+    "dtype, becomes", [("BF16", "infinity"), ("F8_E5M2", "infinity"), ("F8_E4M3", "NaN"), ("F6_E2M3", "the largest number")]
+)
+def test_what_a_lost_number_becomes(cli, make, target, dtype, becomes):
+    path = make({"w": ("F32", [4], floats(3.4e38, 1, 2, 3))})
+    done = cli("edit", path, "-o", target, "-c", dtype)
+    assert done.err == f'safetensors: {path}: tensor "w": of 4 numbers 1 is beyond the range of {dtype} ({becomes} there)\n'
+    shown = {"infinity": "inf", "NaN": "nan", "the largest number": "7.5"}
+    assert cli("show", target, "w", "--values").lines[0] == shown[becomes]
+
+
+def test_sources_of_other_names(cli, make, model, target, tmp_path):
+    """A file of a hub cache's store has no ending, and a colon may be in any name."""
+    other = make({"x:y": ("U8", [3], b"xyz")}, name="0:1")
+    done = cli("edit", model, "-o", target, "-a", f"new={other}:x:y", "-p", f"steps={other}:x:y")
+    assert (done.code, done.err) == (0, "")
+    assert tensors_of(target)["new"] == tensors_of(target)["steps"] == ("U8", [3], b"xyz")
+    done = cli("edit", model, "-o", target, "-a", f"new={tmp_path}/none:x")
+    assert done.code == 3 and f"{tmp_path}/none:x: cannot be opened" in done.err
 
 
 def test_replace(cli, make, model, target, tmp_path):
@@ -377,6 +398,7 @@ def test_in_place(cli, make, model, tmp_path):
         (["-r", "s*=*b*"], '--rename "s*=*b*": the replacement "*b*": it has more * than the pattern'),
         (["-r", "steps=__metadata__"], '--rename "steps=__metadata__": {}: tensor "__metadata__": no tensor may'),
         (["-c", "F33"], '--cast "F33": no such dtype of floats; did you mean "F32", "F16", "F64"?'),
+        (["-c", "float16"], '--cast "float16": no such dtype of floats; known are F16, BF16, F32, F64, F8_'),
         (["-c", "I32"], '--cast "I32": no such dtype of floats'),
         (["-c", "F64:x*"], '{}: --cast "x*": no tensor matches'),
         (["-p", "steps"], '--replace takes NAME=FILE.safetensors:TENSOR or NAME=FILE, not "steps"'),
@@ -395,6 +417,19 @@ def test_refused(cli, model, target, words, message):
     assert done.err.startswith("safetensors: " + message.replace("{}", str(model)))
     assert done.err.count("\n") == 1
     assert not target.exists() and model.read_bytes() == before
+
+
+def test_hints(cli, model):
+    done = cli("edit", model, "-p", f"steps={model}")
+    assert done.code == 2 and done.err.endswith(' has 16; one of its tensors is NAME=FILE:TENSOR\n')
+    done = cli("edit", "-n", model, "-r", "steps=empty")
+    text = 'tensor "empty": two tensors have this name, now "steps" and "empty"; rename or drop one of them'
+    assert (done.code, done.err) == (1, f"safetensors: {model}: {text}\n")
+    done = cli("edit", "-n", model, "-a", f"empty={model}:steps", "-x", "steps")
+    text = 'tensor "empty": two tensors have this name, now "empty" and "steps"'
+    assert done.code == 1 and text in done.err
+    done = cli("edit", "-n", "-O", "name", model, "-r", "*=x")
+    assert done.code == 1 and 'tensor "x": two tensors have this name, now "' in done.err
 
 
 @pytest.mark.parametrize(
