@@ -183,7 +183,11 @@ static void flow_break(flow *f, int failed)
     st__ring_close(f->lane->ring);
     f->lane->ring = NULL;
     f->stopped = true;
-    st__route_failed(f->lane->route, ST_IO_URING, failed == EINVAL ? EIO : failed);
+    /* Nobody is to wait for as long again. */
+    if (failed == ETIMEDOUT)
+        st__route_refuse(f->lane->route, ST_IO_URING);
+    else
+        st__route_failed(f->lane->route, ST_IO_URING, failed == EINVAL ? EIO : failed);
     for (uint32_t i = 0; i < f->depth; i++)
         if (f->requests[i].flying) {
             f->requests[i].done = 0;

@@ -200,6 +200,7 @@ typedef struct st__os_call_table {
     ssize_t (*readlinkat)(int directory, const char *path, char *out, size_t size);
     ssize_t (*preadv)(int fd, const struct iovec *segments, int count, off_t offset);
     void *(*mmap)(void *at, size_t size, int prot, int flags, int fd, off_t offset);
+    int (*pipe2)(int ends[2], int flags);
     ssize_t (*getrandom)(void *out, size_t size, unsigned flags);
     ssize_t (*pwritev)(int fd, const struct iovec *pieces, int count, off_t offset);
     ssize_t (*writev)(int fd, const struct iovec *pieces, int count);

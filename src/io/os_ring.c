@@ -7,7 +7,9 @@
 #include "base/thread.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 #if defined(ST_LIBURING)
 # include <liburing.h>
 #endif
@@ -20,8 +22,8 @@ typedef struct ring_library {
     void *handle;
     int (*init)(unsigned entries, struct io_uring *ring, struct io_uring_params *params);
     void (*leave)(struct io_uring *ring);
+    int (*register_files)(struct io_uring *ring, const int *files, unsigned count);
     int (*submit)(struct io_uring *ring);
-    int (*submit_and_wait)(struct io_uring *ring, unsigned count);
     int (*wait)(struct io_uring *ring, struct io_uring_cqe **out, unsigned count,
                 struct __kernel_timespec *limit, sigset_t *signals);
     unsigned (*peek)(struct io_uring *ring, struct io_uring_cqe **out, unsigned count);
@@ -34,8 +36,15 @@ struct st__ring {
     unsigned entries; /* a power of 2 */
     unsigned added;   /* and not yet started */
     unsigned flying;  /* started and not yet taken */
+    bool broken;      /* the last wait failed, or was in vain */
+    int witness;      /* a pipe that ends when the kernel is through with the ring */
     st__thread opener;
 };
+
+/* How long a wait may bring nothing at all. Linux gives a disk 30 seconds to answer (SCSI and NVMe), resets it and
+ * asks again: what takes twice as long is stuck, or lost in the kernel, or as slow for every other way of reading.
+ * A signal begins the time anew. */
+# define STALL_SECONDS 60
 
 static int library_open(ring_library *library)
 {
@@ -46,8 +55,8 @@ static int library_open(ring_library *library)
     library->handle = handle;
     if (st__os_library_find(handle, "io_uring_queue_init_params", &library->init) &&
         st__os_library_find(handle, "io_uring_queue_exit", &library->leave) &&
+        st__os_library_find(handle, "io_uring_register_files", &library->register_files) &&
         st__os_library_find(handle, "io_uring_submit", &library->submit) &&
-        st__os_library_find(handle, "io_uring_submit_and_wait", &library->submit_and_wait) &&
         st__os_library_find(handle, "io_uring_wait_cqes", &library->wait) &&
         st__os_library_find(handle, "io_uring_peek_batch_cqe", &library->peek))
         return 0;
@@ -64,6 +73,23 @@ static int library_open(ring_library *library)
 #  define RING_FLAGS 0u
 # endif
 
+/* Hands the ring the only other end of a pipe. The kernel closes it when it frees the ring, which it does when the
+ * last request has let go of its memory; by nothing else can that be told of a ring that cannot be waited for. To
+ * cancel a request tells nothing: of a read that a device has begun the kernel says ENOENT. */
+static int witness_call(st__ring *ring)
+{
+    int ends[2];
+    if (OS_CALL(pipe2)(ends, O_CLOEXEC) != 0)
+        return errno;
+    int failed = -ring->library.register_files(&ring->uring, &ends[1], 1);
+    st__os_close(ends[1]);
+    if (failed)
+        st__os_close(ends[0]);
+    else
+        ring->witness = ends[0];
+    return failed;
+}
+
 static int ring_init(st__ring *ring, uint32_t depth, unsigned flags)
 {
     struct io_uring_params params;
@@ -73,13 +99,12 @@ static int ring_init(st__ring *ring, uint32_t depth, unsigned flags)
     int failed = -ring->library.init(depth, &ring->uring, &params);
     if (failed)
         return failed;
-    /* This feature came with the reads and writes that need no iovec, in Linux 5.6. */
-    if (!(params.features & IORING_FEAT_RW_CUR_POS)) {
+    /* Waits that end came with Linux 5.11, after the reads and writes that need no iovec. */
+    failed = params.features & IORING_FEAT_EXT_ARG ? witness_call(ring) : ENOSYS;
+    if (failed)
         ring->library.leave(&ring->uring);
-        return ENOSYS;
-    }
     ring->entries = params.sq_entries;
-    return 0;
+    return failed;
 }
 
 int st__ring_open(uint32_t depth, st_context *context, st__ring **out)
@@ -171,34 +196,43 @@ static size_t done_take(st__ring *ring, st__ring_done *out, size_t room)
     return taken;
 }
 
-/* Until one that was started is done; starts nothing. */
+/* Until one that was started is done; starts nothing. ETIMEDOUT: none was, for too long. */
 static int ring_pause(st__ring *ring)
 {
+    struct __kernel_timespec limit = {.tv_sec = STALL_SECONDS};
     struct io_uring_cqe *first;
     int failed;
     do
-        failed = -ring->library.wait(&ring->uring, &first, 1, NULL, NULL);
+        failed = -ring->library.wait(&ring->uring, &first, 1, &limit, NULL);
     while (failed == EINTR);
-    return failed;
+    ring->broken = failed != 0;
+    return failed == ETIME ? ETIMEDOUT : failed;
 }
 
 int st__ring_wait(st__ring *ring, st__ring_done *out, size_t room, size_t *count)
 {
     *count = 0;
     while (room > 0 && ring->added + ring->flying > 0) {
-        int failed = 0;
-        if (ring->added > 0)
-            failed = ring_started(ring, ring->library.submit_and_wait(&ring->uring, 1));
+        int failed = st__ring_submit(ring);
         *count = done_take(ring, out, room);
         if (*count > 0)
             return 0;
         /* Short of something that what is in flight may hold. */
         if ((!failed || failed == EAGAIN || failed == EBUSY) && ring->flying > 0)
             failed = ring_pause(ring);
-        if (failed && failed != EINTR)
+        if (failed)
             return failed;
     }
     return 0;
+}
+
+/* Waits as long as a read would that cannot be interrupted: the memory is the caller's, who has it back after this. A
+ * process forked meanwhile holds the ring too, until it ends or runs another program. */
+static void ring_settle(const st__ring *ring)
+{
+    char byte;
+    while (read(ring->witness, &byte, 1) < 0 && errno == EINTR)
+        ;
 }
 
 void st__ring_close(st__ring *ring)
@@ -206,9 +240,14 @@ void st__ring_close(st__ring *ring)
     st__ring_done done[16];
     if (!ring)
         return;
-    while (ring->flying > 0 && (done_take(ring, done, 16) > 0 || ring_pause(ring) == 0))
-        ;
+    while (ring->flying > 0 && !ring->broken)
+        if (done_take(ring, done, 16) == 0)
+            (void)ring_pause(ring);
+    /* This alone waits for nothing, and the kernel then cancels what has not begun. */
     ring->library.leave(&ring->uring);
+    if (ring->flying > 0)
+        ring_settle(ring);
+    st__os_close(ring->witness);
     st__os_library_close(ring->library.handle);
     st__free(ring->context, ring, sizeof *ring);
 }

@@ -95,6 +95,7 @@ static bool fits(os_fault fault, uint32_t io, st_status status, const st_error *
     /* Not reached by calls that read nothing any more. */
     case OS_END: return status == ST_ERR_SHORT_READ || status == ST_OK;
     case OS_RETOUCH: return status == ST_ERR_CHANGED || status == ST_OK;
+    case OS_STALL:
     case OS_NONE: break;
     }
     return false;

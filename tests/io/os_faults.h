@@ -22,11 +22,12 @@
 
 typedef enum os_fault {
     OS_NONE,
-    OS_EIO,    /* the call fails with EIO, or what os_plant_errno says */
-    OS_EINTR,  /* the call is interrupted, once */
-    OS_SHORT,  /* a read or write moves one byte, once */
-    OS_END,    /* a read finds the end of the file, from then on */
-    OS_RETOUCH /* fstat tells of another change time, from then on */
+    OS_EIO,     /* the call fails with EIO, or what os_plant_errno says */
+    OS_EINTR,   /* the call is interrupted, once */
+    OS_SHORT,   /* a read or write moves one byte, once */
+    OS_END,     /* a read finds the end of the file, from then on */
+    OS_RETOUCH, /* fstat tells of another change time, from then on */
+    OS_STALL    /* nothing is ever done of what a ring was given, as far as all waits tell */
 } os_fault;
 
 /* How much of a write comes through before the process is killed. */
@@ -60,6 +61,13 @@ static void os_plant(os_fault fault, unsigned at)
 static inline void os_plant_errno(int error, unsigned at)
 {
     os_plant(OS_EIO, at);
+    os_state.error = error;
+}
+
+/* Every wait for a ring fails, with ETIME as one that has taken its time. */
+static inline void os_plant_stall(int error)
+{
+    os_plant(OS_STALL, 0);
     os_state.error = error;
 }
 
@@ -150,6 +158,11 @@ static ssize_t fault_preadv(int fd, const struct iovec *segments, int count, off
 static void *fault_mmap(void *at, size_t size, int prot, int flags, int fd, off_t offset)
 {
     return os_fails_whole(__func__) ? MAP_FAILED : mmap(at, size, prot, flags, fd, offset);
+}
+
+static int fault_pipe2(int ends[2], int flags)
+{
+    return os_fails_whole(__func__) ? -1 : pipe2(ends, flags);
 }
 
 static ssize_t fault_getrandom(void *out, size_t size, unsigned flags)
@@ -347,19 +360,24 @@ static int fault_uring_init(unsigned entries, struct io_uring *ring, struct io_u
     return os_fails_whole(__func__) ? -errno : os_uring.init(entries, ring, params);
 }
 
+static int fault_uring_register_files(struct io_uring *ring, const int *files, unsigned count)
+{
+    return os_fails_whole(__func__) ? -errno : os_uring.register_files(ring, files, count);
+}
+
 static int fault_uring_submit(struct io_uring *ring)
 {
     return os_fails() ? -errno : os_uring.submit(ring);
 }
 
-static int fault_uring_submit_and_wait(struct io_uring *ring, unsigned count)
-{
-    return os_fails() ? -errno : os_uring.submit_and_wait(ring, count);
-}
-
 static int fault_uring_wait(struct io_uring *ring, struct io_uring_cqe **out, unsigned count,
                             struct __kernel_timespec *limit, sigset_t *signals)
 {
+    if (os_state.fault == OS_STALL) {
+        os_state.hit = true;
+        /* Whoever waits gives a disk the time to be reset, and no more than so many minutes. */
+        return limit && limit->tv_sec > 30 && limit->tv_sec <= 600 ? -os_state.error : -EDEADLK;
+    }
     return os_fails() ? -errno : os_uring.wait(ring, out, count, limit, signals);
 }
 
@@ -387,9 +405,9 @@ static void *uring_replaced(const char *name, void *found)
         uintptr_t ours;
     } calls[] = {
         {"io_uring_queue_init_params", &os_uring.init, (uintptr_t)fault_uring_init},
+        {"io_uring_register_files", &os_uring.register_files,
+         (uintptr_t)fault_uring_register_files},
         {"io_uring_submit", &os_uring.submit, (uintptr_t)fault_uring_submit},
-        {"io_uring_submit_and_wait", &os_uring.submit_and_wait,
-         (uintptr_t)fault_uring_submit_and_wait},
         {"io_uring_wait_cqes", &os_uring.wait, (uintptr_t)fault_uring_wait},
         {"io_uring_peek_batch_cqe", &os_uring.peek, (uintptr_t)fault_uring_peek},
     };
@@ -425,6 +443,7 @@ static const st__os_call_table os_calls_planted = {
     .readlinkat = fault_readlinkat,
     .preadv = fault_preadv,
     .mmap = fault_mmap,
+    .pipe2 = fault_pipe2,
     .getrandom = fault_getrandom,
     .pwritev = fault_pwritev,
     .writev = fault_writev,

@@ -273,6 +273,20 @@ static void test_ring_refused(void **state)
     }
 }
 
+/* A ring that brings nothing is closed, and what was asked of it comes another way, as does all that follows. */
+static void test_ring_stalls(void **state)
+{
+    (void)state;
+    if (!is_granted(ST_IO_URING))
+        skip();
+    os_plant_stall(ETIME);
+    outcome out = read_all(ST_IO_URING);
+    assert_int_equal(out.status, ST_OK);
+    assert_int_equal(out.io, os_state.hit ? ST_IO_DIRECT : ST_IO_URING);
+    assert_int_equal(out.refused, os_state.hit ? ST__IO_BIT(ST_IO_URING) : 0);
+    os_plant(OS_NONE, 0);
+}
+
 /* What one route was refused, the next of the same mount and context does not try again. */
 static void test_remembered(void **state)
 {
@@ -301,7 +315,8 @@ int main(void)
         cmocka_unit_test(test_failures),      cmocka_unit_test(test_interruptions),
         cmocka_unit_test(test_ends),          cmocka_unit_test(test_open_refused),
         cmocka_unit_test(test_reads_refused), cmocka_unit_test(test_uncached_refused),
-        cmocka_unit_test(test_ring_refused),  cmocka_unit_test(test_remembered),
+        cmocka_unit_test(test_ring_refused),  cmocka_unit_test(test_ring_stalls),
+        cmocka_unit_test(test_remembered),
     };
     return cmocka_run_group_tests_name("lane_faults", tests, lane_make, lane_drop);
 }

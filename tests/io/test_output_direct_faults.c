@@ -43,6 +43,20 @@ static void test_ring_fails(void **state)
 
 #endif
 
+/* What a ring that stalled was given is written once more, when the ring is certain to write it no more. */
+static void test_ring_stalls(void **state)
+{
+    (void)state;
+    st_context *context = way_context(BY_RING);
+    unsigned before = count_descriptors();
+    os_plant_stall(ETIME);
+    CHECK_OK(save(in_scratch("file"), dropping(context), sample + 1, SAMPLE_SIZE - 1, &error));
+    os_plant(OS_NONE, 0);
+    check_at(in_scratch("file"), 0, sample + 1, SAMPLE_SIZE - 1);
+    assert_int_equal(count_descriptors(), before);
+    st_context_release(context);
+}
+
 static off_t disk_end; /* of the file: nothing can be written from there on */
 
 static ssize_t fills_disk(int fd, const struct iovec *pieces, int count, off_t offset)
@@ -217,8 +231,9 @@ static void test_no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RESTORED(test_ring_fails),          RESTORED(test_place_told),   RESTORED(test_faults),
-        RESTORED(test_written_before_sync), RESTORED(test_not_finished), RESTORED(test_no_memory),
+        RESTORED(test_ring_fails), RESTORED(test_ring_stalls),         RESTORED(test_place_told),
+        RESTORED(test_faults),     RESTORED(test_written_before_sync), RESTORED(test_not_finished),
+        RESTORED(test_no_memory),
     };
     return cmocka_run_group_tests_name("output_direct_faults", tests, sample_make, sample_drop);
 }

@@ -12,6 +12,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
@@ -426,7 +427,7 @@ static void test_old_kernels(void **state)
     st__ring_close(ring);
     close(fd);
     unsigned before = count_descriptors();
-    told_features = ~(unsigned)IORING_FEAT_RW_CUR_POS;
+    told_features = ~(unsigned)IORING_FEAT_EXT_ARG;
     assert_int_equal(st__ring_open(4, NULL, &ring), ENOSYS);
     assert_int_equal(count_descriptors(), before);
 }
@@ -491,6 +492,86 @@ static void test_wait_fails(void **state)
     assert_memory_equal(room, sample, 100);
     st__ring_close(ring);
     close(fd);
+}
+
+# define LARGE ((size_t)1 << 20)
+
+/* Reads as much past the page cache, behind whatever is still on its way from the same disk. */
+static void large_read(int fd, unsigned count)
+{
+    void *memory = NULL;
+    assert_int_equal(posix_memalign(&memory, 4096, LARGE), 0);
+    for (unsigned i = 0; i < count; i++)
+        assert_true(pread(fd, memory, LARGE, (off_t)(i * LARGE)) == (ssize_t)LARGE);
+    free(memory);
+}
+
+/* A ring that cannot be waited for, with reads that the disk has begun: once it is closed, however that comes about,
+ * nothing arrives any more where they were to land. */
+static void test_closing_settles(void **state)
+{
+    (void)state;
+    enum { READS = 16 };
+    unsigned char *memory = NULL;
+    int fd = open(in_scratch("large"), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), direct = -1;
+    uint32_t align = 0;
+    st__ring_close(ring_open(1));
+    for (unsigned i = 0; i < READS; i++)
+        assert_int_equal(pwrite(fd, sample, LARGE, (off_t)(i * LARGE)), LARGE);
+    assert_int_equal(fsync(fd), 0);
+    if (st__os_open_direct(fd, false, &direct, &align) != 0)
+        skip();
+    assert_int_equal(posix_memalign((void **)&memory, 65536, READS * LARGE), 0);
+    unsigned before = count_descriptors();
+    static const int errors[] = {ETIME, EIO, EBADF, EBADR};
+    for (size_t k = 0; k < sizeof errors / sizeof *errors; k++) {
+        st__ring_done done;
+        size_t count = 7;
+        os_plant_stall(errors[k]);
+        st__ring *ring = ring_open(READS);
+        for (unsigned i = 0; i < READS; i++) {
+            st__ring_request request = {direct, false, i * LARGE, memory + i * LARGE, LARGE, i};
+            st__ring_add(ring, &request);
+        }
+        int failed = st__ring_wait(ring, &done, 1, &count);
+        int expected = errors[k] == ETIME ? ETIMEDOUT : errors[k];
+        assert_int_equal(failed, os_state.hit ? expected : 0);
+        assert_int_equal(count, os_state.hit ? 0 : 1);
+        st__ring_close(ring);
+        memset(memory, 0x5a, READS * LARGE);
+        large_read(direct, READS);
+        for (size_t i = 0; i < READS * LARGE; i++)
+            assert_int_equal(memory[i], 0x5a);
+        assert_int_equal(count_descriptors(), before);
+    }
+    free(memory);
+    close(direct);
+    close(fd);
+}
+
+/* What nothing has begun yet is given up, and not waited for. */
+static void test_closing_gives_up(void **state)
+{
+    (void)state;
+    int ends[2], waiting = 0;
+    size_t count = 7;
+    st__ring_done done;
+    st__ring_close(ring_open(1));
+    assert_int_equal(pipe(ends), 0);
+    os_plant_stall(ETIME);
+    st__ring *ring = ring_open(4);
+    st__ring_request request = {ends[0], false, 0, room, 4, 1};
+    memset(room, 0, 4);
+    st__ring_add(ring, &request);
+    assert_int_equal(st__ring_wait(ring, &done, 1, &count), ETIMEDOUT);
+    assert_int_equal(count, 0);
+    st__ring_close(ring);
+    assert_int_equal(write(ends[1], sample, 4), 4);
+    assert_int_equal(ioctl(ends[0], FIONREAD, &waiting), 0);
+    assert_int_equal(waiting, 4);
+    assert_int_equal(room[0] | room[1] | room[2] | room[3], 0);
+    close(ends[0]);
+    close(ends[1]);
 }
 
 /* No more can be started while a read of an empty pipe is out: the wait is for that one. */
@@ -585,6 +666,8 @@ int main(void)
         cmocka_unit_test_teardown(test_faults, restore),
         cmocka_unit_test_teardown(test_wait_fails, restore),
         cmocka_unit_test_teardown(test_wait_while_short, restore),
+        cmocka_unit_test_teardown(test_closing_settles, restore),
+        cmocka_unit_test_teardown(test_closing_gives_up, restore),
 #endif
         cmocka_unit_test_teardown(test_memory, restore),
         cmocka_unit_test_teardown(test_absent, restore),

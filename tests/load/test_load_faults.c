@@ -248,6 +248,7 @@ static bool fits(os_fault fault, st_status status, const st_error *error)
     case OS_SHORT: return status == ST_OK;
     case OS_END: return status == ST_ERR_SHORT_READ || status == ST_OK;
     case OS_RETOUCH: return status == ST_ERR_CHANGED || status == ST_OK;
+    case OS_STALL:
     case OS_NONE: break;
     }
     return false;
