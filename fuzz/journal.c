@@ -9,7 +9,7 @@
 
 #include "base/checksum.h"
 #include "base/endian.h"
-#include "file/journal.h"
+#include "io/journal.h"
 
 #include <sys/mman.h>
 #include <unistd.h>

@@ -2,7 +2,7 @@
 /* A file is changed where it lies. First all that will be overwritten is in the journal and on the disk, then it is
  * overwritten, out of the journal, then the journal goes: docs/journal.md has the steps, and why no crash between any
  * two of them loses the old bytes. */
-#include "file/recover.h"
+#include "io/edited.h"
 #include "base/alloc.h"
 #include "base/error.h"
 #include "file/edit.h"

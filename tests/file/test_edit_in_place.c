@@ -2,7 +2,7 @@
 /* What an edit in place changes, what it refuses, and what becomes of journals that are not its own. */
 #include "file/in_place.h"
 
-#include "file/journal.h"
+#include "io/journal.h"
 #include "file/settled.h"
 
 #include <sys/file.h>

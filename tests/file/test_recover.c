@@ -4,7 +4,7 @@
 
 #include "base/checksum.h"
 #include "base/endian.h"
-#include "file/journal.h"
+#include "io/journal.h"
 
 /* The stretches that are overwritten: a few bytes, and more than one block of the player. */
 enum { FIRST_AT = 30, FIRST_SIZE = 7, SECOND_AT = 1000, SECOND_SIZE = 70000, FILE_SIZE = 80000 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Reading a journal, which may hold anything, and playing it. Nothing is played before all of it was checked. */
-#include "file/journal.h"
+#include "io/journal.h"
 #include "base/alloc.h"
 #include "base/checksum.h"
 #include "base/endian.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Writing a journal. Its head comes last but one, its mark last: whatever a crash leaves of it before that is no
  * journal that anything is put back from. */
-#include "file/journal.h"
+#include "io/journal.h"
 #include "base/alloc.h"
 #include "base/checksum.h"
 #include "base/endian.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The journal of an edit in place: the bytes that are overwritten, and those that take their place. What stands in
  * it is docs/journal.md. These functions work on descriptors, and know no names of files. */
-#ifndef ST_FILE_JOURNAL_H
-#define ST_FILE_JOURNAL_H
+#ifndef ST_IO_JOURNAL_H
+#define ST_IO_JOURNAL_H
 
 #include "io/os.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A file that is edited in place, or may have been: where it lies, itself, and the journal beside it. */
-#ifndef ST_FILE_RECOVER_H
-#define ST_FILE_RECOVER_H
+#ifndef ST_IO_EDITED_H
+#define ST_IO_EDITED_H
 
-#include "file/journal.h"
+#include "io/journal.h"
 #include "io/location.h"
 
 #include <safetensors/edit.h>
@@ -24,9 +24,15 @@ st_status st__edited_find(st__edited *edited, const char *path, st_context *cont
  * regular file, or a link into the store of a hub cache; ST_ERR_CHANGED where it was replaced before it was locked. */
 st_status st__edited_open(st__edited *edited, bool change, st_error *error);
 void st__edited_close(st__edited *edited);
+/* ST_ERR_UNSUPPORTED for what is no regular file; it need not be open. */
+st_status st__edited_regular(const st__edited *edited, st_error *error);
 
-/* Removes the journal for good; an errno. */
+/* Tells whether there may be a journal. */
+bool st__edited_has_journal(const st__edited *edited);
+/* Removes it for good; an errno. */
 int st__edited_settle(const st__edited *edited);
+/* As st_recovery_look, of a file that is open. */
+st_status st__edited_look(const st__edited *edited, st_recovery *out, st_error *error);
 /* As st_edit_recover, of a file that is locked. */
 st_status st__edited_recover(const st__edited *edited, st_recovery *out, st_error *error);
 
