@@ -40,11 +40,11 @@ static bool is_hub_store(int directory)
 
 /* Finds where the file goes: at the end of a chain of links, or at a link into a hub cache's store, as
  * what lies there is shared and named by its digest. */
-static int location_follow(const char *path, st__location *out)
+static int location_follow(int from, const char *path, st__location *out)
 {
     char target[ST__OS_PATH];
     st__location next;
-    int failed = location_enter(ST__OS_HERE, path, out);
+    int failed = location_enter(from, path, out);
     for (int links = 0; !failed; links++) {
         failed = st__os_link_target(out->directory, out->name, target);
         if (failed == EINVAL || failed == ENOENT) /* no link, or nothing at all */
@@ -65,10 +65,10 @@ static int location_follow(const char *path, st__location *out)
 }
 
 /* Whether what the path leads to by hand is what the kernel finds there: 0; ESTALE: not now. */
-static int location_compare(const char *path, const st__location *at, bool *there)
+static int location_compare(int from, const char *path, const st__location *at, bool *there)
 {
     st__os_info kernel, hand;
-    int no_kernel = st__os_info_at(ST__OS_HERE, path, true, &kernel);
+    int no_kernel = st__os_info_at(from, path, true, &kernel);
     int no_hand = st__os_info_at(at->directory, at->name, true, &hand);
     *there = no_kernel == 0;
     if (no_kernel && no_kernel != ENOENT)
@@ -84,18 +84,23 @@ static int location_compare(const char *path, const st__location *at, bool *ther
 
 /* Following the links by hand must end at the same file as the kernel's doing so: /proc has links that only the
  * kernel can follow. Others may replace the file between the two looks; then it is looked at again. */
-int st__location_find(const char *path, st__location *out, bool *there)
+int st__location_find_at(int directory, const char *path, st__location *out, bool *there)
 {
     int failed = ESTALE;
     for (int looks = 0; failed == ESTALE && looks < LOOKS_MAX; looks++) {
-        failed = location_follow(path, out);
+        failed = location_follow(directory, path, out);
         if (failed)
             return failed;
-        failed = location_compare(path, out, there);
+        failed = location_compare(directory, path, out, there);
         if (failed)
             st__os_close(out->directory);
     }
     return failed;
+}
+
+int st__location_find(const char *path, st__location *out, bool *there)
+{
+    return st__location_find_at(ST__OS_HERE, path, out, there);
 }
 
 void st__location_leave(st__location *at)

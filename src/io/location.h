@@ -14,6 +14,8 @@ typedef struct st__location {
 /* Finds it, and whether there is a file: at the end of a chain of links, or at a link into the store of a hub
  * cache, as what lies there is shared and named by its digest. An errno. */
 int st__location_find(const char *path, st__location *out, bool *there);
+/* The same of a path that begins in a directory that is open, be it ST__OS_HERE. */
+int st__location_find_at(int directory, const char *path, st__location *out, bool *there);
 void st__location_leave(st__location *at);
 
 /* What the name of the journal of an edit in place ends with (docs/journal.md). */
