@@ -6,6 +6,7 @@
 #include "base/checksum.h"
 #include "base/error.h"
 #include "checkpoint/path.h"
+#include "io/takeover.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -245,28 +246,24 @@ static int place_sync(const st__exchange *exchange, const st__location *at)
     return st__os_sync_directory(at->directory);
 }
 
-static bool is_index(const st__exchange *exchange, const st__exchange_record *record)
-{
-    return exchange->index && strcmp(record->name.text, exchange->index) == 0;
-}
-
 static st_status place_take(const st__exchange *exchange, const st__exchange_record *record,
                             st_error *error)
 {
     st__location at;
-    ST_TRY(st__exchange_locate(exchange, record, &at, error));
-    /* What looks like a journal beside the index is the list itself. */
-    int failed = is_index(exchange, record)
-                     ? st__os_rename(at.directory, record->aside.text, at.name)
-                     : st__location_take(&at, record->aside.text);
-    if (!failed && exchange->durable)
-        failed = place_sync(exchange, &at);
-    st__location_leave(&at);
-    if (failed)
-        return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
-                              "%s%s: the new file cannot be put in place", exchange->folder,
-                              record->name.text);
-    return ST_OK;
+    char *path;
+    ST_TRY(st__path_join(exchange->context, exchange->folder, record->name.text, &path, error));
+    st_status status = st__exchange_locate(exchange, record, &at, error);
+    if (status == ST_OK) {
+        const st__takeover place = {.at = &at, .name = path, .context = exchange->context};
+        status = st__takeover_make(&place, record->aside.text, error);
+        int failed = status == ST_OK && exchange->durable ? place_sync(exchange, &at) : 0;
+        st__location_leave(&at);
+        if (failed)
+            status = st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
+                                    "%s: the new file cannot be made to reach the disk", path);
+    }
+    st__path_free(exchange->context, path);
+    return status;
 }
 
 static st_status place_leave(const st__exchange *exchange, const st__exchange_record *record,

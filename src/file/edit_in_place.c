@@ -269,10 +269,11 @@ static st_status in_place_run(in_place *work, const char *path, st_error *error)
 {
     st__edited *edited = &work->edited;
     ST_TRY(st__edited_find(edited, path, work->edit->context, error));
-    ST_TRY(st__edited_open(edited, true, error));
     work->journal.context = work->edit->context;
     work->journal.name = path;
-    st_status status = file_change(work, error);
+    st_status status = st__edited_open(edited, true, error);
+    if (status == ST_OK)
+        status = file_change(work, error);
     st__edited_close(edited);
     return status;
 }

@@ -17,9 +17,10 @@ static st_status path_recover(const char *path, st_context *context, bool change
             *out = found;
         return known;
     }
-    ST_TRY(st__edited_open(&edited, change, error));
-    st_status status = change ? st__edited_recover(&edited, &found, error)
-                              : st__edited_look(&edited, &found, error);
+    st_status status = st__edited_open(&edited, change, error);
+    if (status == ST_OK)
+        status = change ? st__edited_recover(&edited, &found, error)
+                        : st__edited_look(&edited, &found, error);
     st__edited_close(&edited);
     if (status == ST_OK)
         *out = found;

@@ -97,17 +97,24 @@ st_status st__edited_open(st__edited *edited, bool change, st_error *error)
 {
     st_status status = edited_open(edited, change, error);
     if (status != ST_OK)
-        st__edited_close(edited);
+        st__edited_let_go(edited);
     return status;
 }
 
-void st__edited_close(st__edited *edited)
+void st__edited_let_go(st__edited *edited)
 {
     /* A child of a fork may have the descriptor, too: closing it here would not unlock the file. */
     if (edited->locked)
         st__os_unlock(edited->file);
     if (edited->file >= 0)
         st__os_close(edited->file);
+    edited->locked = false;
+    edited->file = -1;
+}
+
+void st__edited_close(st__edited *edited)
+{
+    st__edited_let_go(edited);
     st__location_leave(&edited->at);
 }
 

@@ -20,9 +20,12 @@ typedef struct st__edited {
 /* Finds where the file is. ST_ERR_IO, also where it is not. */
 st_status st__edited_find(st__edited *edited, const char *path, st_context *context,
                           st_error *error);
-/* Opens it: to change it, locked, or only to read. What fails closes all. ST_ERR_IO; ST_ERR_UNSUPPORTED for what is no
+/* Opens it: to change it, locked, or only to read. ST_ERR_IO; ST_ERR_UNSUPPORTED for what is no
  * regular file, or a link into the store of a hub cache; ST_ERR_CHANGED where it was replaced before it was locked. */
 st_status st__edited_open(st__edited *edited, bool change, st_error *error);
+/* Unlocks and closes it. */
+void st__edited_let_go(st__edited *edited);
+/* The same, and leaves the place that st__edited_find found. */
 void st__edited_close(st__edited *edited);
 /* ST_ERR_UNSUPPORTED for what is no regular file; it need not be open. */
 st_status st__edited_regular(const st__edited *edited, st_error *error);

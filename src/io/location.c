@@ -118,30 +118,3 @@ bool st__location_journal(const st__location *at, char out[ST__OS_NAME])
     memcpy(out + len, ST__JOURNAL_ENDING, more);
     return true;
 }
-
-bool st__location_journal_look(const st__location *at, st__os_info *out)
-{
-    char name[ST__OS_NAME];
-    return st__location_journal(at, name) && st__os_info_at(at->directory, name, false, out) == 0 &&
-           out->kind == ST__OS_REGULAR;
-}
-
-void st__location_journal_drop(const st__location *at, const st__os_info *stale)
-{
-    char name[ST__OS_NAME];
-    st__os_info now;
-    if (st__location_journal_look(at, &now) && now.device == stale->device &&
-        now.inode == stale->inode && now.ctime_ns == stale->ctime_ns &&
-        st__location_journal(at, name))
-        (void)st__os_remove(at->directory, name);
-}
-
-int st__location_take(const st__location *at, const char *from)
-{
-    st__os_info stale;
-    bool is_there = st__location_journal_look(at, &stale);
-    int failed = st__os_rename(at->directory, from, at->name);
-    if (!failed && is_there)
-        st__location_journal_drop(at, &stale);
-    return failed;
-}

@@ -23,14 +23,4 @@ void st__location_leave(st__location *at);
 /* The journal's name, beside the file; false where no name may be so long. */
 bool st__location_journal(const st__location *at, char out[ST__OS_NAME]);
 
-/* What an interrupted edit in place of the old file has left beside it is of no use to a new one. Tells what it is,
- * before the new file is in place; false: there is none. */
-bool st__location_journal_look(const st__location *at, st__os_info *out);
-/* Removes it, afterwards: until then the old file may need it. What came meanwhile is of an edit of the new file,
- * and stays. One that cannot be removed does no harm: it is never played back over bytes that it does not know. */
-void st__location_journal_drop(const st__location *at, const st__os_info *stale);
-
-/* Puts a file of the same directory in this place, with both. An errno. */
-int st__location_take(const st__location *at, const char *from);
-
 #endif

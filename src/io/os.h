@@ -36,6 +36,9 @@ int st__os_open(const char *path, int *out);
 int st__os_duplicate(int fd, int *out);
 void st__os_close(int fd);
 int st__os_info_fd(int fd, st__os_info *out);
+/* The path by which an open file is to be found now, terminated. An errno where that cannot be told; where it has been
+ * removed, or lies outside of what the process sees, another file or none may be there. */
+int st__os_path_fd(int fd, char out[ST__OS_PATH]);
 
 /* Fills the segments from `offset` on, through interruptions and short reads. `*done` is the bytes read,
  * fewer than asked for only at the end of the file or on an error. */
@@ -110,6 +113,8 @@ int st__os_open_name(int directory, const char *name, bool change, int *out);
 /* Keeps out whoever asks for the same of this file, until it is unlocked or closed. EAGAIN while somebody has it; 0
  * as well where the file system has no locks. */
 int st__os_lock(int fd);
+/* The same, beside others that ask for no more than this; keeps out who asks for the other. */
+int st__os_lock_shared(int fd);
 void st__os_unlock(int fd);
 /* Tells whether a file may be trusted by one who writes to `other`: it is the owner's of that one, this process's own,
  * or the system's. */

@@ -89,17 +89,26 @@ int st__os_open_name(int directory, const char *name, bool change, int *out)
     return st__os_open_at(directory, name, flags, 0, out);
 }
 
-int st__os_lock(int fd)
+/* Of the open file, not of the process, as fcntl's are: those are gone once any descriptor of the file is closed. */
+static int open_file_lock(int fd, int operation)
 {
-    /* Of the open file, not of the process, as fcntl's are: those are gone once any descriptor of the file is
-     * closed. */
     int result;
     do
-        result = OS_CALL(flock)(fd, LOCK_EX | LOCK_NB);
+        result = OS_CALL(flock)(fd, operation | LOCK_NB);
     while (result != 0 && errno == EINTR);
     if (result == 0 || errno == ENOSYS || errno == ENOTSUP || errno == ENOLCK || errno == EINVAL)
         return 0;
     return errno == EWOULDBLOCK ? EAGAIN : errno;
+}
+
+int st__os_lock(int fd)
+{
+    return open_file_lock(fd, LOCK_EX);
+}
+
+int st__os_lock_shared(int fd)
+{
+    return open_file_lock(fd, LOCK_SH);
 }
 
 void st__os_unlock(int fd)
@@ -172,6 +181,13 @@ int st__os_create_unnamed(int directory, uint32_t mode, bool durable, int *out)
     return 0;
 }
 
+int st__os_path_fd(int fd, char out[ST__OS_PATH])
+{
+    char path[PROC_PATH];
+    proc_path(fd, path);
+    return st__os_link_target(ST__OS_HERE, path, out);
+}
+
 int st__os_name(int fd, int directory, const char *name)
 {
     char path[PROC_PATH];
@@ -180,6 +196,13 @@ int st__os_name(int fd, int directory, const char *name)
 }
 
 #else
+
+int st__os_path_fd(int fd, char out[ST__OS_PATH])
+{
+    (void)fd;
+    (void)out;
+    return ENOTSUP;
+}
 
 int st__os_create_unnamed(int directory, uint32_t mode, bool durable, int *out)
 {

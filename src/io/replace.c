@@ -6,8 +6,8 @@
  * the new one has none until then, and goes by itself if the process is killed; only between the link and
  * the rename by which it replaces another file can it be left under its temporary name. */
 #include "io/sink.h"
-#include "io/location.h"
 #include "io/output.h"
+#include "io/takeover.h"
 #include "base/alloc.h"
 #include "base/error.h"
 
@@ -25,7 +25,9 @@ typedef struct replacement {
     bool only_new;               /* and there must not be */
     bool aside;                  /* it stays under its temporary name */
     bool stays;                  /* and has it for good */
-    st_sink *sink;               /* not counted: it owns this */
+    bool made_of_old;            /* what it replaces is: */
+    st__os_info old;
+    st_sink *sink; /* not counted: it owns this */
 } replacement;
 
 /* ---------------------------------------------------------------------- the new file */
@@ -147,14 +149,25 @@ static int put_in_place(replacement *r)
     return failed;
 }
 
-static int take_the_place(replacement *r)
+static st__takeover place_of(const replacement *r)
 {
-    st__os_info stale;
-    bool is_there = st__location_journal_look(&r->at, &stale);
+    return (st__takeover){.at = &r->at,
+                          .name = r->sink->name,
+                          .context = r->sink->context,
+                          .old = r->made_of_old ? &r->old : NULL,
+                          .file = -1};
+}
+
+static st_status take_the_place(replacement *r, st_error *error)
+{
+    st__takeover place = place_of(r);
+    ST_TRY(st__takeover_begin(&place, error));
     int failed = put_in_place(r);
-    if (!failed && is_there)
-        st__location_journal_drop(&r->at, &stale);
-    return failed;
+    st__takeover_end(&place, failed == 0);
+    if (failed)
+        return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
+                              "%s: the new file cannot be put in place", r->sink->name);
+    return ST_OK;
 }
 
 /* The name that it has to keep reaches the disk with it. */
@@ -176,11 +189,9 @@ static st_status replacement_finish(replacement *r, st_error *error)
     ST_TRY(st__output_finish(&r->output, error));
     if (r->aside)
         return replacement_leave(r, error);
-    int failed = take_the_place(r);
-    if (failed)
-        return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
-                              "%s: the new file cannot be put in place", name);
-    failed = r->sink->durability == ST_DURABLE_NAME ? st__os_sync_directory(r->at.directory) : 0;
+    ST_TRY(take_the_place(r, error));
+    int failed =
+        r->sink->durability == ST_DURABLE_NAME ? st__os_sync_directory(r->at.directory) : 0;
     if (failed)
         return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
                               "%s: the new file is in place, but its directory cannot be made to "
@@ -212,6 +223,29 @@ static const st_sink_vtable replace_vtable = {
     .free = replace_free,
 };
 
+st_status st__sink_made_of(st_sink *sink, const st_source *source, const st_source_info *identity,
+                           st_error *error)
+{
+    st__os_info now;
+    if (sink->vtable.finish != replace_finish)
+        return ST_OK;
+    replacement *r = sink->self;
+    int failed = st__os_info_at(r->at.directory, r->at.name, true, &now);
+    bool same = !failed && now.device == identity->device && now.inode == identity->inode;
+    bool same_path = !sink->named && !source->named && strcmp(sink->name, source->name) == 0;
+    if (same_path && !same && (!failed || failed == ENOENT))
+        return st__fail(error, ST_ERR_CHANGED, ST_NO_OFFSET,
+                        "%s: it was replaced since it was opened; open it again", sink->name);
+    if (!same)
+        return ST_OK;
+    r->made_of_old = true;
+    r->old = (st__os_info){.size = identity->size,
+                           .device = identity->device,
+                           .inode = identity->inode,
+                           .mtime_ns = identity->mtime_ns};
+    return ST_OK;
+}
+
 bool st__sink_set_aside(st_sink *sink)
 {
     if (sink->vtable.finish != replace_finish)
@@ -237,10 +271,14 @@ static st_status new_file_open(replacement *r, const st_sink_options *options, s
 {
     st_context *context = r->sink->context;
     uint32_t durability = r->sink->durability;
-    int failed = new_file_create(r, durability);
-    if (failed) {
+    st__takeover place = place_of(r);
+    st_status status = r->fresh ? ST_OK : st__takeover_recover(&place, error);
+    int failed = status == ST_OK ? new_file_create(r, durability) : 0;
+    if (failed)
+        status = cannot_open(failed, r->sink->name, error);
+    if (status != ST_OK) {
         st__location_leave(&r->at);
-        return cannot_open(failed, r->sink->name, error);
+        return status;
     }
     r->only_new = options && (options->flags & ST_SINK_NEW) != 0;
     st__output_init(&r->output, r->fd, 0, r->sink);

@@ -32,7 +32,8 @@ st_status st__sink_wrap(const st_sink_vtable *vtable, void *self, const char *na
                         const st_sink_options *options, st_sink **out, st_error *error)
 {
     st_context *context = options ? options->context : NULL;
-    if (options && options->name)
+    bool named = options && options->name;
+    if (named)
         name = options->name;
     size_t name_size = strlen(name) + 1;
     st_sink *sink = st__alloc_zeroed(context, 1, sizeof *sink);
@@ -47,6 +48,7 @@ st_status st__sink_wrap(const st_sink_vtable *vtable, void *self, const char *na
     sink->context = st_context_retain(context);
     sink->vtable = *vtable;
     sink->self = self;
+    sink->named = named;
     sink->durability = options ? options->durability : ST_DURABLE_NAME;
     sink->cache = options ? options->cache : ST_CACHE_AUTO;
     sink->name_size = name_size;

@@ -23,6 +23,7 @@ struct st_sink {
                       st_error *error);
     void *self;
     bool foreign;
+    bool named; /* the name is the caller's; else it is the path */
     bool begun;
     uint32_t durability; /* ST_DURABLE_… */
     uint32_t cache;      /* ST_CACHE_… */
@@ -50,6 +51,11 @@ st_status st__sink_finish(st_sink *sink, st_error *error);
 /* Nothing more will be written to the sink's descriptor: hears what the file system has kept to itself, and
  * waits for the disk unless that was not asked for. */
 st_status st__sink_settle(const st_sink *sink, int fd, st_error *error);
+
+/* Says that what is written is made of a source, which was `identity` when it was opened: where that is the file whose
+ * place the sink takes, it has to be there still, and as it was then. ST_ERR_CHANGED, now or from st__sink_finish. */
+st_status st__sink_made_of(st_sink *sink, const st_source *source, const st_source_info *identity,
+                           st_error *error);
 
 /* Says that what a sink of a path is finished with is not to take the place of what is there: it stays beside it, in the
  * directory where it would go and as durable as was asked for, under a name of its own. False of any other sink. */

@@ -31,7 +31,8 @@ st_status st__source_wrap(const st_source_vtable *vtable, void *self, const char
                           const st_open_options *options, st_source **out, st_error *error)
 {
     st_context *context = options ? options->context : NULL;
-    if (options && options->name)
+    bool named = options && options->name;
+    if (named)
         name = options->name;
     size_t name_size = strlen(name) + 1;
     st_source *source = st__alloc_zeroed(context, 1, sizeof *source);
@@ -46,6 +47,7 @@ st_status st__source_wrap(const st_source_vtable *vtable, void *self, const char
     source->context = st_context_retain(context);
     source->vtable = *vtable;
     source->self = self;
+    source->named = named;
     source->name_size = name_size;
     st__name_copy(source->name, name, name_size - 1);
     *out = source;

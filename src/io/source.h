@@ -12,6 +12,7 @@ struct st_source {
     st_source_vtable vtable;
     void *self;
     bool foreign;              /* the caller's own: what it says is looked at twice */
+    bool named;                /* the name is the caller's; else it is the path */
     bool is_file;              /* has a descriptor */
     st__descriptor descriptor; /* of a file source */
     uint32_t latency;          /* of a file source: ST_LATENCY_… */
