@@ -22,6 +22,7 @@ typedef struct candidate {
     uint32_t index; /* in its side */
     uint32_t next;  /* 1 + the next candidate of this side with the same key; 0: none */
     uint32_t last;  /* of the first one: 1 + the last of its chain */
+    uint32_t alone; /* and 1 + the first that is without a partner; 0: all have one */
     bool wanted;    /* the other side has such a dtype and shape */
 } candidate;
 
@@ -103,7 +104,7 @@ static st_status candidates_index(renames_run *run, int side, st__map *map, st_e
     for (size_t i = 0; i < list->count; i++) {
         candidate *c = &list->at[i];
         c->next = 0;
-        c->last = (uint32_t)i + 1;
+        c->last = c->alone = (uint32_t)i + 1;
         const size_t there = st__map_insert(map, i, st__hash(&run->key, c->key.text, c->key.len));
         if (there == ST__MAP_NONE)
             continue;
@@ -195,19 +196,19 @@ static st_status bytes_same(renames_run *run, const candidate *a, const candidat
     return ST_OK;
 }
 
-/* Looks along a chain of b for one that is still alone, and holds the same. */
+/* Looks along a chain of b for one that holds the same, and takes it out: of many that are all alike none is passed
+ * twice. */
 static st_status candidate_pair(renames_run *run, const candidate *a, size_t chain, st_error *error)
 {
     uint32_t *const *at = run->partners->at;
-    for (uint32_t next = (uint32_t)chain + 1; next;) {
-        const candidate *b = &run->lists[1].at[next - 1];
+    candidate *b;
+    for (uint32_t *link = &run->lists[1].at[chain].alone; *link; link = &b->next) {
         bool same = false;
-        next = b->next;
-        if (at[1][b->index])
-            continue;
+        b = &run->lists[1].at[*link - 1];
         ST_TRY(bytes_same(run, a, b, &same, error));
         if (!same)
             continue;
+        *link = b->next;
         at[0][a->index] = b->index + 1;
         at[1][b->index] = a->index + 1;
         run->renamed[a->index] = 1;
