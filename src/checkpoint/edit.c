@@ -89,10 +89,11 @@ const char *st__checkpoint_index_name(const st_checkpoint *checkpoint)
     return checkpoint->index ? checkpoint->index + strlen(checkpoint->folder) : NULL;
 }
 
-static st_status identity_check(const char *path, const st_source_info *then, st_error *error)
+static st_status identity_check(int directory, const char *name, const char *path,
+                                const st_source_info *then, st_error *error)
 {
     st__os_info now;
-    int failed = st__os_info_at(ST__OS_HERE, path, true, &now);
+    int failed = st__os_info_at(directory, directory == ST__OS_HERE ? path : name, true, &now);
     if (failed && failed != ENOENT)
         return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s: cannot be examined",
                               path);
@@ -103,16 +104,17 @@ static st_status identity_check(const char *path, const st_source_info *then, st
     return ST_OK;
 }
 
-st_status st__checkpoint_unchanged(const st_checkpoint *checkpoint, st_error *error)
+st_status st__checkpoint_unchanged(const st_checkpoint *checkpoint, int directory, st_error *error)
 {
     if (checkpoint->index)
-        ST_TRY(identity_check(checkpoint->index, &checkpoint->index_identity, error));
+        ST_TRY(identity_check(directory, st__checkpoint_index_name(checkpoint), checkpoint->index,
+                              &checkpoint->index_identity, error));
     for (size_t i = 0; i < checkpoint->file_count; i++) {
         const st__checkpoint_file *file = &checkpoint->files[i];
+        const char *name = file->name.text;
         char *path;
-        ST_TRY(
-            st__path_join(checkpoint->context, checkpoint->folder, file->name.text, &path, error));
-        st_status status = identity_check(path, &file->file->identity, error);
+        ST_TRY(st__path_join(checkpoint->context, checkpoint->folder, name, &path, error));
+        st_status status = identity_check(directory, name, path, &file->file->identity, error);
         st__path_free(checkpoint->context, path);
         ST_TRY(status);
     }

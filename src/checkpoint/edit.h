@@ -62,7 +62,8 @@ const char *st__checkpoint_index_name(const st_checkpoint *checkpoint);
 st_status st__outcome_index(const st__outcome *outcome, st__index_text *out, bool *same,
                             st_error *error);
 
-/* All files, and the index, are those that were opened: ST_ERR_CHANGED. */
-st_status st__checkpoint_unchanged(const st_checkpoint *checkpoint, st_error *error);
+/* All files, and the index, are those that were opened: ST_ERR_CHANGED. They are looked for in their folder where that is
+ * open; ST__OS_HERE: by their paths. */
+st_status st__checkpoint_unchanged(const st_checkpoint *checkpoint, int directory, st_error *error);
 
 #endif

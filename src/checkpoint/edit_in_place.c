@@ -105,7 +105,7 @@ static st_status list_recover(const st_checkpoint *checkpoint, st_error *error)
     st_status status = st__exchange_open(&exchange, checkpoint->folder,
                                          st__checkpoint_index_name(checkpoint), error);
     if (status == ST_OK)
-        status = st__exchange_recover(&exchange, &changed, error);
+        status = st__exchange_start(&exchange, &changed, error);
     st__exchange_close(&exchange);
     return status;
 }
@@ -115,7 +115,7 @@ static st_status files_change(st_checkpoint_edit *edit, const st__outcome *outco
     const st_checkpoint *checkpoint = edit->checkpoint;
     ST_TRY(places_check(edit, outcome, error));
     ST_TRY(list_recover(checkpoint, error));
-    ST_TRY(st__checkpoint_unchanged(checkpoint, error));
+    ST_TRY(st__checkpoint_unchanged(checkpoint, ST__OS_HERE, error));
     edit->done = edit->total = 0;
     for (size_t i = 0; i < checkpoint->file_count; i++)
         if (outcome->fates[i] != ST__FILE_STAYS)

@@ -29,6 +29,21 @@ st_status st__exchange_damaged(const st__exchange *exchange, uint64_t at, const 
                     exchange->folder, exchange->name, what, at);
 }
 
+st_status st__exchange_refuse(const st__exchange *exchange, const char *what, st_error *error)
+{
+    return st__fail(error, ST_ERR_JOURNAL, ST_NO_OFFSET,
+                    "%s%s: %s; it is left as it is, and so are the files: remove it if they are "
+                    "as they should be",
+                    exchange->folder, exchange->name, what);
+}
+
+st_status st__exchange_fail(const st__exchange *exchange, int failed, const char *what,
+                            st_error *error)
+{
+    return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s%s: %s", exchange->folder,
+                          exchange->name, what);
+}
+
 /* --------------------------------------------------------------------------------- emitting */
 
 static size_t unit_ceil(size_t size)
@@ -119,9 +134,11 @@ st_status st__exchange_add(st__exchange *exchange, const st__exchange_record *re
 void st__exchange_release(st__exchange *exchange)
 {
     st__free(exchange->context, exchange->records, exchange->room * sizeof *exchange->records);
+    st__free(exchange->context, exchange->places, exchange->place_room * sizeof *exchange->places);
     st__arena_release(&exchange->texts);
     exchange->records = NULL;
-    exchange->count = exchange->room = 0;
+    exchange->places = NULL;
+    exchange->count = exchange->room = exchange->place_count = exchange->place_room = 0;
 }
 
 /* ---------------------------------------------------------------------------------- reading */
@@ -201,8 +218,7 @@ static st_status record_names_check(exchange_reading *r, const st__exchange_reco
         index && name->len == strlen(index) && memcmp(name->text, index, name->len) == 0;
     if (r->goes_seen && record->kind == ST__EXCHANGE_TAKES)
         return reading_refuse(r, "a file takes a place after others went");
-    if (is_index ? record->kind != ST__EXCHANGE_TAKES
-                 : st__shard_name_fault(name->text, name->len) != NULL)
+    if (!is_index && st__shard_name_fault(name->text, name->len) != NULL)
         return reading_refuse(r, "a name in it is none of a shard in its folder");
     if (r->index_seen && record->kind == ST__EXCHANGE_TAKES)
         return reading_refuse(r, "a file takes a place after the index");

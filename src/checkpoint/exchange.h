@@ -3,13 +3,16 @@
  * docs/journal.md. It lies in the folder of the files and is what the one who makes the edit works by too, so that
  * going on after a crash is not another way of doing it.
  *
- * exchange.c knows its bytes, exchange_apply.c the files that it speaks of, exchange_write.c how it comes to be. */
+ * exchange.c knows its bytes, exchange_apply.c the files that it speaks of, exchange_write.c how it comes to be,
+ * exchange_recover.c what becomes of one that was left. */
 #ifndef ST_CHECKPOINT_EXCHANGE_H
 #define ST_CHECKPOINT_EXCHANGE_H
 
 #include "base/arena.h"
+#include "base/error.h"
 #include "base/map.h"
 #include "io/location.h"
+#include "io/sink.h"
 
 #include <safetensors/checkpoint.h>
 
@@ -23,7 +26,8 @@ enum {
 /* A list has no more bytes. */
 #define ST__EXCHANGE_MAX UINT64_C(0x10000000)
 
-enum { ST__EXCHANGE_TAKES = 1, ST__EXCHANGE_GOES = 2 };
+/* What becomes of a place; in the list there is none that stays. */
+enum { ST__EXCHANGE_STAYS = 0, ST__EXCHANGE_TAKES = 1, ST__EXCHANGE_GOES = 2 };
 
 /* What a file is known by: its size, and the sum of its first bytes, in which its header is. */
 typedef struct st__known {
@@ -43,18 +47,29 @@ typedef struct st__exchange_record {
     st__known fresh;
 } st__exchange_record;
 
+/* Where a file is to take a place, or to go: no two may be in the same one. */
+typedef struct st__exchange_place {
+    st__key key;      /* first; its directory's numbers, and its name there */
+    const char *name; /* that leads to it */
+} st__exchange_place;
+
 typedef struct st__exchange {
     st_context *context;
-    const char *folder;     /* that the names are in; for messages too */
-    const char *index;      /* the name of its index; NULL: there is none */
-    char name[ST__OS_NAME]; /* of the list */
-    int directory;          /* the folder; -1: not open */
-    int fd;                 /* the list; -1: not open */
+    st_sink_options options; /* of the new files; the name is not looked at */
+    const char *folder;      /* that the names are in; ends in a slash, or is empty */
+    const char *index;       /* the name of its index; NULL: there is none */
+    char name[ST__OS_NAME];  /* of the list */
+    int directory;           /* the folder; -1: not open */
+    int fd;                  /* the list; -1: not open */
     bool durable;
     st__arena texts;
     st__exchange_record *records; /* `count` of `room` */
     size_t count;
     size_t room;
+    st__exchange_place
+        *places; /* `place_count` of `place_room`, of what was planned or looked at */
+    size_t place_count;
+    size_t place_room;
     uint64_t size;  /* of what was written, or read */
     uint64_t chain; /* its sum */
     bool finished;  /* the mark is there */
@@ -84,7 +99,13 @@ void st__exchange_mark_emit(uint64_t count, uint64_t chain, unsigned char out[ST
 
 /* ST_ERR_JOURNAL, of a list that is damaged at a byte. */
 st_status st__exchange_damaged(const st__exchange *exchange, uint64_t at, const char *what,
-                               st_error *error);
+                               st_error *error) ST__COLD;
+/* ST_ERR_JOURNAL, of one that is not carried out. */
+st_status st__exchange_refuse(const st__exchange *exchange, const char *what,
+                              st_error *error) ST__COLD;
+/* ST_ERR_IO, of the list. */
+st_status st__exchange_fail(const st__exchange *exchange, int failed, const char *what,
+                            st_error *error) ST__COLD;
 
 /* -------------------------------------------------------------------------- exchange_apply.c */
 
@@ -94,18 +115,26 @@ st_status st__exchange_open(st__exchange *exchange, const char *folder, const ch
 /* Closes all, and frees. */
 void st__exchange_close(st__exchange *exchange);
 
-/* Tells whether there is a list, by what it begins with: an edit in place has journals of such names too. */
-bool st__exchange_is_there(const st__exchange *exchange);
-
 /* Learns what a name stands for; an errno. */
 int st__known_read(int directory, const char *name, st__known *out);
 static inline bool st__known_same(const st__known *a, const st__known *b)
 {
     return a->there == b->there && (!a->there || (a->size == b->size && a->sum == b->sum));
 }
-/* Finds the place of a record: that at the end of a chain of links, unless it is to go. Left by st__location_leave. */
-st_status st__exchange_locate(const st__exchange *exchange, const st__exchange_record *record,
-                              st__location *out, st_error *error);
+/* Finds the place of a record: that at the end of a chain of links; or, of a file that is to go, only what no link leads
+ * to, as a list may come from anybody. Left by st__location_leave. An errno. */
+int st__exchange_locate(const st__exchange *exchange, const st__exchange_record *record,
+                        st__location *out);
+/* ST_ERR_IO, of the place of a record. */
+st_status st__exchange_place_fail(const st__exchange *exchange, const st__exchange_record *record,
+                                  int failed, const char *what, st_error *error) ST__COLD;
+/* Notes that there will be something of a record in a place. ST_ERR_NOMEM. */
+st_status st__exchange_place_note(st__exchange *exchange, const st__exchange_record *record,
+                                  const st__location *at, st_error *error);
+/* Gives two of the places that were noted that are the same; `*two` is NULL where there are none. `folds`: names that
+ * differ in case only are the same, which the places are not to be used after. ST_ERR_NOMEM. */
+st_status st__exchange_places_compare(const st__exchange *exchange, bool folds, const char **one,
+                                      const char **two, st_error *error);
 
 /* How all of its files are found. */
 enum {
@@ -120,6 +149,17 @@ st_status st__exchange_carry_out(const st__exchange *exchange, bool *changed, st
 void st__exchange_clear(const st__exchange *exchange);
 /* Removes the list, for good if it is durable; an errno. */
 int st__exchange_settle(const st__exchange *exchange);
+/* What stands in the place of a record, and beside it; notes the place. ST_ERR_IO; ST_ERR_NOMEM. */
+st_status st__exchange_record_look(st__exchange *exchange, const st__exchange_record *record,
+                                   st__known *here, st__known *aside, st_error *error);
+/* Tells whether what is in the place of a record is what it is to have. */
+bool st__exchange_record_is_done(const st__exchange_record *record, const st__known *here,
+                                 const st__known *aside);
+
+/* ------------------------------------------------------------------------ exchange_recover.c */
+
+/* Tells whether there is a list, by what it begins with: an edit in place has journals of such names too. */
+bool st__exchange_is_there(const st__exchange *exchange);
 /* Ends what a list that is there was made for, or gives it up where it was not finished. ST_ERR_IO, with EAGAIN while
  * its edit is under way; ST_ERR_JOURNAL; ST_ERR_NOMEM. */
 st_status st__exchange_recover(st__exchange *exchange, bool *changed, st_error *error);
@@ -129,11 +169,27 @@ st_status st__exchange_look(st__exchange *exchange, st_checkpoint_recovery *out,
 
 /* -------------------------------------------------------------------------- exchange_write.c */
 
-/* Makes an empty list, locked. ST_ERR_IO, with EAGAIN where there is one. */
+/* The calls of an edit, in their order. Ends what edits before have left in the folder: of this list, and of others, which
+ * may be of the same files. `*changed` is whether that changed any. As st__exchange_recover. */
+st_status st__exchange_start(st__exchange *exchange, bool *changed, st_error *error);
+/* Prepares the place of a file: one that is to take it gets the folders that it is in. ST_ERR_IO, with EEXIST for a name
+ * that is taken and has to be free; ST_ERR_UNSUPPORTED for one that is to go and lies behind a link; ST_ERR_NOMEM. */
+st_status st__exchange_plan(st__exchange *exchange, const char *name, uint32_t kind,
+                            st_error *error);
+/* Makes an empty list, locked. ST_ERR_IO, with EAGAIN where there is one, or another in the folder; ST_ERR_UNSUPPORTED
+ * where two places that were planned are the same; ST_ERR_NOMEM. */
 st_status st__exchange_begin(st__exchange *exchange, st_error *error);
-/* Learns of a record what is in its place, unless nothing is to be known of that, and of the new file; puts it into the
- * list. */
-st_status st__exchange_put(st__exchange *exchange, st__exchange_record *record, st_error *error);
+/* Opens the sink of a new file. */
+st_status st__exchange_sink_open(const st__exchange *exchange, const char *name, st_sink **out,
+                                 st_error *error);
+/* Puts into the list what a sink was finished with. */
+st_status st__exchange_put(st__exchange *exchange, const char *name, const st_sink *sink,
+                           st_error *error);
+/* Makes a new file of a text, and puts it into the list. */
+st_status st__exchange_put_text(st__exchange *exchange, const char *name, const char *text,
+                                size_t len, st_error *error);
+/* Puts a file that is to go. */
+st_status st__exchange_put_going(st__exchange *exchange, const char *name, st_error *error);
 /* Nothing changed meanwhile, and all is on the disk: the list holds from now on, and is carried out. ST_ERR_CHANGED;
  * ST_ERR_IO, of which the message says whether the list is left. */
 st_status st__exchange_finish(st__exchange *exchange, st_error *error);

@@ -5,6 +5,7 @@
 #include "base/checked.h"
 #include "base/checksum.h"
 #include "base/error.h"
+#include "base/room.h"
 #include "checkpoint/path.h"
 #include "io/takeover.h"
 
@@ -16,22 +17,6 @@
 enum { KNOWN_BYTES = 16384 };
 
 /* ---------------------------------------------------------------------------------- opening */
-
-static ST__COLD st_status list_fail(const st__exchange *exchange, int failed, const char *what,
-                                    st_error *error)
-{
-    return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s%s: %s", exchange->folder,
-                          exchange->name, what);
-}
-
-static ST__COLD st_status list_refuse(const st__exchange *exchange, const char *what,
-                                      st_error *error)
-{
-    return st__fail(error, ST_ERR_JOURNAL, ST_NO_OFFSET,
-                    "%s%s: %s; it is left as it is, and so are the files: remove it if they are "
-                    "as they should be",
-                    exchange->folder, exchange->name, what);
-}
 
 st_status st__exchange_open(st__exchange *exchange, const char *folder, const char *index,
                             st_error *error)
@@ -64,21 +49,7 @@ void st__exchange_close(st__exchange *exchange)
     st__exchange_release(exchange);
 }
 
-bool st__exchange_is_there(const st__exchange *exchange)
-{
-    unsigned char bytes[8], head[ST__EXCHANGE_HEAD];
-    st_segment segment = {bytes, sizeof bytes};
-    size_t done = 0;
-    int fd = -1;
-    if (st__os_open_name(exchange->directory, exchange->name, false, &fd) != 0)
-        return false;
-    int failed = st__os_read(fd, 0, &segment, 1, &done);
-    st__os_close(fd);
-    st__exchange_head_emit(head);
-    return !failed && done == sizeof bytes && memcmp(bytes, head, sizeof bytes) == 0;
-}
-
-/* ---------------------------------------------------------------------------------- looking */
+/* ------------------------------------------------------------------------------ known files */
 
 /* Of a link, which is known by where it leads. */
 static int link_known(int directory, const char *name, st__known *out)
@@ -129,41 +100,152 @@ int st__known_read(int directory, const char *name, st__known *out)
     return failed;
 }
 
-st_status st__exchange_locate(const st__exchange *exchange, const st__exchange_record *record,
-                              st__location *out, st_error *error)
+/* ----------------------------------------------------------------------------------- places */
+
+/* Finds what a name leads to without any link. */
+static int folder_enter(const st__exchange *exchange, const char *name, st__location *out)
 {
-    char *path;
-    bool there;
-    ST_TRY(st__path_join(exchange->context, exchange->folder, record->name.text, &path, error));
-    int failed = st__location_find(path, out, &there);
-    st_status status = ST_OK;
+    int next = -1, failed = st__os_open_directory(exchange->directory, ".", &out->directory);
     if (failed)
-        status =
-            st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s: cannot be found", path);
-    st__path_free(exchange->context, path);
-    return status;
+        return failed;
+    for (const char *slash; !failed && (slash = strchr(name, '/')); name = slash + 1) {
+        size_t len = (size_t)(slash - name);
+        if (len == 0)
+            continue;
+        if (len >= sizeof out->name) {
+            failed = ENAMETOOLONG;
+            break;
+        }
+        memcpy(out->name, name, len);
+        out->name[len] = '\0';
+        failed = st__os_open_name(out->directory, out->name, false, &next);
+        if (failed)
+            break;
+        st__os_close(out->directory);
+        out->directory = next;
+    }
+    if (!failed && strlen(name) >= sizeof out->name)
+        failed = ENAMETOOLONG;
+    if (failed)
+        st__location_leave(out);
+    else
+        memcpy(out->name, name, strlen(name) + 1);
+    return failed;
 }
 
-/* What stands where a file is to take a place or to go, and the new file beside it. */
-static st_status record_look(const st__exchange *exchange, const st__exchange_record *record,
-                             st__known *here, st__known *aside, st_error *error)
+int st__exchange_locate(const st__exchange *exchange, const st__exchange_record *record,
+                        st__location *out)
+{
+    bool there;
+    return record->kind == ST__EXCHANGE_GOES
+               ? folder_enter(exchange, record->name.text, out)
+               : st__location_find_at(exchange->directory, record->name.text, out, &there);
+}
+
+st_status st__exchange_place_fail(const st__exchange *exchange, const st__exchange_record *record,
+                                  int failed, const char *what, st_error *error)
+{
+    return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s%s: %s", exchange->folder,
+                          record->name.text, what);
+}
+
+st_status st__exchange_place_note(st__exchange *exchange, const st__exchange_record *record,
+                                  const st__location *at, st_error *error)
+{
+    st__os_info info;
+    void *places = exchange->places;
+    size_t name_len = strlen(at->name), key_len = 2 * sizeof(uint64_t) + name_len, wanted = key_len;
+    int failed = st__os_info_fd(at->directory, &info);
+    if (failed)
+        return st__exchange_place_fail(exchange, record, failed, "cannot be examined", error);
+    bool fits = st__room_make(exchange->context, &places, sizeof *exchange->places,
+                              exchange->place_count, &exchange->place_room, &wanted);
+    exchange->places = places;
+    exchange->texts.context = exchange->context;
+    char *key = fits ? st__arena_take(&exchange->texts, key_len) : NULL;
+    const char *name =
+        key ? st__arena_text(&exchange->texts, record->name.text, record->name.len) : NULL;
+    if (!name)
+        return st__error_locate(error, st__fail_nomem(error, wanted), exchange->folder, NULL);
+    memcpy(key, &info.device, sizeof info.device);
+    memcpy(key + sizeof info.device, &info.inode, sizeof info.inode);
+    memcpy(key + 2 * sizeof(uint64_t), at->name, name_len);
+    exchange->places[exchange->place_count++] =
+        (st__exchange_place){.key = {.text = key, .len = (uint32_t)key_len}, .name = name};
+    return ST_OK;
+}
+
+/* Makes names that differ in case only the same. Of other letters than those of ASCII nothing is known here. */
+static void places_fold(const st__exchange *exchange)
+{
+    for (size_t i = 0; i < exchange->place_count; i++) {
+        const st__key *key = &exchange->places[i].key;
+        char *text = (char *)(uintptr_t)key->text;
+        for (size_t k = 2 * sizeof(uint64_t); k < key->len; k++)
+            if (text[k] >= 'A' && text[k] <= 'Z')
+                text[k] = (char)(text[k] - 'A' + 'a');
+    }
+}
+
+st_status st__exchange_places_compare(const st__exchange *exchange, bool folds, const char **one,
+                                      const char **two, st_error *error)
+{
+    const st__exchange_place *places = exchange->places;
+    size_t count = exchange->place_count;
+    st__map map = {0};
+    st__hash_key key;
+    *one = *two = NULL;
+    if (folds)
+        places_fold(exchange);
+    st__os_random(&key, sizeof key);
+    if (!st__map_init(&map, exchange->context, places, sizeof *places, count, &key))
+        return st__error_locate(error, st__fail_nomem(error, (uint64_t)count * sizeof *map.slots),
+                                exchange->folder, NULL);
+    size_t twice = st__map_insert_all(&map, count, false);
+    if (twice != ST__MAP_NONE) {
+        *two = places[twice].name;
+        *one = places[st__map_find(&map, places[twice].key.text, places[twice].key.len)].name;
+    }
+    st__map_release(&map, exchange->context);
+    return ST_OK;
+}
+
+/* ---------------------------------------------------------------------------------- looking */
+
+static ST__COLD st_status behind_link(const st__exchange *exchange,
+                                      const st__exchange_record *record, st_error *error)
+{
+    char what[256];
+    (void)snprintf(what, sizeof what, "%s is to go, and lies behind a link",
+                   st__quote(record->name.text, record->name.len).text);
+    return st__exchange_refuse(exchange, what, error);
+}
+
+static int place_look(const st__exchange_record *record, const st__location *at, st__known *here,
+                      st__known *aside)
+{
+    int failed = st__known_read(at->directory, at->name, here);
+    *aside = (st__known){.there = false};
+    if (!failed && record->kind == ST__EXCHANGE_TAKES)
+        failed = st__known_read(at->directory, record->aside.text, aside);
+    return failed;
+}
+
+st_status st__exchange_record_look(st__exchange *exchange, const st__exchange_record *record,
+                                   st__known *here, st__known *aside, st_error *error)
 {
     st__location at;
-    int failed;
-    *aside = (st__known){.there = false};
-    if (record->kind == ST__EXCHANGE_GOES) {
-        failed = st__known_read(exchange->directory, record->name.text, here);
-    } else {
-        ST_TRY(st__exchange_locate(exchange, record, &at, error));
-        failed = st__known_read(at.directory, at.name, here);
-        if (!failed)
-            failed = st__known_read(at.directory, record->aside.text, aside);
-        st__location_leave(&at);
-    }
+    int failed = st__exchange_locate(exchange, record, &at);
+    if (failed == ELOOP && record->kind == ST__EXCHANGE_GOES)
+        return behind_link(exchange, record, error);
     if (failed)
-        return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s%s: cannot be examined",
-                              exchange->folder, record->name.text);
-    return ST_OK;
+        return st__exchange_place_fail(exchange, record, failed, "cannot be found", error);
+    failed = place_look(record, &at, here, aside);
+    st_status status =
+        failed ? st__exchange_place_fail(exchange, record, failed, "cannot be examined", error)
+               : st__exchange_place_note(exchange, record, &at, error);
+    st__location_leave(&at);
+    return status;
 }
 
 /* ---------------------------------------------------------------------------------- judging */
@@ -203,17 +285,37 @@ static ST__COLD st_status record_strange(const st__exchange *exchange,
     (void)snprintf(what, sizeof what,
                    "%s, or what is to take its place, was changed by something else",
                    st__quote(record->name.text, record->name.len).text);
-    return list_refuse(exchange, what, error);
+    return st__exchange_refuse(exchange, what, error);
+}
+
+/* A place that two files take would make the outcome depend on their order. */
+static st_status places_differ(const st__exchange *exchange, st_error *error)
+{
+    const char *one, *two;
+    char what[256];
+    ST_TRY(st__exchange_places_compare(exchange, false, &one, &two, error));
+    if (!two)
+        return ST_OK;
+    (void)snprintf(what, sizeof what, "%s and %s lead to one file",
+                   st__quote(one, strlen(one)).text, st__quote(two, strlen(two)).text);
+    return st__exchange_refuse(exchange, what, error);
+}
+
+bool st__exchange_record_is_done(const st__exchange_record *record, const st__known *here,
+                                 const st__known *aside)
+{
+    return record_judge(record, here, aside) == RECORD_DONE;
 }
 
 st_status st__exchange_judge(st__exchange *exchange, int *out, st_error *error)
 {
     size_t takes = 0, lost = 0, gone = 0;
     const st__exchange_record *first_lost = NULL;
+    exchange->place_count = 0;
     for (size_t i = 0; i < exchange->count; i++) {
         st__exchange_record *record = &exchange->records[i];
         st__known here, aside;
-        ST_TRY(record_look(exchange, record, &here, &aside, error));
+        ST_TRY(st__exchange_record_look(exchange, record, &here, &aside, error));
         int judged = record_judge(record, &here, &aside);
         if (judged == RECORD_STRANGE)
             return record_strange(exchange, record, error);
@@ -224,6 +326,7 @@ st_status st__exchange_judge(st__exchange *exchange, int *out, st_error *error)
         if (judged == RECORD_LOST && !first_lost)
             first_lost = record;
     }
+    ST_TRY(places_differ(exchange, error));
     /* Who gave the edit up removed its new files, and a power cut brought the list back. */
     bool untouched = lost > 0 && lost == takes && gone == 0;
     if (lost && !untouched)
@@ -247,34 +350,39 @@ static int place_sync(const st__exchange *exchange, const st__location *at)
 }
 
 static st_status place_take(const st__exchange *exchange, const st__exchange_record *record,
-                            st_error *error)
+                            const st__location *at, st_error *error)
 {
-    st__location at;
-    char *path;
-    ST_TRY(st__path_join(exchange->context, exchange->folder, record->name.text, &path, error));
-    st_status status = st__exchange_locate(exchange, record, &at, error);
-    if (status == ST_OK) {
-        const st__takeover place = {.at = &at, .name = path, .context = exchange->context};
-        status = st__takeover_make(&place, record->aside.text, error);
-        int failed = status == ST_OK && exchange->durable ? place_sync(exchange, &at) : 0;
-        st__location_leave(&at);
-        if (failed)
-            status = st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
-                                    "%s: the new file cannot be made to reach the disk", path);
-    }
-    st__path_free(exchange->context, path);
-    return status;
+    char path[ST__OS_PATH]; /* without memory, which may be missing now */
+    const st__takeover place = {.at = at, .name = path, .context = exchange->context};
+    (void)snprintf(path, sizeof path, "%s%s", exchange->folder, record->name.text);
+    return st__takeover_make(&place, record->aside.text, error);
 }
 
 static st_status place_leave(const st__exchange *exchange, const st__exchange_record *record,
-                             st_error *error)
+                             const st__location *at, st_error *error)
 {
-    int failed = st__os_remove(exchange->directory, record->name.text);
+    int failed = st__os_remove(at->directory, at->name);
+    return failed ? st__exchange_place_fail(exchange, record, failed,
+                                            "is to go, and cannot be removed", error)
+                  : ST_OK;
+}
+
+static st_status record_carry_out(const st__exchange *exchange, const st__exchange_record *record,
+                                  st_error *error)
+{
+    st__location at;
+    int failed = st__exchange_locate(exchange, record, &at);
     if (failed)
-        return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
-                              "%s%s: has no tensor left, and cannot be removed", exchange->folder,
-                              record->name.text);
-    return ST_OK;
+        return st__exchange_place_fail(exchange, record, failed, "cannot be found", error);
+    st_status status = record->kind == ST__EXCHANGE_TAKES
+                           ? place_take(exchange, record, &at, error)
+                           : place_leave(exchange, record, &at, error);
+    if (status == ST_OK && exchange->durable)
+        failed = place_sync(exchange, &at);
+    st__location_leave(&at);
+    return failed ? st__exchange_place_fail(exchange, record, failed,
+                                            "its name cannot be made to reach the disk", error)
+                  : status;
 }
 
 st_status st__exchange_carry_out(const st__exchange *exchange, bool *changed, st_error *error)
@@ -285,14 +393,12 @@ st_status st__exchange_carry_out(const st__exchange *exchange, bool *changed, st
         if (record->done)
             continue;
         *changed = true;
-        ST_TRY(record->kind == ST__EXCHANGE_TAKES ? place_take(exchange, record, error)
-                                                  : place_leave(exchange, record, error));
+        ST_TRY(record_carry_out(exchange, record, error));
     }
     int failed = exchange->durable ? st__os_sync_directory(exchange->directory) : 0;
-    return failed ? list_fail(exchange, failed,
-                              "the names in its folder cannot be made to reach "
-                              "the disk",
-                              error)
+    return failed ? st__exchange_fail(exchange, failed,
+                                      "the names in its folder cannot be made to reach the disk",
+                                      error)
                   : ST_OK;
 }
 
@@ -308,167 +414,11 @@ void st__exchange_clear(const st__exchange *exchange)
         const st__exchange_record *record = &exchange->records[i];
         st__location at;
         st__known aside;
-        if (record->kind != ST__EXCHANGE_TAKES ||
-            st__exchange_locate(exchange, record, &at, NULL) != ST_OK)
+        if (record->kind != ST__EXCHANGE_TAKES || st__exchange_locate(exchange, record, &at) != 0)
             continue;
         if (st__known_read(at.directory, record->aside.text, &aside) == 0 && aside.there &&
             st__known_same(&aside, &record->fresh))
             (void)st__os_remove(at.directory, record->aside.text);
         st__location_leave(&at);
     }
-}
-
-/* ------------------------------------------------------------------------------ recovering */
-
-/* The list is locked, and still there. */
-static st_status list_lock(const st__exchange *exchange, const st__os_info *held, st_error *error)
-{
-    st__os_info named;
-    int failed = st__os_lock(exchange->fd);
-    if (!failed)
-        failed = st__os_info_at(exchange->directory, exchange->name, false, &named);
-    /* The edit that made it came to its end at this moment. */
-    if (failed == ENOENT ||
-        (!failed && (named.device != held->device || named.inode != held->inode)))
-        failed = EAGAIN;
-    if (failed)
-        return list_fail(
-            exchange, failed,
-            failed == EAGAIN ? "an edit of these files is under way" : "cannot be examined", error);
-    return ST_OK;
-}
-
-/* Opens the list, and locks it if asked to; the descriptor is -1 where there is none. */
-static st_status list_open(st__exchange *exchange, bool lock, st_error *error)
-{
-    st__os_info held;
-    int failed = st__os_open_name(exchange->directory, exchange->name, false, &exchange->fd);
-    if (failed == ENOENT)
-        return ST_OK;
-    if (failed == ELOOP)
-        return list_refuse(exchange, "it is a symbolic link, which no edit makes", error);
-    if (failed)
-        return list_fail(exchange, failed, "cannot be opened", error);
-    failed = st__os_info_fd(exchange->fd, &held);
-    if (failed)
-        return list_fail(exchange, failed, "cannot be examined", error);
-    if (held.kind != ST__OS_REGULAR)
-        return list_refuse(exchange, "it is no regular file", error);
-    if (!st__os_trusted(exchange->fd, exchange->directory))
-        return list_refuse(exchange, "it belongs to another user", error);
-    return lock ? list_lock(exchange, &held, error) : ST_OK;
-}
-
-/* Closes it, locked or not, and forgets what was in it. */
-static void list_leave(st__exchange *exchange)
-{
-    if (exchange->fd >= 0) {
-        st__os_unlock(exchange->fd);
-        st__os_close(exchange->fd);
-        exchange->fd = -1;
-    }
-    st__exchange_release(exchange);
-}
-
-static st_status list_read(st__exchange *exchange, st_error *error)
-{
-    st__os_info info;
-    size_t size, done = 0;
-    int failed = st__os_info_fd(exchange->fd, &info);
-    if (failed)
-        return list_fail(exchange, failed, "cannot be examined", error);
-    if (info.size > ST__EXCHANGE_MAX || !st__u64_to_size(info.size, &size))
-        return st__exchange_damaged(exchange, ST__EXCHANGE_MAX, "it is too long for a list", error);
-    unsigned char *bytes = st__alloc(exchange->context, size);
-    if (!bytes)
-        return st__error_locate(error, st__fail_nomem(error, size), exchange->folder, NULL);
-    st_segment segment = {bytes, size};
-    failed = st__os_read(exchange->fd, 0, &segment, 1, &done);
-    st_status status = failed ? list_fail(exchange, failed, "cannot be read", error)
-                              : st__exchange_parse(exchange, bytes, done, error);
-    st__free(exchange->context, bytes, size);
-    return status;
-}
-
-/* The mark is missing: no file took a place. One that has is proof that the list was damaged. */
-static st_status unfinished_check(const st__exchange *exchange, st_error *error)
-{
-    for (size_t i = 0; i < exchange->count; i++) {
-        const st__exchange_record *record = &exchange->records[i];
-        st__known here, aside;
-        if (record->kind != ST__EXCHANGE_TAKES)
-            continue;
-        ST_TRY(record_look(exchange, record, &here, &aside, error));
-        if (record_judge(record, &here, &aside) == RECORD_DONE)
-            return list_refuse(exchange,
-                               "it has no end, and yet a file that is in it took its place", error);
-    }
-    return ST_OK;
-}
-
-static st_status list_judge(st__exchange *exchange, int *judged, st_error *error)
-{
-    *judged = ST__EXCHANGE_UNTOUCHED;
-    ST_TRY(list_read(exchange, error));
-    return exchange->finished ? st__exchange_judge(exchange, judged, error)
-                              : unfinished_check(exchange, error);
-}
-
-static st_status list_end(st__exchange *exchange, bool *changed, st_error *error)
-{
-    int judged;
-    ST_TRY(list_judge(exchange, &judged, error));
-    if (judged == ST__EXCHANGE_READY)
-        ST_TRY(st__exchange_carry_out(exchange, changed, error));
-    if (!exchange->finished)
-        st__exchange_clear(exchange);
-    int failed = st__exchange_settle(exchange);
-    return failed ? list_fail(exchange, failed,
-                              "the files are as they should be, but it cannot be removed", error)
-                  : ST_OK;
-}
-
-st_status st__exchange_recover(st__exchange *exchange, bool *changed, st_error *error)
-{
-    *changed = false;
-    exchange->durable = true;
-    st_status status = list_open(exchange, true, error);
-    if (status == ST_OK && exchange->fd >= 0)
-        status = list_end(exchange, changed, error);
-    list_leave(exchange);
-    return status;
-}
-
-/* --------------------------------------------------------------------- telling what is left */
-
-static st_status list_look(st__exchange *exchange, bool lock, st_checkpoint_recovery *out,
-                           st_error *error)
-{
-    int judged = ST__EXCHANGE_UNTOUCHED;
-    out->files = out->left = 0;
-    out->found.action = ST_RECOVERY_NONE;
-    st_status status = list_open(exchange, lock, error);
-    bool is_there = status == ST_OK && exchange->fd >= 0;
-    if (is_there)
-        status = list_judge(exchange, &judged, error);
-    if (is_there && status == ST_OK) {
-        bool forward = judged == ST__EXCHANGE_READY;
-        out->found.action = forward ? ST_RECOVERY_FORWARD : ST_RECOVERY_UNFINISHED;
-        out->files = exchange->count;
-        for (size_t i = 0; i < exchange->count; i++)
-            out->left += forward && !exchange->records[i].done;
-    }
-    list_leave(exchange);
-    return status;
-}
-
-st_status st__exchange_look(st__exchange *exchange, st_checkpoint_recovery *out, st_error *error)
-{
-    st_error said = {.status = ST_OK};
-    st_status status = list_look(exchange, false, out, &said);
-    if (status == ST_ERR_JOURNAL)
-        status = list_look(exchange, true, out, &said);
-    if (status != ST_OK && error)
-        *error = said;
-    return status;
 }

@@ -29,6 +29,14 @@ void st__path_free(st_context *context, char *path)
         st__free(context, path, strlen(path) + 1);
 }
 
+bool st__folder_same(const char *one, const char *other)
+{
+    st__os_info a, b;
+    return st__os_info_at(ST__OS_HERE, one[0] ? one : ".", true, &a) == 0 &&
+           st__os_info_at(ST__OS_HERE, other[0] ? other : ".", true, &b) == 0 &&
+           a.device == b.device && a.inode == b.inode;
+}
+
 static ST__COLD st_status folder_fail(const char *folder, int failed, const char *what,
                                       st_error *error)
 {

@@ -51,8 +51,14 @@ bool st__sink_is_aside_name(const char *name, size_t len)
         memchr(name, '\0', len))
         return false;
     const char *at = name + len - ending;
-    return memcmp(at, before, sizeof before - 1) == 0 &&
-           memcmp(name + len - (sizeof behind - 1), behind, sizeof behind - 1) == 0;
+    if (memcmp(at, before, sizeof before - 1) != 0 ||
+        memcmp(name + len - (sizeof behind - 1), behind, sizeof behind - 1) != 0)
+        return false;
+    at += sizeof before - 1;
+    for (size_t i = 0; i < 16; i++)
+        if (at[i] == '\0' || !strchr("0123456789abcdef", at[i]))
+            return false;
+    return true;
 }
 
 /* Tries names until one is free. */
@@ -246,14 +252,6 @@ st_status st__sink_made_of(st_sink *sink, const st_source *source, const st_sour
     return ST_OK;
 }
 
-bool st__sink_set_aside(st_sink *sink)
-{
-    if (sink->vtable.finish != replace_finish)
-        return false;
-    ((replacement *)sink->self)->aside = true;
-    return true;
-}
-
 const char *st__sink_aside_name(const st_sink *sink)
 {
     return ((const replacement *)sink->self)->temporary;
@@ -293,8 +291,9 @@ static st_status new_file_open(replacement *r, const st_sink_options *options, s
                           "%s: its access rights cannot be handed on", r->sink->name);
 }
 
-static st_status replace_open(const char *path, const st_sink_options *options, st_sink **out,
-                              st_error *error)
+/* `path` begins in `directory`; the new file takes its place, unless it is to stay aside. */
+static st_status replace_open(int directory, const char *path, bool aside,
+                              const st_sink_options *options, st_sink **out, st_error *error)
 {
     st_context *context = options ? options->context : NULL;
     bool there = false;
@@ -307,8 +306,9 @@ static st_status replace_open(const char *path, const st_sink_options *options, 
         st__free(context, r, sizeof *r);
         return status;
     }
-    int failed = st__location_find(path, &r->at, &there);
+    int failed = st__location_find_at(directory, path, &r->at, &there);
     r->fresh = !there;
+    r->aside = aside;
     status = failed ? cannot_open(failed, r->sink->name, error) : new_file_open(r, options, error);
     if (status != ST_OK) {
         st_sink_release(r->sink);
@@ -348,11 +348,11 @@ st_status st_sink_open(const char *path, const st_sink_options *options, st_sink
         return cannot_open(EEXIST, name, error);
     int failed = st__os_info_at(ST__OS_HERE, path, true, &info);
     if (failed == ENOENT)
-        return replace_open(path, options, out, error);
+        return replace_open(ST__OS_HERE, path, false, options, out, error);
     if (failed)
         return cannot_open(failed, name, error);
     switch (info.kind) {
-    case ST__OS_REGULAR: return replace_open(path, options, out, error);
+    case ST__OS_REGULAR: return replace_open(ST__OS_HERE, path, false, options, out, error);
     case ST__OS_FIFO:
     case ST__OS_CHARACTER: return stream_open(path, name, options, out, error);
     case ST__OS_DIRECTORY: return cannot_open(EISDIR, name, error);
@@ -361,4 +361,19 @@ st_status st_sink_open(const char *path, const st_sink_options *options, st_sink
                         "%s: is %s, and cannot be replaced by a file", name,
                         st__kind_text(info.kind));
     }
+}
+
+st_status st__sink_open_aside(int directory, const char *path, const st_sink_options *options,
+                              st_sink **out, st_error *error)
+{
+    const char *name = options && options->name ? options->name : path;
+    st__os_info info = {.kind = ST__OS_REGULAR};
+    int failed = st__os_info_at(directory, path, true, &info);
+    if (failed && failed != ENOENT)
+        return cannot_open(failed, name, error);
+    if (info.kind != ST__OS_REGULAR)
+        return st__fail(error, ST_ERR_UNSUPPORTED, ST_NO_OFFSET,
+                        "%s: is %s, and no regular file, in whose place another could come", name,
+                        st__kind_text(info.kind));
+    return replace_open(directory, path, true, options, out, error);
 }

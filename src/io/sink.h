@@ -57,9 +57,11 @@ st_status st__sink_settle(const st_sink *sink, int fd, st_error *error);
 st_status st__sink_made_of(st_sink *sink, const st_source *source, const st_source_info *identity,
                            st_error *error);
 
-/* Says that what a sink of a path is finished with is not to take the place of what is there: it stays beside it, in the
- * directory where it would go and as durable as was asked for, under a name of its own. False of any other sink. */
-bool st__sink_set_aside(st_sink *sink);
+/* Opens a sink of a path that begins in a directory, of which what it is finished with is not to take the place of what
+ * is there: it stays beside it, in the directory where it would go and as durable as was asked for, under a name of its
+ * own. As st_sink_open; ST_ERR_UNSUPPORTED where something else than a file is there. */
+st_status st__sink_open_aside(int directory, const char *path, const st_sink_options *options,
+                              st_sink **out, st_error *error);
 /* Gives that name, once it was finished; the file is the caller's from then on. */
 const char *st__sink_aside_name(const st_sink *sink);
 /* Tells whether a name can be one of those. */

@@ -3,6 +3,7 @@
 #include "checkpoint/list.h"
 #include "checkpoint/seen.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -134,6 +135,8 @@ static void test_names(void **state)
                {"other.safetensors.index.json", ASIDE},
                {"m-1.safetensors", "m-2.safetensors"},
                {"m-1.safetensors", "../" ASIDE},
+               {"m-1.safetensors", ".m-1-part.0123456789abcdeg.tmp"},
+               {"m-1.safetensors", ".m-1-part.0123456789ABCDEF.tmp"},
                {"m-1.safetensors", ".x/-part.0123456789abcdef.tmp"},
                {"m-1.safetensors", ""}};
     list_bytes list;
@@ -181,6 +184,96 @@ static void test_records(void **state)
         list_store(&list);
         CHECK_ERR(st_checkpoint_recover(model_path(""), NULL, NULL, &error), ST_ERR_JOURNAL, at);
         assert_string_equal(model_names(""), ALL_NAMES);
+    }
+}
+
+/* A list of a stranger's, which leads out of the folder through a link of his. */
+static void test_goes_behind_link(void **state)
+{
+    (void)state;
+    list_bytes list;
+    changes_model();
+    assert_int_equal(mkdir(model_path("mine"), 0777), 0);
+    assert_int_equal(mkdir(model_path("below"), 0777), 0);
+    model_tensors("mine/m.safetensors", "a:3", NULL);
+    model_tensors("below/m.safetensors", "a:3", NULL);
+    assert_int_equal(symlink("mine", model_path("sub")), 0);
+    for (int i = 0; i < 2; i++) {
+        st__exchange_record record = {.name =
+                                          key_of(i ? "below/m.safetensors" : "sub/m.safetensors"),
+                                      .kind = ST__EXCHANGE_GOES};
+        record.old = known_of(record.name.text);
+        list_start(&list);
+        list_record(&list, &record);
+        list_mark(&list);
+        list_store(&list);
+        if (i)
+            CHECK_OK(st_checkpoint_recover(model_path(""), NULL, NULL, &error));
+        else
+            CHECK_ERR_TEXT(st_checkpoint_recover(model_path(""), NULL, NULL, &error),
+                           ST_ERR_JOURNAL, ST_NO_OFFSET, "behind a link");
+        assert_string_equal(model_names("mine"), "m.safetensors");
+    }
+    assert_string_equal(model_names("below"), "");
+}
+
+/* Two places that are one, by a link or by other names of one folder. */
+static void test_one_place(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"m-2.safetensors", "./m-1.safetensors"};
+    list_bytes list;
+    list_of_model(&list);
+    assert_int_equal(unlink(model_path("m-2.safetensors")), 0);
+    assert_int_equal(symlink("m-1.safetensors", model_path("m-2.safetensors")), 0);
+    for (size_t i = 0; i < 2; i++) {
+        st__exchange_record first = takes("m-1.safetensors", ASIDE),
+                            second = takes(names[i], ASIDE);
+        list_start(&list);
+        list_record(&list, &first);
+        list_record(&list, &second);
+        list_mark(&list);
+        list_store(&list);
+        CHECK_ERR_TEXT(st_checkpoint_recover(model_path(""), NULL, NULL, &error), ST_ERR_JOURNAL,
+                       ST_NO_OFFSET, "lead to one file");
+        assert_string_equal(model_names(""), ALL_NAMES);
+    }
+}
+
+/* What is left under another name may be of the same files: it is ended before any edit, which then finds others. */
+static void test_other_lists(void **state)
+{
+    (void)state;
+    list_bytes list;
+    for (int i = 0; i < 3; i++) {
+        st_checkpoint_edit *edit;
+        st_error said;
+        list_of_model(&list);
+        st_checkpoint *checkpoint = model_open("m-2.safetensors");
+        CHECK_OK(st_checkpoint_index_write(checkpoint, model_path("other.json"), NULL, &error));
+        st_checkpoint_close(checkpoint);
+        checkpoint = model_open("other.json");
+        model_text("strange.json.st-journal", "what somebody keeps here, and no edit has made");
+        CHECK_OK(st_checkpoint_edit_new(checkpoint, NULL, &edit, &error));
+        CHECK_OK(changes_list(edit, checkpoint, i ? "p:c" : "r:c=y", &error));
+        list_store(&list);
+        int fd = open(model_path(LIST), O_RDONLY);
+        assert_int_equal(flock(fd, LOCK_EX), 0);
+        for (int locked = 1; locked >= 0; locked--) {
+            st_status status = i == 1 ? st_checkpoint_edit_write_in_place(edit, NULL, &said)
+                                      : st_checkpoint_edit_write(edit, NULL, NULL, NULL, &said);
+            assert_int_equal(status, locked ? ST_ERR_IO : ST_OK);
+            assert_true(!locked || said.sys_errno == EAGAIN);
+            assert_int_equal(model_has(LIST), locked);
+            assert_int_equal(model_has(ASIDE), locked);
+            if (locked)
+                close(fd);
+        }
+        check_text(CHANGES_INDEX, "{\"weight_map\":{\"x\":\"m-1.safetensors\"}}");
+        check_list("other.json", i ? "0/c" : "0/y");
+        st_checkpoint_edit_free(edit);
+        st_checkpoint_close(checkpoint);
+        model_empty(model_folder);
     }
 }
 
@@ -328,6 +421,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_mark, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_names, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_records, model_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_goes_behind_link, model_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_one_place, model_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_other_lists, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_strange_files, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_strange_lists, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_untouched, model_setup, model_teardown),

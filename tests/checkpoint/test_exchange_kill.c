@@ -7,7 +7,9 @@
 
 #include "io/os_faults.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 
 #define CHANGES "r:a=x r:d=y n:new d:c"
@@ -419,6 +421,123 @@ static void test_in_place_killed(void **state)
     assert_true(recovered > 2);
 }
 
+/* ------------------------------------------------------------------------------- file systems */
+
+/* As NFS has it: who cannot write a file cannot have it locked. */
+static int nfs_flock(int fd, int operation)
+{
+    if ((operation & LOCK_EX) && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY) {
+        errno = EBADF;
+        return -1;
+    }
+    return flock(fd, operation);
+}
+
+static bool read_only;
+
+static int mounted_openat(int directory, const char *path, int flags, mode_t mode)
+{
+    if (read_only && (flags & O_ACCMODE) != O_RDONLY) {
+        errno = EROFS;
+        return -1;
+    }
+    return openat(directory, path, flags, mode);
+}
+
+static void test_network(void **state)
+{
+    (void)state;
+    st__os_call_table planted = st__os_calls;
+    unsigned n = mixed_find();
+    for (int strange = 0; strange < 2; strange++) {
+        model_reset();
+        assert_true(killed_at(n, 0, false));
+        if (strange)
+            model_tensors("m-3.safetensors", "e:2", NULL);
+        st__os_calls.flock = nfs_flock;
+        st__os_calls.openat = mounted_openat;
+        for (int mount = 0; mount < 2; mount++) {
+            read_only = mount;
+            left_seen seen = seen_by("");
+            seen_check(&seen, strange ? SEEN_WHY : ST_RECOVERY_FORWARD, CHANGES_INDEX);
+            assert_int_equal(strange ? seen.why.status : ST_OK, strange ? ST_ERR_JOURNAL : ST_OK);
+        }
+        if (!strange)
+            CHECK_ERR(st_checkpoint_recover(model_path(""), NULL, NULL, &error), ST_ERR_IO,
+                      ST_NO_OFFSET);
+        read_only = false;
+        if (!strange) {
+            CHECK_OK(st_checkpoint_recover(model_path(""), NULL, NULL, &error));
+            assert_true(all_are(1));
+        }
+        st__os_calls = planted;
+    }
+}
+
+/* In folders of which the names are the same in capitals. */
+static char *folded(const char *path)
+{
+    static char lowered[4][4096];
+    static unsigned next;
+    char *name = lowered[next++ % 4];
+    size_t i = 0;
+    for (; path[i]; i++)
+        name[i] = (char)(path[i] >= 'A' && path[i] <= 'Z' ? path[i] + 'a' - 'A' : path[i]);
+    name[i] = '\0';
+    return name;
+}
+
+static int folding_openat(int directory, const char *path, int flags, mode_t mode)
+{
+    return openat(directory, directory == AT_FDCWD ? path : folded(path), flags, mode);
+}
+
+static int folding_fstatat(int directory, const char *path, struct stat *out, int flags)
+{
+    return fstatat(directory, directory == AT_FDCWD ? path : folded(path), out, flags);
+}
+
+static int folding_linkat(int from, const char *from_path, int to, const char *to_path, int flags)
+{
+    return linkat(from, from_path, to, folded(to_path), flags);
+}
+
+static int folding_renameat(int from, const char *from_path, int to, const char *to_path)
+{
+    return renameat(from, folded(from_path), to, folded(to_path));
+}
+
+static int folding_unlinkat(int directory, const char *path, int flags)
+{
+    return unlinkat(directory, directory == AT_FDCWD ? path : folded(path), flags);
+}
+
+static void test_capitals(void **state)
+{
+    (void)state;
+    st__os_call_table planted = st__os_calls;
+    model_empty(model_folder);
+    model_tensors("one.safetensors", "a:3 b:5", NULL);
+    model_tensors("ONE.safetensors", "c:4", NULL);
+    for (int folds = 1; folds >= 0; folds--) {
+        changes_way way = {.folder = model_path("out")};
+        if (folds) {
+            st__os_calls.fstatat = folding_fstatat;
+            st__os_calls.linkat = folding_linkat;
+            st__os_calls.renameat = folding_renameat;
+            st__os_calls.unlinkat = folding_unlinkat;
+            st__os_calls.openat = folding_openat;
+        }
+        st_error said;
+        st_status status = changes_apply("", "r:a=x", &way, &said);
+        st__os_calls = planted;
+        assert_int_equal(status, folds ? ST_ERR_UNSUPPORTED : ST_OK);
+        if (folds)
+            assert_non_null(strstr(said.message, "under another name"));
+        assert_string_equal(model_names("out"), folds ? "" : "ONE.safetensors one.safetensors");
+    }
+}
+
 /* -------------------------------------------------------------------------------------- order */
 
 /* What waits for the disk, as the calls come. */
@@ -505,7 +624,8 @@ int main(void)
         cmocka_unit_test(test_failing),          cmocka_unit_test(test_full_disk),
         cmocka_unit_test(test_recovery_failing), cmocka_unit_test(test_look_failing),
         cmocka_unit_test(test_next_edit),        cmocka_unit_test(test_recovered_by_index),
-        cmocka_unit_test(test_in_place_killed),  cmocka_unit_test(test_order),
+        cmocka_unit_test(test_in_place_killed),  cmocka_unit_test(test_network),
+        cmocka_unit_test(test_capitals),         cmocka_unit_test(test_order),
     };
     return cmocka_run_group_tests_name("checkpoint_exchange_kill", tests, group_setup,
                                        group_teardown);
