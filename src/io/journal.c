@@ -70,12 +70,14 @@ static bool begins_as_journal(const unsigned char *head, size_t size)
     return is_zero(head + i, known - i);
 }
 
-bool st__journal_begins(int fd)
+int st__journal_begins(int fd, bool *out)
 {
     unsigned char head[8];
     st_segment segment = {head, sizeof head};
     size_t done = 0;
-    return st__os_read(fd, 0, &segment, 1, &done) != 0 || begins_as_journal(head, done);
+    int failed = st__os_read(fd, 0, &segment, 1, &done);
+    *out = !failed && begins_as_journal(head, done);
+    return failed;
 }
 
 /* One whose mark is not there, or not all of it. */

@@ -44,8 +44,8 @@ st_status st__journal_finish(st__journal *journal, st_error *error);
 /* -------------------------------------------------------------------------------- journal.c */
 
 /* Tells whether a file begins as a journal does, or one that was not finished; false: it is something else, of whose
- * name a journal would be. One that cannot be read may be one. */
-bool st__journal_begins(int fd);
+ * name a journal would be. An errno. */
+int st__journal_begins(int fd, bool *out);
 /* Reads what a journal says of itself. `*finished` is false, and the rest unknown, of one that has no mark: nothing
  * was overwritten then. ST_ERR_JOURNAL for what is damaged, of another version, or no journal. */
 st_status st__journal_read(st__journal *journal, bool *finished, st_error *error);

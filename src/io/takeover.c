@@ -10,22 +10,33 @@
 
 /* ----------------------------------------------------------------------------- the journal */
 
-/* What is beside the file: false for nothing, and for what is no journal of an edit in place. The list of an edit over
- * several files is called so too, beside their index, and anybody's own file may be. */
-static bool journal_look(const st__location *at, st__os_info *out)
+/* What is beside the file: nothing, or what is no journal of an edit in place. The list of an edit over several files is
+ * called so too, beside their index, and anybody's own file may be: what cannot be read is none that may be removed. An
+ * errno. */
+static int journal_look(const st__location *at, st__os_info *out, bool *there)
 {
     char name[ST__OS_NAME];
     int fd = -1;
-    if (!st__location_journal(at, name) ||
-        st__os_info_at(at->directory, name, false, out) == ENOENT ||
-        st__os_open_name(at->directory, name, false, &fd) == ENOENT)
-        return false;
-    if (fd < 0)
-        return out->kind == ST__OS_REGULAR;
-    bool is_one =
-        st__os_info_fd(fd, out) != 0 || (out->kind == ST__OS_REGULAR && st__journal_begins(fd));
+    *there = false;
+    int failed =
+        st__location_journal(at, name) ? st__os_info_at(at->directory, name, false, out) : ENOENT;
+    if (!failed && out->kind != ST__OS_REGULAR)
+        return 0;
+    if (!failed)
+        failed = st__os_open_name(at->directory, name, false, &fd);
+    if (failed)
+        return failed == ENOENT ? 0 : failed;
+    failed = st__os_info_fd(fd, out);
+    if (!failed && out->kind == ST__OS_REGULAR)
+        failed = st__journal_begins(fd, there);
     st__os_close(fd);
-    return is_one;
+    return failed;
+}
+
+static st_status journal_fail(const char *name, int failed, st_error *error)
+{
+    return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
+                          "%s: its journal (" ST__JOURNAL_ENDING ") cannot be examined", name);
 }
 
 static st_status journal_needed(const char *name, st_error *error)
@@ -71,8 +82,11 @@ st_status st__takeover_recover(const st__takeover *place, st_error *error)
     st__os_info info;
     st__edited edited = {
         .context = place->context, .path = place->name, .at = *place->at, .file = -1};
-    if (!journal_look(place->at, &info) ||
-        st__os_info_at(place->at->directory, place->at->name, false, &info) != 0 ||
+    bool there;
+    int failed = journal_look(place->at, &info, &there);
+    if (failed)
+        return journal_fail(place->name, failed, error);
+    if (!there || st__os_info_at(place->at->directory, place->at->name, false, &info) != 0 ||
         info.kind != ST__OS_REGULAR)
         return ST_OK;
     return old_file_recover(&edited, error);
@@ -155,9 +169,13 @@ static st_status journal_check(st__takeover *place, st_error *error)
 {
     uint32_t action = ST_RECOVERY_UNFINISHED;
     st__os_info info;
-    if (!journal_look(place->at, &place->journal))
+    bool there;
+    int failed = journal_look(place->at, &place->journal, &there);
+    if (failed)
+        return journal_fail(place->name, failed, error);
+    if (!there)
         return ST_OK;
-    int failed = st__os_info_at(place->at->directory, place->at->name, false, &info);
+    failed = st__os_info_at(place->at->directory, place->at->name, false, &info);
     if (failed && failed != ENOENT)
         return place_fail(place, failed, "cannot be examined", error);
     if (!failed && info.kind != ST__OS_REGULAR)
@@ -256,8 +274,11 @@ static st_status source_look(const st_source *source, int fd, st_error *error)
         return ST_OK;
     edited.path = source->name;
     edited.file = fd;
-    st_status status =
-        journal_look(&edited.at, &info) ? open_file_look(&edited, &action, error) : ST_OK;
+    bool there;
+    int failed = journal_look(&edited.at, &info, &there);
+    st_status status = failed  ? journal_fail(source->name, failed, error)
+                       : there ? open_file_look(&edited, &action, error)
+                               : ST_OK;
     edited.file = -1; /* the source's own */
     st__edited_close(&edited);
     if (status == ST_OK && action == ST_RECOVERY_BACK)
