@@ -5,6 +5,8 @@
 #include "file/edit.h"
 #include "base/alloc.h"
 #include "base/error.h"
+#include "file/file.h"
+#include "io/takeover.h"
 
 #include <inttypes.h>
 #include <stdatomic.h>
@@ -177,12 +179,25 @@ static bool callers_progress(void *ctx, uint64_t done, uint64_t total)
     return true;
 }
 
+/* Nothing is made of a file of which an edit in place has left only some of the bytes; and one that is to be replaced is
+ * the one that was opened. */
+static st_status sources_check(const edit_writing *w, st_sink *sink, st_error *error)
+{
+    for (size_t s = 0; s < w->edit->source_count; s++) {
+        const st_file *file = w->edit->sources[s]->file;
+        ST_TRY(st__source_settled(file->source, error));
+        ST_TRY(st__sink_made_of(sink, file->source, &file->identity, error));
+    }
+    return ST_OK;
+}
+
 static st_status new_file_write(edit_writing *w, st_sink *sink, st_error *error)
 {
     w->caller = st__thread_here();
     if (w->plan.writer->progress.fn)
         w->plan.writer->progress = (st_progress){callers_progress, w};
     ST_TRY(copies_make_room(w, error));
+    ST_TRY(sources_check(w, sink, error));
     ST_TRY(st_writer_begin(w->plan.writer, sink, error));
     ST_TRY(w->plan.writer->sequential ? in_order_write(w, error) : anywhere_write(w, error));
     return st_writer_finish(w->plan.writer, error);

@@ -6,6 +6,7 @@
 #include "base/checked.h"
 #include "base/context.h"
 #include "base/error.h"
+#include "io/takeover.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -273,7 +274,9 @@ st_status st_writer_copy_from(st_writer *writer, const st_file *file, const st_c
     ST_TRY(st__writer_enter(writer, error));
     st__lock_drop(&writer->lock);
     c.kernel = !writer->sequential;
-    st_status status = copies_plan(&c, &said);
+    st_status status = st__source_settled(file->source, &said);
+    if (status == ST_OK)
+        status = copies_plan(&c, &said);
     if (status == ST_OK && c.count)
         status = copies_make(&c, &said);
     st__free(writer->context, c.stage, ST__WRITER_SMALL);

@@ -104,6 +104,21 @@ static inline st_status edit_all(st_context *context, st_error *error)
     return status;
 }
 
+/* Some bytes are new and some old, the header among those that are new, with a journal beside them. */
+static inline void put_torn(void)
+{
+    st_error error = {.status = ST_OK};
+    unsigned n = 0;
+    do {
+        put_edited();
+        os_plant(OS_EIO, ++n);
+        os_state.stays = true;
+        assert_int_not_equal(edit_all(NULL, &error), ST_OK);
+    } while (!journal_exists() || is_old());
+    os_plant(OS_NONE, 0);
+    assert_false(is_new());
+}
+
 static inline void file_frame(unsigned char out[IN_PLACE_SIZE], const char *text)
 {
     size_t len = strlen(text);

@@ -68,21 +68,6 @@ static void test_all_fail_from_there_on(void **state)
     edit_with_faults(OS_EIO, EIO, true);
 }
 
-/* Some bytes are new and some old, with a journal beside them. */
-static void put_torn(void)
-{
-    st_error error = {.status = ST_OK};
-    unsigned n = 0;
-    do {
-        put_edited();
-        os_plant(OS_EIO, ++n);
-        os_state.stays = true;
-        assert_int_not_equal(edit_all(NULL, &error), ST_OK);
-    } while (!journal_exists() || is_old());
-    os_plant(OS_NONE, 0);
-    assert_false(is_new());
-}
-
 static void test_faults_while_recovering(void **state)
 {
     (void)state;
@@ -138,6 +123,84 @@ static void test_faults_while_looking(void **state)
     (void)recover_fully();
 }
 
+static const char other_bytes[] = "what is saved over it";
+
+static bool is_other(void)
+{
+    return file_is(edited_path(), other_bytes, sizeof other_bytes);
+}
+
+/* The torn file is put right before the new one takes its place: what fails leaves the one or the other, or the torn
+ * one with its journal. */
+static void test_faults_while_replacing(void **state)
+{
+    (void)state;
+    unsigned before = count_descriptors();
+    for (int stays = 0; stays < 2; stays++) {
+        unsigned n = 0, failed = 0;
+        for (bool hit = true; hit;) {
+            st_error error = {.status = ST_OK};
+            put_torn();
+            os_plant(OS_EIO, ++n);
+            os_state.stays = stays;
+            st_status status = save(edited_path(), NULL, other_bytes, sizeof other_bytes, &error);
+            hit = os_state.hit;
+            os_plant(OS_NONE, 0);
+            failed += status != ST_OK;
+            assert_true(status == ST_ERR_IO || status == ST_ERR_JOURNAL || is_other());
+            assert_int_equal(count_descriptors(), before);
+            if (is_other())
+                continue;
+            (void)recover_fully();
+            assert_true(is_old());
+        }
+        assert_true(n > 40 && failed > 30);
+    }
+    put_torn();
+    ST_OOM_LOOP(context, status)
+    {
+        st_sink_options options = {.context = context};
+        if (!is_other())
+            put_torn();
+        status = save(edited_path(), &options, other_bytes, sizeof other_bytes, NULL);
+        assert_true(status == ST_OK ? is_other() : is_old() || journal_exists());
+    }
+    assert_int_equal(count_descriptors(), before);
+}
+
+/* Of what is copied while it is torn nothing is made. */
+static void test_faults_while_copying(void **state)
+{
+    (void)state;
+    unsigned n = 0, before = count_descriptors();
+    put_torn();
+    for (bool hit = true; hit;) {
+        st_file *file;
+        st_edit *edit = NULL;
+        st_sink *sink = NULL;
+        os_plant(OS_EIO, ++n);
+        st_status status = st_file_open(edited_path(), NULL, &file, NULL);
+        if (status == ST_OK) {
+            status = st_edit_new(file, NULL, &edit, NULL);
+            if (status == ST_OK)
+                status = st_sink_open(in_scratch("other"), NULL, &sink, NULL);
+            if (status == ST_OK)
+                status = st_edit_write(edit, sink, NULL, NULL);
+            st_sink_release(sink);
+            st_edit_free(edit);
+            st_file_close(file);
+        }
+        hit = os_state.hit;
+        os_plant(OS_NONE, 0);
+        if (strcmp(os_state.last, "fault_readlinkat") != 0)
+            assert_true(status == ST_ERR_IO || status == ST_ERR_JOURNAL);
+        assert_int_equal(count_descriptors(), before);
+        assert_true(journal_exists() && access(in_scratch("other"), F_OK) != 0);
+    }
+    assert_true(n > 20);
+    (void)recover_fully();
+}
+
 static void test_no_memory(void **state)
 {
     (void)state;
@@ -170,6 +233,8 @@ int main(void)
         CLEANED(test_all_fail_from_there_on),
         CLEANED(test_faults_while_recovering),
         CLEANED(test_faults_while_looking),
+        CLEANED(test_faults_while_replacing),
+        CLEANED(test_faults_while_copying),
         CLEANED(test_no_memory),
     };
     return cmocka_run_group_tests_name("edit_in_place_faults", tests, in_place_make,

@@ -157,6 +157,73 @@ static void test_killed_while_recovering(void **state)
     assert_true(tried >= 3);
 }
 
+/* ------------------------------------------------------------------------- killed while replacing */
+
+static unsigned char streamed_file[2 * IN_PLACE_SIZE];
+static size_t streamed_size;
+
+/* Makes a new file in the place of the one that was left. */
+static st_status stream_work(void)
+{
+    st_file *file = NULL;
+    st_edit *edit = NULL;
+    st_sink *sink = NULL;
+    st_status status = st_sink_open(edited_path(), NULL, &sink, NULL);
+    if (status == ST_OK)
+        status = st_file_open(edited_path(), NULL, &file, NULL);
+    if (status == ST_OK)
+        status = edit_make(file, NULL, &edit, NULL);
+    if (status == ST_OK)
+        status = st_edit_write(edit, sink, NULL, NULL);
+    st_edit_free(edit);
+    st_file_close(file);
+    st_sink_release(sink);
+    return status;
+}
+
+static bool is_streamed(void)
+{
+    return streamed_size > 0 && file_is(edited_path(), streamed_file, streamed_size);
+}
+
+/* Whatever is left of a new file before it took the place has another name. */
+static void litter_clear(void)
+{
+    char command[200];
+    snprintf(command, sizeof command, "rm -f %s/.model.safetensors-part.*", scratch);
+    assert_int_equal(system(command), 0);
+}
+
+static void replace_killed(int cut)
+{
+    unsigned m = 0, streamed = 0;
+    for (bool killed = true; killed;) {
+        put_torn();
+        killed = is_killed(stream_work, cut, ++m);
+        litter_clear();
+        if (is_streamed()) {
+            assert_false(journal_exists());
+            streamed++;
+            continue;
+        }
+        assert_true(killed && streamed == 0);
+        (void)recover_fully();
+        assert_true(is_old());
+    }
+    assert_true(m > 40);
+}
+
+/* A file that an edit in place has left torn is put right before anything is made of it, or in its place. */
+static void test_killed_while_replacing(void **state)
+{
+    (void)state;
+    put_edited();
+    assert_int_equal(stream_work(), ST_OK);
+    streamed_size = bytes_of(edited_path(), streamed_file, sizeof streamed_file);
+    for (int cut = 0; cut <= OS_CUT_BUT_ONE; cut++)
+        replace_killed(cut);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -164,6 +231,7 @@ int main(void)
         CLEANED(test_writes_cut_short),
         CLEANED(test_next_edit),
         CLEANED(test_killed_while_recovering),
+        CLEANED(test_killed_while_replacing),
     };
     return cmocka_run_group_tests_name("edit_in_place_kill", tests, in_place_make,
                                        scratch_folder_drop);
