@@ -216,10 +216,12 @@ static st_status inputs_open(struct joining *j, st_error *error)
 {
     st_open_options options = input_options(&j->options->common);
     st_status status = ST_OK;
-    for (size_t i = 0; i < j->count; i++)
-        leftover_mention(j->inputs[i].path, NULL);
-    for (size_t i = 0; i < j->count && status == ST_OK; i++)
-        status = st_checkpoint_open(j->inputs[i].path, &options, &j->inputs[i].checkpoint, error);
+    for (size_t i = 0; i < j->count && status == ST_OK; i++) {
+        const char *path = j->inputs[i].path;
+        status = leftover_settle(path, !j->options->target.dry_run, error);
+        if (status == ST_OK)
+            status = st_checkpoint_open(path, &options, &j->inputs[i].checkpoint, error);
+    }
     return status;
 }
 

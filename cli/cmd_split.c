@@ -191,8 +191,9 @@ static int split_main(const struct split_options *options, const struct args *ar
         json_open_files(&json, &out);
         json_open_file(&json, s.path);
     }
-    leftover_mention(s.path, NULL);
-    st_status status = st_checkpoint_open(s.path, &open, &checkpoint, &error);
+    st_status status = leftover_settle(s.path, !options->target.dry_run, &error);
+    if (status == ST_OK)
+        status = st_checkpoint_open(s.path, &open, &checkpoint, &error);
     if (status == ST_OK) {
         status = checkpoint_split(&s, checkpoint, &error);
         st_checkpoint_close(checkpoint);

@@ -61,3 +61,11 @@ st_status leftover_repair(const char *path, st_error *error)
         return ST_OK;
     return st_checkpoint_recover(path, NULL, NULL, error);
 }
+
+st_status leftover_settle(const char *path, bool change, st_error *error)
+{
+    if (change)
+        return leftover_repair(path, error);
+    leftover_mention(path, NULL);
+    return ST_OK;
+}

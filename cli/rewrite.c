@@ -3,7 +3,6 @@
 
 #include <inttypes.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "leftover.h"
 #include "place.h"
@@ -34,26 +33,12 @@ int rewrite_check(const struct verb *verb, const struct rewrite_options *options
     return target_check(verb, target, common);
 }
 
-/* Tells whether what is written takes the place of what is read. */
-static bool is_onto_itself(const struct target *target, const char *path)
-{
-    struct stat from, to;
-    if (!target->path)
-        return true;
-    return !is_stdio(target->path) && stat(path, &from) == 0 && stat(target->path, &to) == 0 &&
-           from.st_dev == to.st_dev && from.st_ino == to.st_ino;
-}
-
 st_status rewrite_open(const struct rewrite_options *options, struct input *input, const char *path,
                        const struct common *common, st_error *error)
 {
-    const struct target *target = &options->target;
     *input = (struct input){.path = path};
-    if (!target->dry_run && !common->explain && is_onto_itself(target, path)) {
-        st_status status = leftover_repair(path, error);
-        if (status != ST_OK)
-            return status;
-    }
+    if (!options->target.dry_run && !common->explain && leftover_repair(path, error) != ST_OK)
+        return error->status;
     return input_open(input, path, common, error);
 }
 

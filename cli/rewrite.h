@@ -56,8 +56,8 @@ struct rewrite {
     st_checkpoint_edit *edits; /* of a checkpoint */
 };
 
-/* Opens the input, as input_open does. What is to be changed itself is put right first, if an edit of it was
- * interrupted. */
+/* Opens the input, as input_open does, put right first, if an edit of it was interrupted: nothing is made of half of
+ * one. */
 st_status rewrite_open(const struct rewrite_options *options, struct input *input, const char *path,
                        const struct common *common, st_error *error);
 /* Makes the edit, and writes it, unless it is a dry run, or the file would be written over itself for nothing. */

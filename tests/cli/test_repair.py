@@ -189,6 +189,76 @@ def test_check_mentions_it(cli, model, journal, edited):
     assert cli("check", model).err == ""
 
 
+UNDONE = "safetensors: {}: an edit in place was interrupted; it is undone first\n"
+
+
+@pytest.mark.parametrize("torn", ["header", "data"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("meta", "set", "FILE", "made", "anew"),
+        ("meta", "set", "--in-place", "FILE", "k", "two"),
+        ("edit", "-r", "v=u", "FILE"),
+        ("hash", "--record", "FILE"),
+        ("copy", "FILE", "FILE"),
+        ("copy", "FILE", "OTHER"),
+        ("edit", "-r", "v=u", "-o", "OTHER", "FILE"),
+    ],
+)
+def test_what_writes_puts_right_first(cli, model, journal, edited, tmp_path, words, torn):
+    old, new = edited
+    write_in_place(model, new[: len(new) - 2] if torn == "data" else old[:8] + b"?" * 20)
+    if torn == "header":
+        journal.unlink()
+        write_in_place(model, old)
+        journal.write_bytes(journal_of(model, old[:8] + b"?" * 20 + old[28:], [(8, 20)]))
+        write_in_place(model, old[:8] + b"?" * 10)
+        assert cli("ls", model).code == 1
+    other = tmp_path / "other"
+    done = cli(*(model if word == "FILE" else other if word == "OTHER" else word for word in words))
+    assert (done.code, done.err) == (0, UNDONE.format(model))
+    assert not journal.exists()
+    made = other if "OTHER" in words else model
+    assert cli("check", made).code == 0
+    data = made.read_bytes()
+    assert data.endswith(old[-19:]), "the old bytes of the tensors"
+    if "OTHER" in words:
+        assert model.read_bytes() == old
+
+
+def test_dry_run_leaves_all(cli, model, journal, edited):
+    _, new = edited
+    write_in_place(model, new[: len(new) - 2])
+    before = model.read_bytes(), journal.read_bytes()
+    assert cli("meta", "set", "-n", model, "made", "anew").code == 0
+    assert (model.read_bytes(), journal.read_bytes()) == before
+
+
+@pytest.mark.parametrize(
+    "words", [("meta", "set", "FILE", "a", "b"), ("copy", "FILE", "OTHER"), ("copy", "OK", "FILE")]
+)
+def test_what_cannot_be_put_right_is_not_written(cli, model, journal, edited, make, tmp_path, words):
+    old, _ = edited
+    write_in_place(model, old.replace(b"abc", b"a!c"))
+    before = model.read_bytes(), journal.read_bytes()
+    ok, other = make({"w": ("U8", [1], b"w")}, name="ok"), tmp_path / "other"
+    done = cli(*({"FILE": model, "OTHER": other, "OK": ok}.get(word, word) for word in words))
+    assert done.code == 1
+    assert done.err.startswith(f"safetensors: {model}.st-journal: ")
+    assert (model.read_bytes(), journal.read_bytes(), other.exists()) == (*before, False)
+
+
+@pytest.mark.parametrize("words", [["cat", "-o"], ["split"]])
+def test_nothing_is_made_of_what_is_torn(cli, model, journal, edited, tmp_path, words):
+    """Unless it was put right first."""
+    old, new = edited
+    write_in_place(model, new[: len(new) - 2])
+    verb, *option = words
+    done = cli(verb, model, *option, tmp_path / "other")
+    assert (done.code, model.read_bytes()) == (0, old)
+    assert not journal.exists()
+
+
 def test_copy_leaves_no_journal(cli, model, journal, edited):
     """The new file is not the one that the journal is of."""
     assert cli("copy", model, model).code == 0
@@ -220,10 +290,10 @@ SAID = 'an edit in place is under way or was interrupted; "safetensors repair" u
         ("diff", "FILE", "FILE"),
         ("meta", "get", "FILE"),
         ("meta", "set", "-n", "FILE", "x", "y"),
-        ("edit", "FILE", "-r", "w=u", "-o", "OUT"),
-        ("copy", "FILE", "OUT"),
-        ("cat", "FILE", "-o", "OUT"),
-        ("split", "FILE", "OUT"),
+        ("edit", "-n", "FILE", "-r", "w=u", "-o", "OUT"),
+        ("copy", "-n", "FILE", "OUT"),
+        ("cat", "-n", "FILE", "-o", "OUT"),
+        ("split", "-n", "FILE", "OUT"),
     ],
     ids=lambda words: words[0],
 )
@@ -294,9 +364,12 @@ def test_no_rights(cli, model, journal, edited):
     assert journal.exists()
 
 
-def test_check_repair_mentions_an_interrupted_edit(cli, model, edited, tmp_path):
+def test_check_repair_wants_it_recovered_first(cli, model, edited, tmp_path):
     """Saving what is left of such a file would keep what the journal can undo."""
     done = cli("check", "--repair", tmp_path / "new", model)
-    assert done.code == 0 and '"safetensors repair" undoes it' in done.err
-    done = cli("check", "-q", "--repair", tmp_path / "new", model)
+    assert done.code == 1 and '"safetensors repair" undoes it' in done.err
+    assert "recover the file by that first" in done.err and not (tmp_path / "new").exists()
+    assert cli("repair", model).code == 0
+    done = cli("check", "--repair", tmp_path / "new", model)
     assert (done.code, done.err) == (0, "")
+    assert (tmp_path / "new").read_bytes().endswith(edited[0][-19:])
