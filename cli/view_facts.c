@@ -117,13 +117,31 @@ static void file_print(const st_file *file, const char *path, struct out *out)
     totals_print(header, out);
 }
 
+/* Prints what all shards are together. */
+static void checkpoint_print(const struct input *input, struct out *out)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < input_file_count(input); i++)
+        bytes += st_file_size(input_file(input, i));
+    fact_begin(out, "path");
+    out_escaped(out, input_title(input), strlen(input_title(input)));
+    out_text(out, "\n");
+    fact_number(out, "shards", input_file_count(input));
+    fact_number(out, "bytes", bytes);
+    fact_number(out, "tensors", st_header_count(input_header(input)));
+    out_text(out, "\n");
+    totals_print(input_header(input), out);
+}
+
 void view_facts_print(struct view *view)
 {
     struct out out;
     view_text_begin(&view->text, &view->screen, &out);
+    if (view->input->checkpoint)
+        checkpoint_print(view->input, &out);
     for (size_t i = 0; i < input_file_count(view->input); i++) {
         const char *shard = input_shard(view->input, i);
-        if (i)
+        if (i || view->input->checkpoint)
             out_text(&out, "\n");
         file_print(input_file(view->input, i), shard ? shard : view->input->path, &out);
     }

@@ -229,6 +229,28 @@ static const char *name_of(const struct view_node *node, size_t *len)
     return at->tensor->name;
 }
 
+#define SHARD_BEFORE " of "
+
+/* Gives the columns of what tells the file of a tensor, if it is one of several and there is so much room. */
+static int shard_columns(const struct view *view, const struct view_node *node, int room)
+{
+    const char *shard = node->tensor ? input_shard(view->input, node->file) : NULL;
+    bool group = node->span > 1 && !view->model.flat;
+    if (!shard || group || room <= 0 || strlen(shard) > (size_t)room)
+        return 0;
+    size_t width = strlen(SHARD_BEFORE) + text_width(shard, strlen(shard), view->screen.text_flags);
+    return width <= (size_t)room ? (int)width : 0;
+}
+
+static void shard_draw(const struct view *view, const struct view_node *node, int columns)
+{
+    const char *shard = columns ? input_shard(view->input, node->file) : NULL;
+    if (!shard)
+        return;
+    screen_text(&view->screen, SHARD_BEFORE, strlen(SHARD_BEFORE), columns);
+    screen_text(&view->screen, shard, strlen(shard), columns);
+}
+
 /* Draws what the row at hand is in full. */
 static void status_draw(const struct view *view, const struct columns *columns, int row)
 {
@@ -248,13 +270,15 @@ static void status_draw(const struct view *view, const struct columns *columns, 
         snprintf(text, sizeof text, "%" PRIu32 " tensors, %s", node->tensors,
                  text_bytes(node->bytes).text);
     int width = columns->table - (int)strlen(text) - GAP;
+    int shard = shard_columns(view, node, width - (int)view_name_width(screen, name, len));
     screen_move(row, 0);
     screen_style(screen, STYLE_NOTE, false);
-    view_name_cell(screen, name, len, width > 20 ? width : columns->table);
+    view_name_cell(screen, name, len, width > 20 ? width - shard : columns->table);
     screen_style(screen, STYLE_DIM, false);
     if (width > 20) {
         screen_blanks(GAP, screen->cols);
         screen_text(screen, text, strlen(text), screen->cols);
+        shard_draw(view, node, shard);
     }
 }
 

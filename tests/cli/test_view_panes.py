@@ -54,6 +54,24 @@ def test_titles_of_many_dimensions(browse, make):
         assert re.match(r"\S*e .*\bvalues$", shown.split("\n")[0].rstrip())
 
 
+def test_facts_of_shards(browse, cli, model, tmp_path):
+    """All of them together first; and each tensor tells the one it lies in, where there is room."""
+    folder = tmp_path / "s"
+    assert cli("split", "-s", "20KB", model, folder).code == 0
+    listed = cli("ls", "--json", folder).json["files"][0]
+    shard = next(each["shard"] for each in listed["tensors"] if each["name"] == "embed.weight")
+    terminal = browse(folder)
+    terminal.wait([KEYS, f" of {shard}", "1.6K elements at "])
+    terminal.resize(60, 24)
+    terminal.wait([KEYS[:7], "1.6K elements at "], absent=[shard])
+    terminal.resize(80, 24)
+    terminal.type("i")
+    shown = terminal.wait([f"shards    {len(listed['shards'])}", "tensors   40"])
+    assert f"bytes     {sum(os.path.getsize(folder / each['shard']) for each in listed['shards'])}" in shown
+    assert re.search(r"^total  40 tensors, .*, 37\.1 KiB$", shown, re.M)
+    assert shown.index("total ") < shown.index(listed["shards"][0]["shard"])
+
+
 def test_facts_of_one_of_each(browse, make):
     header = {
         "a": {"dtype": "I4\x1b[31m", "shape": [2], "data_offsets": [0, 1]},
