@@ -71,6 +71,14 @@ static int digits_choose(const struct chart *chart)
     return 17;
 }
 
+/* Gives how much of the longest bar stands for a count. One element is seen by its logarithm, too. */
+static double bar_part(const struct chart *chart, uint64_t count, uint64_t most)
+{
+    if (chart->log)
+        return log1p((double)count) / log1p((double)most);
+    return (double)count / (double)most;
+}
+
 static void outside_print(struct out *out, uint64_t count, const char *where)
 {
     if (count)
@@ -99,7 +107,7 @@ void chart_print(const struct chart *chart, struct out *out)
         struct edges edges = edges_of(chart, i, digits);
         out_print(out, "  [%*s, %*s%c  %*" PRIu64, low_width, edges.low, high_width, edges.high,
                   i + 1 == chart->count ? ']' : ')', count_width, chart->bins[i]);
-        chart_bar(bar, (double)chart->bins[i] / (double)most, columns, out->utf8);
+        chart_bar(bar, bar_part(chart, chart->bins[i], most), columns, out->utf8);
         if (*bar) {
             out_text(out, "  ");
             out_style(out, STYLE_GROUP);

@@ -21,6 +21,8 @@ struct chart {
     double high;
     uint64_t below; /* what lies outside */
     uint64_t above;
+    bool
+        log; /* bars are as long as the logarithms of what they stand for, so that few are seen beside many */
 };
 
 /* Draws one line per bin: its range, what is in it, and a bar. */

@@ -260,10 +260,10 @@ void figures_print_quantiles(const struct figures *figures, const st_stats *stat
     }
 }
 
-void figures_print_chart(const st_stats *stats, struct out *out)
+void figures_print_chart(const st_stats *stats, bool log, struct out *out)
 {
-    struct chart chart = {stats->bins, stats->bin_count, stats->low,
-                          stats->high, stats->below,     stats->above};
+    struct chart chart = {stats->bins,  stats->bin_count, stats->low, stats->high,
+                          stats->below, stats->above,     log};
     chart_print(&chart, out);
 }
 
@@ -278,7 +278,7 @@ void figures_print_card(const struct figures *figures, const struct request *req
     figures_print_quantiles(figures, stats, out);
     if (stats->bin_count) {
         out_text(out, "\n");
-        figures_print_chart(stats, out);
+        figures_print_chart(stats, false, out);
     }
 }
 

@@ -31,7 +31,7 @@ void figures_print_card(const struct figures *figures, const struct request *req
 void figures_print_counts(const st_stats *stats, struct out *out);
 void figures_print_moments(const st_stats *stats, struct out *out);
 void figures_print_quantiles(const struct figures *figures, const st_stats *stats, struct out *out);
-void figures_print_chart(const st_stats *stats, struct out *out);
+void figures_print_chart(const st_stats *stats, bool log, struct out *out);
 /* Writes the members of an object. */
 void figures_json(const struct figures *figures, const struct request *request,
                   const st_stats *stats, struct json *json);

@@ -154,9 +154,9 @@ static void text_draw(struct view *view, struct view_text *text)
     struct view_body body = view_body(view);
     view_text_draw(text, &view->screen, body.first, body.rows);
     size_t end = text->top + (size_t)(body.rows > 0 ? body.rows : 0);
-    snprintf(place, sizeof place, "lines %zu-%zu of %zu  q: back%s  ?: help",
+    snprintf(place, sizeof place, "lines %zu-%zu of %zu  q: back  %s  ?: help",
              text->count ? text->top + 1 : 0, end < text->count ? end : text->count, text->count,
-             view->pane == VIEW_STATS ? "" : "  /: find");
+             view->pane == VIEW_STATS ? "v: values  L: logarithms" : "/: find");
     view_last_row(view, place);
 }
 
@@ -395,7 +395,7 @@ static void view_key(struct view *view, int key)
         view_filter_set(view, "");
     else if (key == 'q' || key == SCREEN_ESCAPE)
         pane_leave(view);
-    else if (!common_key(view, key) && !view_search_key(view, key) &&
+    else if (!common_key(view, key) && !view_search_key(view, key) && !view_stats_key(view, key) &&
              !view_pane_key(view, key, number) && key != SCREEN_END)
         view_say(view, STYLE_NOTE, "this key means nothing here; ? shows those that do");
 }

@@ -30,6 +30,7 @@ struct view {
     struct view_text text; /* statistics, metadata, facts */
     struct view_text help;
     st_stats stats;          /* of the tensor at hand */
+    bool log;                /* bars of the histogram are as long as logarithms */
     uint64_t progress_drawn; /* when, by progress_now */
     uint64_t number;         /* typed before a key; 0: none */
     int first;               /* the first of two keys that mean something together; 0: none */
@@ -108,6 +109,8 @@ void view_help_open(struct view *view);
 bool view_stats_open(struct view *view);
 /* Prints it anew, for a screen of other columns. */
 void view_stats_print(struct view *view, bool again);
+/* Takes a key that changes the histogram; false: it is no such key, or there is none. */
+bool view_stats_key(struct view *view, int key);
 void view_metadata_print(struct view *view);
 void view_facts_print(struct view *view);
 void view_help_print(struct view *view, bool again);

@@ -179,6 +179,7 @@ static const char *const help[][2] = {
     {"0 $", "the first column, the last one"},
     {"[ ]", "the previous matrix, the next one, of more than two dimensions"},
     {"n N", "the next tensor, the previous one"},
+    {"L", "in statistics: bars by logarithms, so that few are seen beside many, and back"},
     {NULL, "In metadata, the file, and this help"},
     {"/", "find as you type; n and N go on, Esc ends it"},
     {NULL, "Everywhere"},

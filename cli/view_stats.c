@@ -96,6 +96,16 @@ bool view_stats_open(struct view *view)
     return true;
 }
 
+bool view_stats_key(struct view *view, int key)
+{
+    if (view->pane != VIEW_STATS || key != 'L')
+        return false;
+    view->log = !view->log;
+    view_stats_print(view, true);
+    view_say(view, STYLE_NOTE, "bars as long as %s", view->log ? "logarithms" : "counts");
+    return true;
+}
+
 void view_stats_print(struct view *view, bool again)
 {
     struct out out;
@@ -109,7 +119,7 @@ void view_stats_print(struct view *view, bool again)
     if (view->stats.finite) {
         figures_print_moments(&view->stats, &out);
         out_text(&out, "\n");
-        figures_print_chart(&view->stats, &out);
+        figures_print_chart(&view->stats, view->log, &out);
         out_text(&out, "\n");
         figures_print_quantiles(&figures, &view->stats, &out);
     }

@@ -82,7 +82,7 @@ static void test_chart(void **state)
 {
     (void)state;
     static const uint64_t bins[] = {10, 0, 5, 1};
-    struct chart chart = {bins, 4, -1, 1, 0, 0};
+    struct chart chart = {bins, 4, -1, 1, 0, 0, false};
     chart_is(&chart, 40, false,
              "  [  -1, -0.5)  10  ####################\n"
              "  [-0.5,    0)   0\n"
@@ -98,13 +98,30 @@ static void test_chart(void **state)
              "  [   0,  0.5)   5  \u2588\u2588\u2588\u2588\u2588\n"
              "  [ 0.5,    1]   1  \u2588\n"
              "  4 above\n");
+    chart.below = chart.above = 0;
+    chart.log = true;
+    chart_is(&chart, 40, false,
+             "  [  -1, -0.5)  10  ####################\n"
+             "  [-0.5,    0)   0\n"
+             "  [   0,  0.5)   5  ###############\n"
+             "  [ 0.5,    1]   1  ######\n");
+}
+
+static void test_chart_of_a_range_that_is_no_double(void **state)
+{
+    (void)state;
+    static const uint64_t bins[] = {1, 2, 1};
+    chart_is(&(struct chart){bins, 3, -1.5e308, 1.5e308, 0, 0, false}, 50, false,
+             "  [-1.5e+308,  -5e+307)  1  ###########\n"
+             "  [  -5e+307,   5e+307)  2  ######################\n"
+             "  [   5e+307, 1.5e+308]  1  ###########\n");
 }
 
 static void test_chart_of_a_narrow_range(void **state)
 {
     (void)state;
     static const uint64_t bins[] = {0, 0};
-    chart_is(&(struct chart){bins, 2, 1, 1.00001, 0, 0}, 80, false,
+    chart_is(&(struct chart){bins, 2, 1, 1.00001, 0, 0, false}, 80, false,
              "  [       1, 1.000005)  0\n"
              "  [1.000005,  1.00001]  0\n");
 }
@@ -113,7 +130,8 @@ static void test_chart_of_one_value(void **state)
 {
     (void)state;
     static const uint64_t bins[] = {7};
-    chart_is(&(struct chart){bins, 1, 2, 2, 0, 0}, 30, false, "  [2, 2]  7  #################\n");
+    chart_is(&(struct chart){bins, 1, 2, 2, 0, 0, false}, 30, false,
+             "  [2, 2]  7  #################\n");
 }
 
 /* ----------------------------------------------------------------------------- progress */
@@ -360,6 +378,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bar),
         cmocka_unit_test(test_chart),
+        cmocka_unit_test(test_chart_of_a_range_that_is_no_double),
         cmocka_unit_test(test_chart_of_a_narrow_range),
         cmocka_unit_test(test_chart_of_one_value),
         cmocka_unit_test(test_nothing_at_first),

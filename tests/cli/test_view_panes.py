@@ -238,6 +238,28 @@ def test_statistics(browse, cli, make):
     ended(terminal)
 
 
+def test_bars_by_logarithms(browse, make):
+    """One beside a thousand is a tenth of the longest bar, and an eighth of a block otherwise."""
+    terminal = browse(make({"w": ("U8", [1024], bytes(1023) + b"\xff"), "x": ("U8", [2], b"\0\1")}))
+    terminal.wait(KEYS)
+    terminal.type("s")
+    bars = lambda shown: re.findall(r"\S  ([\u2588-\u258f]+)", shown)
+    few = bars(terminal.wait("lines 1-"))
+    assert len(few) == 2 and len(few[0]) > 40 and few[1] == "\u258f"
+    terminal.type("L")
+    many = bars(terminal.wait("bars as long as logarithms"))
+    assert many[0] == few[0] and 0.08 < len(many[1]) / len(many[0]) < 0.12
+    # As it is for the next tensor, and back.
+    terminal.type("n")
+    terminal.wait(lambda shown: shown.startswith("x "))
+    terminal.type("N")
+    assert bars(terminal.wait(lambda shown: shown.startswith("w "))) == many
+    terminal.type("L")
+    assert bars(terminal.wait("bars as long as counts")) == few
+    terminal.type("q")
+    terminal.wait(KEYS)
+
+
 def test_statistics_follow_the_width(browse, make):
     terminal = browse(make({"w": ("U8", [256], bytes(range(256)))}))
     terminal.wait(KEYS)
