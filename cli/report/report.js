@@ -498,11 +498,12 @@
   function cellMake(node, box, className, parent) {
     const element = make("button", {type: "button", class: className, tabindex: "-1", "aria-label": describe(node)});
     const label = nameText(node.label);
+    const size = bytesText(node.bytes);
     /* Of a few letters and an ellipsis nobody learns anything. */
     if (box.h >= 16 && (box.w >= WORD || box.w >= LETTER * [...label].length + 11))
       element.append(make("span", {class: "label"}, label));
-    if (box.h >= 34 && box.w >= 50 && !className.startsWith("head"))
-      element.append(make("span", {class: "size"}, bytesText(node.bytes)));
+    if (box.h >= 34 && box.w >= LETTER * size.length + 11 && !className.startsWith("head"))
+      element.append(make("span", {class: "size"}, size));
     boxPlace(element, box);
     const cell = {node, element, parent};
     element.addEventListener("click", () => cellChoose(cell));

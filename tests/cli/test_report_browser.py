@@ -241,6 +241,10 @@ def test_labels_of_the_map_are_words(shown, make):
     cut = """[...document.querySelectorAll('#map .label')].filter((e) => e.scrollWidth > e.clientWidth &&
         e.clientWidth < 40).length"""
     assert page.run(COUNT.format("#map .cell")) > 50 and page.run(cut) == 0
+    # Nor of part of a size.
+    page = shown(make(model()), (1000, 800))
+    sizes = "[...document.querySelectorAll('#map .size')].map((e) => e.scrollWidth > e.clientWidth)"
+    assert len(page.run(sizes)) > 10 and not any(page.run(sizes))
 
 
 def test_filter_and_order(shown, llm):
