@@ -221,7 +221,9 @@ typedef bool (*st_edit_cast_fn)(void *ctx, const st_tensor *tensor, uint64_t ove
 ST_API void st_edit_on_cast(st_edit *edit, st_edit_cast_fn fn, void *ctx);
 
 /**
- * Writes the new file through a sink, whole or not at all. An edit can be written again, elsewhere.
+ * Writes the new file through a sink, whole or not at all. An edit can be written again, elsewhere. Casts of large
+ * tensors are made on as many threads as the contexts of the edit and of the tensor's file allow, unless the sink is
+ * sequential; what is written and told is the same for any number. The caller is told on the thread that made the call.
  * @param out  NULL, or receives what was done.
  * @return as st_edit_look, st_writer_begin, st_writer_copy_from and st_writer_finish; ST_ERR_STOPPED.
  */

@@ -323,7 +323,7 @@ static void test_unreadable(void **state)
         st_context *context = context_of(threads[t]);
         pierced_source pierced = {{0, 0}};
         st_file *file = pierced_open(&pierced, context);
-        for (int round = 0; round < 10; round++) {
+        for (int round = 0; round < 4; round++) {
             uint64_t b = data_offset + SHORT_BYTES;
             probe_sink probe = {0};
             casts_told told = {.caller = pthread_self()};
