@@ -184,6 +184,7 @@ static void edit_release(stpy_edit *self)
     PyMem_Free(self->held);
     PyMem_Free(self->losses);
     stpy_entries_release(&self->entries);
+    Py_XDECREF(self->names);
     st_checkpoint_close(self->checkpoint);
 }
 

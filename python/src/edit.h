@@ -77,6 +77,8 @@ typedef struct stpy_edit {
     stpy_held *held; /* one for each step at most */
     size_t held_count;
     stpy_entries entries; /* the arrays of the steps */
+    PyObject *
+        names; /* of edit_names.c: NULL before the first rename, None when they are not known any more */
     stpy_loss *losses;
     size_t loss_count;
     st_edit_summary summary;
@@ -88,6 +90,12 @@ typedef struct stpy_edit {
 
 /* Runs steps, a list of tuples, each a word and what it needs. */
 int stpy_steps_run(stpy_edit *self, PyObject *steps);
+/* edit_names.c: whether a pattern matches the name that it is, and no other. */
+bool stpy_is_name(const char *pattern);
+/* Renames the tensor that is called so by now. 1: it is done; 0: a rule has to do it; -1: an exception is set. */
+int stpy_rename_exact(stpy_edit *self, const char *pattern, const char *replacement);
+/* A rule has renamed some. */
+void stpy_names_lose(stpy_edit *self);
 /* Puts the digests of a file's tensors into its metadata. */
 int stpy_edit_record(stpy_edited *self, const char *algorithm);
 

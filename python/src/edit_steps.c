@@ -50,6 +50,17 @@ typedef struct matching {
     size_t floats; /* of these, which cast took */
 } matching;
 
+/* Takes the tensor that a pattern is the name of. */
+static int file_find(matching *self, stpy_edited *file)
+{
+    const st_tensor *tensor = st_file_find(file->file, self->pattern, strlen(self->pattern));
+    if (!tensor)
+        return 0;
+    size_t index = st_header_index(st_file_header(file->file), tensor);
+    self->count++;
+    return file->fates[index].dropped ? 0 : self->take(self, file, index);
+}
+
 /* Takes the tensors of one file that match and are still in. */
 static int file_match(matching *self, const st_name_rule *rule, stpy_edited *file)
 {
@@ -72,6 +83,11 @@ static int matching_run(matching *self)
     st_name_rule *rule;
     st_error error;
     int failed = 0;
+    for (size_t i = 0; stpy_is_name(self->pattern) && i < self->edit->count; i++)
+        if (file_find(self, &self->edit->files[i]))
+            return -1;
+    if (self->count)
+        return 0;
     if (st_name_rule_new(self->pattern, NULL, ST_NAME_GLOB, self->edit->state->context, &rule,
                          &error))
         return raise_about(self->edit, self->argument, self->pattern, &error);
@@ -128,7 +144,7 @@ static int kept_mark(stpy_edit *self, PyObject *patterns)
         PyObject *one = PyTuple_Pack(1, PyList_GetItem(patterns, i));
         int failed = one && PyArg_ParseTuple(one, "s", &keep.pattern) ? matching_run(&keep) : -1;
         Py_XDECREF(one);
-        if (failed)
+        if (failed || PyErr_CheckSignals())
             return -1;
     }
     return 0;
@@ -178,6 +194,10 @@ static int rename_run(stpy_edit *self, PyObject *step)
     if (!PyArg_ParseTuple(step, "sss", &kind, &pattern, &replacement))
         return -1;
     bool regex = strcmp(kind, "regex") == 0;
+    int done = regex ? 0 : stpy_rename_exact(self, pattern, replacement);
+    if (done)
+        return done > 0 ? 0 : -1;
+    stpy_names_lose(self);
     const char *argument = regex ? "rename_regex" : "rename";
     st_name_rule *rule = NULL;
     st_error error;
@@ -455,7 +475,7 @@ int stpy_steps_run(stpy_edit *self, PyObject *steps)
     if (failed)
         PyErr_NoMemory();
     for (size_t i = 0; i < count && !failed; i++)
-        failed = step_run(self, PyTuple_GetItem(kept, (Py_ssize_t)i));
+        failed = step_run(self, PyTuple_GetItem(kept, (Py_ssize_t)i)) || PyErr_CheckSignals();
     Py_DECREF(kept);
     return failed;
 }
