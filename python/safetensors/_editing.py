@@ -108,6 +108,10 @@ def plain(name: str, value: Any, alive: List[Any]) -> Any:
     if torch is not None and isinstance(value, torch.Tensor):
         from .torch import _check_tensor, _plain
 
+        if value.layout != torch.strided:
+            raise ValueError(f"tensor {name!r} is not dense but {value.layout}; put in `.to_dense()` of it")
+        if value.is_meta:
+            raise ValueError(f"tensor {name!r} is on the meta device, and has no data")
         _check_tensor(name, value, contiguous=True)
         value, kept = _plain(name, value)
         alive.append(kept)

@@ -104,6 +104,16 @@ def test_a_wrong_value_is_named(path, call, message):
         call(path)
 
 
+def test_tensors_without_data_of_their_own_are_refused_by_name(path):
+    torch = pytest.importorskip("torch")
+    for tensor, text in (
+        (torch.empty(3, device="meta"), "tensor 'x' is on the meta device, and has no data"),
+        (torch.eye(2).to_sparse(), "tensor 'x' is not dense but torch.sparse_coo; put in `.to_dense()` of it"),
+    ):
+        with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+            edit(path, add={"x": tensor})
+
+
 def test_what_the_library_says_of_an_argument_is_a_value_error_too(path):
     """Whoever checks it, and whichever function it is passed to."""
     for call in (
