@@ -300,18 +300,19 @@ ST_API const char *st_split_index_text(const st_split *split, size_t *len);
 ST_API const char *st_split_index_name(const st_split *split);
 
 /**
- * Writes the shards into a folder, which is made if it is not there, each in the canonical order, whole or not at all, and
- * the index last: a reader finds the old index or the new one. Of one shard there is none, and one of its name that
- * is there is removed; where numbered shards of the same pattern are there, nothing is written, because without an index
- * they would count as parts of the one. Beside an index, shards that it does not name are left alone. After a failure
- * the shards written before it stay.
+ * Writes the shards into a folder, which is made if it is not there, each in the canonical order, and the index; all of
+ * them or none, as st_checkpoint_edit_write does, by a list of the index's name. Any of the places may be one of a file
+ * that the checkpoint itself lies in; what is open is then the old checkpoint, of which the files that were replaced are
+ * no longer to be read: open it again. Of one shard there is no index, and one of its name that is there is removed; where
+ * numbered shards of the same pattern are there, nothing is written, because without an index they would count as parts
+ * of the one. Beside an index, shards that it does not name are left alone.
  *
- * A shard whose name is that of a file of the checkpoint replaces it once all others are written that take tensors
- * out of it, so that at every moment each tensor is in some file. Of the checkpoint's files, those replaced are then
- * no longer to be read through it.
- * @return ST_OK; ST_ERR_ARGUMENT, before anything is written, where two such shards would have to wait for each
- *         other, or numbered ones are in the way; ST_ERR_IO, with EEXIST under ST_SINK_NEW for any name that is taken;
- *         as st_writer_begin, st_writer_copy_from and st_writer_finish.
+ * What an interrupted edit has left in the folder is ended before.
+ * @return ST_OK; ST_ERR_ARGUMENT where numbered shards are in the way; ST_ERR_IO, with EEXIST under ST_SINK_NEW for any
+ *         name that is taken, and with EAGAIN while an edit of files of the folder is under way; ST_ERR_JOURNAL for one
+ *         that cannot be ended; ST_ERR_CHANGED for files in the folder that are no longer those that were opened;
+ *         ST_ERR_UNSUPPORTED for two shards that would be one file; as st_writer_begin, st_writer_copy_from and
+ *         st_writer_finish.
  */
 ST_API ST_WARN_UNUSED st_status st_split_write(const st_split *split, const char *folder,
                                                st_error *error);
@@ -367,7 +368,8 @@ ST_API ST_WARN_UNUSED st_status st_checkpoint_edit_look(st_checkpoint_edit *edit
  * name it any more; without an index one file stays. Files that do not change are not written.
  *
  * Into another folder, which is made if it is not there, all files are written under their names, and the index behind
- * them, in the same way. One file by itself, opened by its path, is replaced as by st_edit_write, without a list.
+ * them, in the same way. Lists that other edits have left in the folder, be it of other indices, are carried out before:
+ * they may be of the same files. One file by itself, opened by its path, is replaced as by st_edit_write, without a list.
  *
  * The index keeps its form and order: names are replaced where they stand, what was dropped is left out, what came in is
  * put behind, or where one of its name stood that was dropped. "total_size" of its metadata is made right, and
@@ -379,8 +381,9 @@ ST_API ST_WARN_UNUSED st_status st_checkpoint_edit_look(st_checkpoint_edit *edit
  *                 ST_SINK_NEW nothing is written if any of the names is taken.
  * @param out      NULL, or receives what was done.
  * @return as st_checkpoint_edit_look, st_edit_write; ST_ERR_JOURNAL; ST_ERR_IO, with EAGAIN while another edit of these
- *         files is under way; ST_ERR_CHANGED for a file or an index that is no longer the one that was opened;
- *         ST_ERR_UNSUPPORTED for an index without "weight_map" of which no tensor would be left.
+ *         files, or of others in the folder, is under way; ST_ERR_CHANGED for a file or an index that is no longer the one
+ *         that was opened; ST_ERR_UNSUPPORTED for an index without "weight_map" of which no tensor would be left, for two
+ *         files that are one under two names, and for a file that would go and lies behind a link to a folder.
  */
 ST_API ST_WARN_UNUSED st_status st_checkpoint_edit_write(st_checkpoint_edit *edit,
                                                          const char *folder,
@@ -442,9 +445,9 @@ ST_API ST_WARN_UNUSED st_status st_checkpoint_recovery_look(const char *path, st
 
 /**
  * Writes an index of all tensors of a checkpoint, as st_split_write does: for files that have none, or one that is
- * not to be used.
+ * not to be used. What an interrupted edit has left in the folder is ended before.
  * @param path  of the index, in the files' folder.
- * @return as st_sink_open; ST_ERR_NOMEM; ST_ERR_IO.
+ * @return as st_split_write, and st_sink_open.
  */
 ST_API ST_WARN_UNUSED st_status st_checkpoint_index_write(const st_checkpoint *checkpoint,
                                                           const char *path,

@@ -315,7 +315,8 @@ st_status st__exchange_sink_open(const st__exchange *exchange, const char *name,
     char *path;
     ST_TRY(st__path_join(exchange->context, exchange->folder, name, &path, error));
     options.name = path;
-    options.context = exchange->context;
+    if (!options.context)
+        options.context = exchange->context;
     st_status status = st__sink_open_aside(exchange->directory, name, &options, out, error);
     if (status == ST_ERR_NOMEM)
         (void)st__error_locate(error, status, path, NULL);

@@ -190,6 +190,12 @@ static st__index_rows checkpoint_rows(const st_checkpoint *checkpoint)
         .count = checkpoint->count, .at = checkpoint_row, .ctx = (void *)(uintptr_t)checkpoint};
 }
 
+st_status st__index_text_of(const st_checkpoint *checkpoint, st__index_text *out, st_error *error)
+{
+    const st__index_rows rows = checkpoint_rows(checkpoint);
+    return st__index_text_make(checkpoint, &rows, out, error);
+}
+
 /* ------------------------------------------------------------------------- in an old one's place */
 
 /* Whether it names just the tensors of a checkpoint. */
@@ -238,32 +244,10 @@ st_status st__index_text_renew(st_checkpoint *checkpoint, const char *old,
 {
     st_memory text = {0};
     st_status status = st__index_text_read(checkpoint, old, options, &text, error);
-    if (status == ST_ERR_JSON) { /* it is too long */
-        const st__index_rows rows = checkpoint_rows(checkpoint);
-        return st__index_text_make(checkpoint, &rows, out, error);
-    }
+    if (status == ST_ERR_JSON) /* it is too long */
+        return st__index_text_of(checkpoint, out, error);
     if (status == ST_OK)
         status = old_take(checkpoint, &text, old, out, error);
     st__free(checkpoint->context, text.data, text.size);
-    return status;
-}
-
-/* --------------------------------------------------------------------------------- of a checkpoint */
-
-st_status st_checkpoint_index_write(const st_checkpoint *checkpoint, const char *path,
-                                    const st_sink_options *options, st_error *error)
-{
-    const st__index_rows rows = checkpoint_rows(checkpoint);
-    st__index_text out = {.context = checkpoint->context};
-    st_sink *sink = NULL;
-    st_status status = st__index_text_make(checkpoint, &rows, &out, error);
-    if (status == ST_OK)
-        status = st_sink_open(path, options, &sink, error);
-    if (status == ST_OK)
-        status = st__index_text_write(out.text, out.len, sink, error);
-    if (status == ST_ERR_NOMEM)
-        (void)st__error_locate(error, status, path, NULL);
-    st_sink_release(sink);
-    st__index_text_release(&out);
     return status;
 }

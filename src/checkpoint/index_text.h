@@ -36,6 +36,8 @@ typedef struct st__index_rows {
 st_status st__index_text_make(const st_checkpoint *checkpoint, const st__index_rows *rows,
                               st__index_text *out, st_error *error);
 
+/* Makes one of all tensors of a checkpoint. As st__index_text_make. */
+st_status st__index_text_of(const st_checkpoint *checkpoint, st__index_text *out, st_error *error);
 /* Makes an index of all tensors of a checkpoint with the metadata of an old index, as far as these can be read and are
  * still true. ST_ERR_IO: that cannot be read at all. Otherwise as st__index_text_make. */
 st_status st__index_text_renew(st_checkpoint *checkpoint, const char *old,

@@ -1,115 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Writing shards, one after the other.
- *
- * Where one of them takes the place of a file that the checkpoint itself lies in, a crash must not lose what that
- * file holds: it is replaced once every shard that takes tensors out of it, but itself, has been written. Where
- * two such shards would have to wait for each other there is no such order, and nothing is written. */
-#include "checkpoint/split.h"
+/* Writing shards: all of them and the index beside the places that they are to take, by a list. Some of these may be
+ * those of the files that the checkpoint itself lies in. */
 #include "base/alloc.h"
-#include "checkpoint/index_text.h"
+#include "checkpoint/edit.h"
+#include "checkpoint/exchange.h"
 #include "checkpoint/path.h"
+#include "checkpoint/split.h"
 #include "file/file.h"
-#include "io/os.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
-
-#define NO_FILE UINT32_MAX
-
-/* What is known of a shard while the shards are written. */
-typedef struct shard_state {
-    uint32_t replaces; /* the file of the checkpoint whose place it takes; NO_FILE: none */
-    uint32_t waits;    /* shards to be written before it */
-    bool written;
-} shard_state;
 
 typedef struct split_writing {
     const st_split *split;
-    const char *folder;
-    shard_state *states;
-    uint32_t *replaced_by; /* of each file of the checkpoint: a shard's number + 1; 0: none */
-    uint32_t *seen;        /* of each file: the last shard + 1 that was found to take from it */
-    st_copy *copies;       /* room for those of the largest shard */
+    const char *folder; /* ends in a slash */
+    bool own;           /* it is that of the checkpoint */
+    st__exchange exchange;
+    st_copy *copies; /* room for those of the largest shard */
     size_t copies_room;
     uint64_t done; /* bytes of the shards that are written */
     st_error *error;
 } split_writing;
 
-/* ------------------------------------------------------------------------------- the order */
-
-/* Finds the file of the checkpoint that lies where a shard goes. */
-static uint32_t replaced_find(const split_writing *w, const st__os_info *there)
-{
-    const st_checkpoint *checkpoint = w->split->checkpoint;
-    for (size_t i = 0; i < checkpoint->file_count; i++) {
-        const st_source_info *id = &checkpoint->files[i].file->identity;
-        if (id->inode == there->inode && id->device == there->device)
-            return (uint32_t)i;
-    }
-    return NO_FILE;
-}
-
-/* Looks at what is where the shards and the index go. */
-static st_status targets_look(split_writing *w, const char *name, shard_state *state)
-{
-    st__os_info there;
-    char *path;
-    ST_TRY(st__path_join(w->split->context, w->folder, name, &path, w->error));
-    int missing = st__os_info_at(ST__OS_HERE, path, true, &there);
-    st_status status = ST_OK;
-    if (!missing && (w->split->flags & ST_SINK_NEW))
-        status = st__fail_errno(w->error, ST_ERR_IO, EEXIST, ST_NO_OFFSET, "%s: cannot be written",
-                                path);
-    if (state)
-        state->replaces = missing ? NO_FILE : replaced_find(w, &there);
-    st__path_free(w->split->context, path);
-    return status;
-}
-
-/* Counts for each shard that replaces a file the others that take tensors out of it, or, of one that was written, no
- * more. */
-static void takers_count(split_writing *w, size_t shard, bool waits)
-{
-    const st_split *split = w->split;
-    const st_shard *of = &split->shards[shard];
-    /* Each file once, though many of its tensors are taken: a mark that no other shard, and not the other round, makes. */
-    uint32_t mark = (uint32_t)shard * 2 + (waits ? 1 : 2);
-    for (size_t i = of->first; i < of->first + of->count; i++) {
-        uint32_t file = split->checkpoint->entries[split->order[i]].file;
-        uint32_t by = w->replaced_by[file];
-        if (by == 0 || by - 1 == shard || w->seen[file] == mark)
-            continue;
-        w->seen[file] = mark;
-        w->states[by - 1].waits += waits ? 1u : UINT32_MAX;
-    }
-}
-
-static st_status order_find(split_writing *w)
-{
-    const st_split *split = w->split;
-    for (size_t s = 0; s < split->count; s++) {
-        shard_state *state = &w->states[s];
-        ST_TRY(targets_look(w, split->shards[s].name, state));
-        if (state->replaces != NO_FILE)
-            w->replaced_by[state->replaces] = (uint32_t)s + 1;
-    }
-    for (size_t s = 0; s < split->count; s++)
-        takers_count(w, s, true);
-    return targets_look(w, split->index_name, NULL);
-}
-
-/* Gives the next shard to write; the number of shards: none can be. */
-static size_t shard_next(const split_writing *w, size_t from)
-{
-    size_t count = w->split->count;
-    for (size_t i = 0; i < count; i++) {
-        size_t s = (from + i) % count;
-        if (!w->states[s].written && w->states[s].waits == 0)
-            return s;
-    }
-    return count;
-}
+/* ------------------------------------------------------------------------------ the folder */
 
 typedef struct stray_search {
     const split_writing *w;
@@ -140,29 +53,6 @@ static st_status strays_refuse(const split_writing *w)
         return search.status;
     return st__fail_errno(w->error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s: cannot be listed",
                           w->folder);
-}
-
-/* Goes through the whole order without writing. */
-static st_status order_check(split_writing *w)
-{
-    const st_split *split = w->split;
-    size_t next = 0;
-    for (size_t done = 0; done < split->count; done++, next++) {
-        next = shard_next(w, next);
-        if (next == split->count)
-            return st__fail(
-                w->error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
-                "%s: shards would replace files of %s that other shards are made of, and "
-                "these would too; write into another folder",
-                w->folder, split->checkpoint->name);
-        w->states[next].written = true;
-        takers_count(w, next, false);
-    }
-    for (size_t s = 0; s < split->count; s++) {
-        w->states[s].written = false;
-        takers_count(w, s, true);
-    }
-    return ST_OK;
 }
 
 /* --------------------------------------------------------------------------------- a shard */
@@ -227,19 +117,6 @@ static bool shard_progress(void *ctx, uint64_t done, uint64_t total)
                                  w->split->checkpoint->data_size);
 }
 
-static st_status target_open(const split_writing *w, const char *name, st_sink **out)
-{
-    st_sink_options options = {
-        .durability = w->split->durability, .flags = w->split->flags, .context = w->split->context};
-    char *path;
-    ST_TRY(st__path_join(w->split->context, w->folder, name, &path, w->error));
-    st_status status = st_sink_open(path, &options, out, w->error);
-    if (status == ST_ERR_NOMEM)
-        (void)st__error_locate(w->error, status, path, NULL);
-    st__path_free(w->split->context, path);
-    return status;
-}
-
 static st_status shard_write(split_writing *w, const st_shard *shard)
 {
     st_writer_options options = {.alignment = w->split->alignment, .context = w->split->context};
@@ -247,84 +124,111 @@ static st_status shard_write(split_writing *w, const st_shard *shard)
     st_sink *sink;
     if (w->split->progress.fn)
         options.progress = (st_progress){shard_progress, w};
-    ST_TRY(target_open(w, shard->name, &sink));
+    ST_TRY(st__exchange_sink_open(&w->exchange, shard->name, &sink, w->error));
     st_status status = st_writer_new(&options, &writer, w->error);
     if (status == ST_OK) {
         status = shard_save(w, writer, shard, sink);
         st_writer_free(writer);
     }
+    if (status == ST_OK)
+        status = st__exchange_put(&w->exchange, shard->name, sink, w->error);
     st_sink_release(sink);
     w->done += shard->size;
     return status;
 }
 
-/* ------------------------------------------------------------------------------- the index */
-
-static st_status index_write(const split_writing *w)
-{
-    const st_split *split = w->split;
-    st_sink *sink;
-    ST_TRY(target_open(w, split->index_name, &sink));
-    st_status status = st__index_text_write(split->index, split->index_len, sink, w->error);
-    st_sink_release(sink);
-    return status;
-}
+/* ------------------------------------------------------------------------------- all of them */
 
 /* One shard has no index: one that is there leads to other files, and readers would follow it. */
-static st_status index_remove(const split_writing *w)
+static bool index_goes(const split_writing *w)
 {
-    char *path;
-    ST_TRY(st__path_join(w->split->context, w->folder, w->split->index_name, &path, w->error));
-    int failed = st__os_remove(ST__OS_HERE, path);
-    st_status status = ST_OK;
-    if (failed && failed != ENOENT)
-        status = st__fail_errno(w->error, ST_ERR_IO, failed, ST_NO_OFFSET,
-                                "%s: is out of date, and cannot be removed", path);
-    st__path_free(w->split->context, path);
+    st__os_info info;
+    return !w->split->index &&
+           st__os_info_at(w->exchange.directory, w->split->index_name, false, &info) == 0;
+}
+
+static st_status split_plan(split_writing *w)
+{
+    const st_split *split = w->split;
+    st__exchange *exchange = &w->exchange;
+    for (size_t s = 0; s < split->count; s++)
+        ST_TRY(st__exchange_plan(exchange, split->shards[s].name, ST__EXCHANGE_TAKES, w->error));
+    if (split->index || index_goes(w))
+        ST_TRY(st__exchange_plan(exchange, split->index_name,
+                                 split->index ? ST__EXCHANGE_TAKES : ST__EXCHANGE_GOES, w->error));
+    return split->index ? ST_OK : strays_refuse(w);
+}
+
+static st_status exchange_fill(split_writing *w)
+{
+    const st_split *split = w->split;
+    for (size_t s = 0; s < split->count; s++)
+        ST_TRY(shard_write(w, &split->shards[s]));
+    if (split->index)
+        return st__exchange_put_text(&w->exchange, split->index_name, split->index,
+                                     split->index_len, w->error);
+    return index_goes(w) ? st__exchange_put_going(&w->exchange, split->index_name, w->error)
+                         : ST_OK;
+}
+
+/* What an edit before left is ended first, and then the checkpoint may be no more. */
+static st_status start_check(split_writing *w)
+{
+    bool changed;
+    ST_TRY(st__exchange_start(&w->exchange, &changed, w->error));
+    if (w->own)
+        return st__checkpoint_unchanged(w->split->checkpoint, w->exchange.directory, w->error);
+    return changed ? st__checkpoint_unchanged(w->split->checkpoint, ST__OS_HERE, w->error) : ST_OK;
+}
+
+static st_status exchange_make(split_writing *w)
+{
+    ST_TRY(start_check(w));
+    ST_TRY(split_plan(w));
+    ST_TRY(st__exchange_begin(&w->exchange, w->error));
+    st_status status = exchange_fill(w);
+    if (status == ST_OK)
+        return st__exchange_finish(&w->exchange, w->error);
+    st__exchange_give_up(&w->exchange);
     return status;
 }
 
 static st_status all_write(split_writing *w)
 {
     const st_split *split = w->split;
-    size_t next = 0;
+    st__exchange *exchange = &w->exchange;
     bool durable = split->durability == ST_DURABLE_NAME;
     ST_TRY(st__folder_make(split->context, w->folder, durable, w->error));
-    ST_TRY(order_find(w));
-    ST_TRY(order_check(w));
-    if (!split->index)
-        ST_TRY(strays_refuse(w));
-    for (size_t done = 0; done < split->count; done++, next++) {
-        next = shard_next(w, next);
-        ST_TRY(shard_write(w, &split->shards[next]));
-        w->states[next].written = true;
-        takers_count(w, next, false);
-    }
-    return split->index ? index_write(w) : index_remove(w);
+    w->own = st__folder_same(split->checkpoint->folder, w->folder);
+    exchange->context = split->context;
+    exchange->options = (st_sink_options){.durability = split->durability, .flags = split->flags};
+    st_status status = st__exchange_open(exchange, w->folder, split->index_name, w->error);
+    if (status == ST_OK)
+        status = exchange_make(w);
+    st__exchange_close(exchange);
+    return status;
 }
 
 st_status st_split_write(const st_split *split, const char *folder, st_error *error)
 {
     st_context *context = split->context;
-    size_t files = split->checkpoint->file_count;
     st_error said = {.status = ST_OK};
-    split_writing w = {.split = split, .folder = folder, .error = &said};
+    split_writing w = {.split = split, .error = &said};
+    char *path = NULL;
     for (size_t i = 0; i < split->count; i++)
         if (split->shards[i].count > w.copies_room)
             w.copies_room = split->shards[i].count;
-    w.states = st__alloc_zeroed(context, split->count, sizeof *w.states);
-    w.replaced_by = st__alloc_zeroed(context, files, sizeof *w.replaced_by);
-    w.seen = st__alloc_zeroed(context, files, sizeof *w.seen);
     w.copies = st__alloc_zeroed(context, w.copies_room, sizeof *w.copies);
     st_status status =
-        w.states && w.replaced_by && w.seen && w.copies
-            ? all_write(&w)
+        w.copies
+            ? st__path_join(context, folder, "", &path, &said)
             : st__error_locate(&said,
                                st__fail_nomem(&said, (uint64_t)w.copies_room * sizeof *w.copies),
                                folder, NULL);
-    st__free(context, w.states, split->count * sizeof *w.states);
-    st__free(context, w.replaced_by, files * sizeof *w.replaced_by);
-    st__free(context, w.seen, files * sizeof *w.seen);
+    w.folder = path;
+    if (status == ST_OK)
+        status = all_write(&w);
+    st__path_free(context, path);
     st__free(context, w.copies, w.copies_room * sizeof *w.copies);
     if (status != ST_OK && error)
         *error = said;

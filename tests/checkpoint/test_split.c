@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Plans of shards, and writing them: names, index, what each file holds, and what a failure leaves. */
-#include "checkpoint/model.h"
+#include "checkpoint/list.h"
 #include "support/oom.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
 
 static st_split *split_of(const st_checkpoint *checkpoint, const st_split_options *options)
 {
@@ -42,15 +44,6 @@ static void split_into(const char *name, const char *folder, const st_split_opti
     CHECK_OK(st_split_write(split, model_path(folder), &error));
     st_split_free(split);
     st_checkpoint_close(checkpoint);
-}
-
-static void check_text(const char *name, const char *expected)
-{
-    size_t size;
-    char *text = model_read(name, &size);
-    assert_int_equal(size, strlen(expected));
-    assert_string_equal(text, expected);
-    free(text);
 }
 
 static void check_same(const char *a, const char *b)
@@ -335,8 +328,7 @@ static void test_strays(void **state)
     st_checkpoint_close(checkpoint);
 }
 
-/* Shards that take the places of the files they are made of: shard 1 takes a tensor out of file 2, which is replaced
- * after that. */
+/* Shards that take the places of the files they are made of: shard 1 takes a tensor out of file 2. */
 static void test_replaced(void **state)
 {
     (void)state;
@@ -358,8 +350,8 @@ static void test_replaced(void **state)
     st_checkpoint_close(checkpoint);
 }
 
-/* Shards that replace, through links, the files they are made of: first the last before the first, then two of which
- * each needs the other's place, so that there is no order. */
+/* Shards that replace, through links, the files they are made of: first one that is made of both, then two of which each
+ * is made of the other's. */
 static void test_circle(void **state)
 {
     (void)state;
@@ -379,7 +371,6 @@ static void test_circle(void **state)
     st_split *split = split_of(checkpoint, &(st_split_options){.max_shard_size = 4});
     assert_string_equal(split_text(split), "model-00001-of-00002.safetensors=z "
                                            "model-00002-of-00002.safetensors=a,c");
-    /* Shard 2 needs both, shard 1 its own place alone: after it. */
     CHECK_OK(st_split_write(split, model_path("links"), &error));
     st_split_free(split);
     st_checkpoint_close(checkpoint);
@@ -397,15 +388,123 @@ static void test_circle(void **state)
     assert_string_equal(split_text(split), "model-00001-of-00002.safetensors=z "
                                            "model-00002-of-00002.safetensors=b,c");
     unlink(model_path("links/model.safetensors.index.json"));
-    CHECK_ERR_TEXT(st_split_write(split, model_path("links"), &error), ST_ERR_ARGUMENT,
-                   ST_NO_OFFSET, "into another folder");
-    assert_false(model_has("links/model.safetensors.index.json"));
-    CHECK_OK(st_split_write(split, model_path("elsewhere"), &error));
+    CHECK_OK(st_split_write(split, model_path("links"), &error));
     st_split_free(split);
     st_checkpoint_close(checkpoint);
-    checkpoint = model_open("i.json");
-    assert_string_equal(model_list(checkpoint), "0/b 0/c 1/z");
+    for (int i = 0; i < 2; i++) {
+        checkpoint = model_open(i ? "links" : "model-00002-of-00002.safetensors");
+        assert_string_equal(model_list(checkpoint), i ? "0/z 1/b 1/c" : "0/b 0/c");
+        st_checkpoint_close(checkpoint);
+    }
+    struct stat info;
+    assert_int_equal(lstat(model_path("links/model-00001-of-00002.safetensors"), &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+}
+
+/* Two shards would be one file. */
+static void test_one_place(void **state)
+{
+    (void)state;
+    model_tensors("in.safetensors", SIX, NULL);
+    assert_int_equal(mkdir(model_path("out"), 0777), 0);
+    assert_int_equal(symlink("model-00003-of-00003.safetensors",
+                             model_path("out/model-00001-of-00003.safetensors")),
+                     0);
+    st_checkpoint *checkpoint = model_open("in.safetensors");
+    st_split *split = split_of(checkpoint, &(st_split_options){.max_shard_size = 10});
+    CHECK_ERR_TEXT(st_split_write(split, model_path("out"), &error), ST_ERR_UNSUPPORTED,
+                   ST_NO_OFFSET, "under another name");
+    assert_string_equal(model_names("out"), "model-00001-of-00003.safetensors");
+    st_split_free(split);
     st_checkpoint_close(checkpoint);
+}
+
+/* ------------------------------------------------------------------------- what edits have left */
+
+#define M_INDEX "m.safetensors.index.json"
+
+/* A model of two shards, and the list of an edit of the first and of the index that holds, and is not carried out: by
+ * the index, or of a folder without one. */
+static void left_model(bool indexed)
+{
+    list_bytes list;
+    model_tensors("m-00001-of-00002.safetensors", "a:3 b:5", NULL);
+    model_tensors("m-00002-of-00002.safetensors", "c:4", NULL);
+    model_tensors(ASIDE, "x:3 b:5", NULL);
+    list_start(&list);
+    st__exchange_record first = {.name = key_of("m-00001-of-00002.safetensors"),
+                                 .aside = key_of(ASIDE),
+                                 .kind = ST__EXCHANGE_TAKES,
+                                 .old = known_of("m-00001-of-00002.safetensors"),
+                                 .fresh = known_of(ASIDE)};
+    list_record(&list, &first);
+    if (indexed) {
+        model_text(M_INDEX, "{\"weight_map\":{\"b\":\"m-00001-of-00002.safetensors\",\"c\":"
+                            "\"m-00002-of-00002.safetensors\"}}");
+        model_text(INDEX_ASIDE, "{\"weight_map\":{\"x\":\"m-00001-of-00002.safetensors\",\"b\":"
+                                "\"m-00001-of-00002.safetensors\",\"c\":"
+                                "\"m-00002-of-00002.safetensors\"}}");
+        st__exchange_record index = {.name = key_of(M_INDEX),
+                                     .aside = key_of(INDEX_ASIDE),
+                                     .kind = ST__EXCHANGE_TAKES,
+                                     .old = known_of(M_INDEX),
+                                     .fresh = known_of(INDEX_ASIDE)};
+        list_record(&list, &index);
+    }
+    list_mark(&list);
+    model_store(indexed ? M_INDEX ".st-journal" : "checkpoint.st-journal", list.bytes, list.size);
+}
+
+/* What an interrupted edit has left is ended before a new index comes, and then the checkpoint is no more what is open;
+ * while one is under way, or cannot be recovered, nothing is written. */
+static void left_try(const char *pattern, bool indexed)
+{
+    left_model(indexed);
+    st_checkpoint *checkpoint = model_open("");
+    st_split *split =
+        pattern ? split_of(checkpoint, &(st_split_options){.max_shard_size = 4, .pattern = pattern})
+                : NULL;
+    const char *list = indexed ? M_INDEX ".st-journal" : "checkpoint.st-journal";
+    for (int i = 0; i < 3; i++) {
+        static const st_status wanted[] = {ST_ERR_IO, ST_ERR_JOURNAL, ST_ERR_CHANGED};
+        char before[1024];
+        size_t size;
+        char *aside = model_read(ASIDE, &size);
+        int fd = open(model_path(list), O_RDONLY);
+        if (i == 0)
+            assert_int_equal(flock(fd, LOCK_EX), 0);
+        else if (i == 1)
+            model_tensors(ASIDE, "x:3 c:5", NULL);
+        strcpy(before, model_names(""));
+        st_status status =
+            split ? st_split_write(split, model_path(""), NULL)
+                  : st_checkpoint_index_write(checkpoint, model_path(M_INDEX), NULL, NULL);
+        assert_int_equal(status, wanted[i]);
+        if (i < 2)
+            assert_string_equal(model_names(""), before);
+        close(fd);
+        if (i < 2)
+            model_store(ASIDE, aside, size);
+        free(aside);
+    }
+    st_split_free(split);
+    st_checkpoint_close(checkpoint);
+    check_list("", "0/x 0/b 1/c");
+    assert_string_equal(model_names(""),
+                        indexed
+                            ? "m-00001-of-00002.safetensors m-00002-of-00002.safetensors " M_INDEX
+                            : "m-00001-of-00002.safetensors m-00002-of-00002.safetensors");
+    model_empty(model_folder);
+}
+
+static void test_left(void **state)
+{
+    (void)state;
+    for (int indexed = 0; indexed < 2; indexed++) {
+        left_try("m{suffix}.safetensors", indexed);
+        left_try("other{suffix}.safetensors", indexed);
+        left_try(NULL, indexed);
+    }
 }
 
 /* -------------------------------------------------------------------------------- the rest */
@@ -438,12 +537,6 @@ static void test_folders(void **state)
     st_checkpoint_close(checkpoint);
 }
 
-typedef struct told {
-    uint64_t done;
-    unsigned calls;
-    uint64_t stop_at;
-} told;
-
 static bool progress_note(void *ctx, uint64_t done, uint64_t total)
 {
     told *t = ctx;
@@ -467,9 +560,7 @@ static void test_progress(void **state)
     st_checkpoint *checkpoint = model_open("in.safetensors");
     st_split *split = split_of(checkpoint, &options);
     CHECK_ERR(st_split_write(split, model_path("stopped"), &error), ST_ERR_STOPPED, ST_NO_OFFSET);
-    assert_true(model_has("stopped/model-00001-of-00003.safetensors"));
-    assert_false(model_has("stopped/model-00002-of-00003.safetensors"));
-    assert_false(model_has("stopped/model.safetensors.index.json"));
+    assert_string_equal(model_names("stopped"), "");
     st_split_free(split);
     st_checkpoint_close(checkpoint);
 }
@@ -498,10 +589,10 @@ static void test_oom(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        EACH(test_plan),          EACH(test_refused),  EACH(test_write),    EACH(test_empty),
-        EACH(test_unknown_dtype), EACH(test_new_only), EACH(test_in_place), EACH(test_replaced),
-        EACH(test_circle),        EACH(test_strays),   EACH(test_folders),  EACH(test_progress),
-        EACH(test_oom),
+        EACH(test_plan),          EACH(test_refused),   EACH(test_write),    EACH(test_empty),
+        EACH(test_unknown_dtype), EACH(test_new_only),  EACH(test_in_place), EACH(test_replaced),
+        EACH(test_circle),        EACH(test_one_place), EACH(test_left),     EACH(test_strays),
+        EACH(test_folders),       EACH(test_progress),  EACH(test_oom),
     };
     return cmocka_run_group_tests_name("split", tests, NULL, NULL);
 }
