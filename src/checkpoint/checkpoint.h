@@ -61,6 +61,9 @@ typedef struct st__folder {
     size_t room;
 } st__folder;
 
+/* Tells an index, and a file, by the name that it has in a folder. */
+bool st__folder_has_index(const char *name);
+bool st__folder_has_file(const char *name);
 /* Lists the folder. Where no index is in it the files are those of the checkpoint, with names and not opened;
  * ST_ERR_NOT_FOUND: there are none either. `folder` is to be released whatever comes of it. */
 st_status st__folder_look(st_checkpoint *checkpoint, st__folder *folder, st_error *error);
@@ -68,8 +71,11 @@ void st__folder_release(const st_checkpoint *checkpoint, st__folder *folder);
 /* Tells of several indices. */
 st_status st__folder_judge(const st__folder *folder, const st__index_judge *judge);
 
-/* Reads all of an index, which may be as long as a header, to be freed with st__free, and keeps its identity.
- * ST_ERR_JSON: it is longer. */
+/* Reads all of an index of at most so many bytes, to be freed with st__free, and what the source is. ST_ERR_JSON: it has
+ * more. */
+st_status st__index_bytes_read(const char *path, const st_open_options *options, uint64_t most,
+                               st_memory *out, st_source_info *info, st_error *error);
+/* The same of one that may be as long as a header, and keeps its identity. */
 st_status st__index_text_read(st_checkpoint *checkpoint, const char *path,
                               const st_open_options *options, st_memory *out, st_error *error);
 /* Takes the index's files over in the order of their names, and tells its entries their new numbers. */

@@ -92,13 +92,14 @@ const char *st__checkpoint_index_name(const st_checkpoint *checkpoint)
 static st_status identity_check(int directory, const char *name, const char *path,
                                 const st_source_info *then, st_error *error)
 {
-    st__os_info now;
+    st__os_info now = {.size = 0};
     int failed = st__os_info_at(directory, directory == ST__OS_HERE ? path : name, true, &now);
     if (failed && failed != ENOENT)
         return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s: cannot be examined",
                               path);
-    if (failed || now.device != then->device || now.inode != then->inode ||
-        now.size != then->size || now.mtime_ns != then->mtime_ns)
+    const st_source_info seen = {
+        .size = now.size, .device = now.device, .inode = now.inode, .mtime_ns = now.mtime_ns};
+    if (failed || !st__identity_same(then, &seen))
         return st__fail(error, ST_ERR_CHANGED, ST_NO_OFFSET,
                         "%s: is not the file that was opened; open the checkpoint again", path);
     return ST_OK;

@@ -285,41 +285,24 @@ static st_status text_rewrite(const st__outcome *outcome, const char *text, size
                : status;
 }
 
-static st_status old_text_get(const st_checkpoint *checkpoint, st_source *source, char **text,
-                              size_t *size, st_error *error)
-{
-    const st_source_info *then = &checkpoint->index_identity;
-    st_source_info now;
-    ST_TRY(st_source_query(source, &now, error));
-    if (now.device != then->device || now.inode != then->inode || now.size != then->size ||
-        now.mtime_ns != then->mtime_ns || !st__u64_to_size(now.size, size))
-        return st__fail(error, ST_ERR_CHANGED, ST_NO_OFFSET,
-                        "%s: is not the index that was opened; open the checkpoint again",
-                        checkpoint->index);
-    *text = st__alloc(checkpoint->context, *size);
-    if (!*text)
-        return st__checkpoint_nomem(checkpoint, *size, error);
-    st_status status = st_source_read(source, 0, *text, *size, error);
-    if (status != ST_OK)
-        st__free(checkpoint->context, *text, *size);
-    return status;
-}
-
 st_status st__outcome_index(const st__outcome *outcome, st__index_text *out, bool *same,
                             st_error *error)
 {
     const st_checkpoint *checkpoint = outcome->checkpoint;
+    const st_source_info *then = &checkpoint->index_identity;
     st_open_options options = {.context = checkpoint->context};
-    st_source *source;
-    char *text = NULL;
-    size_t size = 0;
+    st_memory text = {0};
+    st_source_info now;
     *out = (st__index_text){.context = outcome->context};
-    ST_TRY(st_source_open(checkpoint->index, &options, &source, error));
-    st_status status = old_text_get(checkpoint, source, &text, &size, error);
-    st_source_release(source);
-    ST_TRY(status);
-    status = text_rewrite(outcome, text, size, out, error);
-    *same = status == ST_OK && out->len == size && memcmp(out->text, text, size) == 0;
-    st__free(checkpoint->context, text, size);
+    st_status status =
+        st__index_bytes_read(checkpoint->index, &options, ST__INDEX_MAX - 1, &text, &now, error);
+    if (status == ST_OK && !st__identity_same(then, &now))
+        status = st__fail(error, ST_ERR_CHANGED, ST_NO_OFFSET,
+                          "%s: is not the index that was opened; open the checkpoint again",
+                          checkpoint->index);
+    if (status == ST_OK)
+        status = text_rewrite(outcome, text.data, text.size, out, error);
+    *same = status == ST_OK && out->len == text.size && memcmp(out->text, text.data, out->len) == 0;
+    st__free(checkpoint->context, text.data, text.size);
     return status;
 }

@@ -3,6 +3,7 @@
 #include "checkpoint/checkpoint.h"
 #include "base/alloc.h"
 #include "base/room.h"
+#include "checkpoint/path.h"
 #include "format/order.h"
 #include "io/os.h"
 
@@ -21,21 +22,22 @@ typedef struct folder_names {
 #define FILE_ENDING  ".safetensors"
 #define INDEX_MIDDLE ".safetensors.index."
 
-static bool ends_with(const char *name, const char *ending)
-{
-    size_t len = strlen(name), ending_len = strlen(ending);
-    return len >= ending_len && strcmp(name + len - ending_len, ending) == 0;
-}
-
-/* "NAME.safetensors.index.json", or with a variant: "NAME.safetensors.index.fp16.json". */
-static bool is_index_name(const char *name)
+/* "NAME.safetensors.index.json", or with a variant: "NAME.safetensors.index.fp16.json". Names that begin with a dot are
+ * other programs': what is being written, what a file system keeps beside a file. */
+bool st__folder_has_index(const char *name)
 {
     const char *middle = strstr(name, INDEX_MIDDLE);
-    return middle && (strcmp(middle + strlen(INDEX_MIDDLE), "json") == 0 ||
-                      ends_with(middle + strlen(INDEX_MIDDLE), ".json"));
+    const char *variant = middle ? middle + strlen(INDEX_MIDDLE) : NULL;
+    return middle && name[0] != '.' &&
+           (strcmp(variant, "json") == 0 || st__name_ends(variant, strlen(variant), ".json"));
 }
 
-static st_status index_note(folder_names *names, const char *name)
+bool st__folder_has_file(const char *name)
+{
+    return name[0] != '.' && st__name_ends(name, strlen(name), FILE_ENDING);
+}
+
+static st_status index_add(folder_names *names, const char *name)
 {
     st_checkpoint *checkpoint = names->checkpoint;
     st__folder *folder = names->folder;
@@ -51,15 +53,12 @@ static st_status index_note(folder_names *names, const char *name)
     return ST_OK;
 }
 
-/* Names that begin with a dot are other programs': what is being written, what a file system keeps beside a file. */
 static int name_note(void *ctx, const char *name)
 {
     folder_names *names = ctx;
-    if (name[0] == '.')
-        return 0;
-    if (is_index_name(name))
-        names->status = index_note(names, name);
-    else if (ends_with(name, FILE_ENDING))
+    if (st__folder_has_index(name))
+        names->status = index_add(names, name);
+    else if (st__folder_has_file(name))
         names->status =
             st__checkpoint_file_add(names->checkpoint, name, strlen(name), names->error);
     return names->status == ST_OK ? 0 : ECANCELED;

@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/path.h"
 #include "format/order.h"
 #include "io/os.h"
 
@@ -74,12 +75,6 @@ static bool looks_like_json(const char *path, const st_open_options *options)
     return at < size && head[at] == '{' && !memchr(head, '\0', size);
 }
 
-static bool path_ends(const char *path, const char *ending)
-{
-    size_t len = strlen(path), ending_len = strlen(ending);
-    return len >= ending_len && strcmp(path + len - ending_len, ending) == 0;
-}
-
 st_status st__checkpoint_look(st_checkpoint *checkpoint, const st_open_options *options,
                               st__checkpoint_kind *out, st_error *error)
 {
@@ -93,8 +88,9 @@ st_status st__checkpoint_look(st_checkpoint *checkpoint, const st_open_options *
         return folder_keep(checkpoint, error);
     ST_TRY(above_keep(checkpoint, path, error));
     *out = ST__OF_INDEX;
-    if (path_ends(path, ".json") ||
-        (!path_ends(path, ".safetensors") && looks_like_json(path, options)))
+    size_t len = strlen(path);
+    if (st__name_ends(path, len, ".json") ||
+        (!st__name_ends(path, len, ".safetensors") && looks_like_json(path, options)))
         return ST_OK;
     *out = ST__OF_FILE;
     const char *name = path + strlen(checkpoint->folder);
@@ -103,39 +99,45 @@ st_status st__checkpoint_look(st_checkpoint *checkpoint, const st_open_options *
 
 /* ----------------------------------------------------------------------------------- index */
 
-static st_status index_bytes_read(st_checkpoint *checkpoint, st_source *source, uint64_t most,
-                                  st_memory *out, st_error *error)
+static st_status source_read_all(st_source *source, st_context *context, uint64_t most,
+                                 st_memory *out, st_source_info *info, st_error *error)
 {
-    st_source_info info;
     size_t size;
-    ST_TRY(st_source_query(source, &info, error));
-    if (info.size > most || !st__u64_to_size(info.size, &size))
+    ST_TRY(st_source_query(source, info, error));
+    if (info->size > most || !st__u64_to_size(info->size, &size))
         return st__fail(error, ST_ERR_JSON, most,
                         "%s: %" PRIu64 " bytes are too many for an index; at most %" PRIu64
                         " are read",
-                        st_source_name(source), info.size, most);
-    char *text = st__alloc(checkpoint->context, size);
+                        st_source_name(source), info->size, most);
+    char *text = st__alloc(context, size);
     if (!text)
-        return st__checkpoint_nomem(checkpoint, size, error);
+        return st__fail_nomem(error, size);
     st_status status = st_source_read(source, 0, text, size, error);
-    checkpoint->index_identity = info;
-    checkpoint->index_identity.etag = NULL;
+    info->etag = NULL; /* the source's */
     if (status == ST_OK)
         *out = (st_memory){.data = text, .size = size};
     else
-        st__free(checkpoint->context, text, size);
+        st__free(context, text, size);
     return status;
+}
+
+st_status st__index_bytes_read(const char *path, const st_open_options *options, uint64_t most,
+                               st_memory *out, st_source_info *info, st_error *error)
+{
+    st_source *source;
+    st_status status = st_source_open(path, options, &source, error);
+    if (status == ST_OK) {
+        status = source_read_all(source, options->context, most, out, info, error);
+        st_source_release(source);
+    }
+    return status == ST_ERR_NOMEM ? st__error_locate(error, status, path, NULL) : status;
 }
 
 st_status st__index_text_read(st_checkpoint *checkpoint, const char *path,
                               const st_open_options *options, st_memory *out, st_error *error)
 {
-    st_source *source;
     uint64_t most = options->max_header_size ? options->max_header_size : ST_HEADER_MAX;
-    ST_TRY(st_source_open(path, options, &source, error));
-    st_status status = index_bytes_read(checkpoint, source, most, out, error);
-    st_source_release(source);
-    return status;
+    return st__index_bytes_read(path, options, most, out, &checkpoint->index_identity, error);
 }
 
 st_status st__index_files_take(st_checkpoint *checkpoint, st__index *index, st_error *error)

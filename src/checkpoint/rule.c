@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "checkpoint/rule.h"
+#include "checkpoint/path.h"
 
 #include <safetensors/checkpoint.h>
 
@@ -79,12 +80,6 @@ st_status st__index_deviate_by(const st__index_judge *judge, st__index_rule rule
 
 /* ---------------------------------------------------------------------------- shards' names */
 
-static bool name_ends(const char *text, size_t len, const char *ending)
-{
-    size_t ending_len = strlen(ending);
-    return len >= ending_len && memcmp(text + len - ending_len, ending, ending_len) == 0;
-}
-
 static bool climbs(const char *name, size_t len)
 {
     for (size_t at = 0; at < len;) {
@@ -111,5 +106,5 @@ const char *st__shard_name_fault(const char *name, size_t len)
         return "names a drive";
     if (climbs(name, len))
         return "climbs out of the folder";
-    return name_ends(name, len, ".safetensors") ? NULL : "does not end in .safetensors";
+    return st__name_ends(name, len, ".safetensors") ? NULL : "does not end in .safetensors";
 }

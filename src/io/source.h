@@ -69,4 +69,11 @@ st_status st__descriptor_duplicate(int fd, const char *shown, char name[32], int
 /* "a directory", "a pipe", ... */
 const char *st__kind_text(int kind);
 
+/* Tells whether a file that was looked at twice is the same, and was not written to meanwhile. */
+static inline bool st__identity_same(const st_source_info *then, const st_source_info *now)
+{
+    return now->device == then->device && now->inode == then->inode && now->size == then->size &&
+           now->mtime_ns == then->mtime_ns;
+}
+
 #endif
