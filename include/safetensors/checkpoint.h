@@ -402,8 +402,9 @@ ST_API ST_WARN_UNUSED st_status st_checkpoint_edit_write_in_place(st_checkpoint_
 
 /**
  * Ends what st_checkpoint_edit_write has left of a checkpoint, and recovers each of its files as st_edit_recover does.
- * @param path  of a file, of a folder, or of an index, which need not be readable. Of a folder all lists that are in it,
- *              and the files in it that have a journal; of an index its own list, and the files that it names.
+ * @param path  of a file, of a folder, or of an index, which need not be readable, nor be there if it has a list. Of a
+ *              folder all lists that are in it, the files that its indices name, or else all that st_checkpoint_open
+ *              takes, and any other file in it that has a journal; of an index its own list, and the files that it names.
  * @param recovered  receives whether any file was changed; may be NULL. A list that was not finished changes none: it is
  *                   removed, and the new files that it knows.
  * @return as st_edit_recover; ST_ERR_JOURNAL also for files that are not those that the list knows: all is left then.
@@ -435,7 +436,7 @@ typedef bool (*st_checkpoint_recovery_fn)(void *ctx, const st_checkpoint_recover
  * names are those that it names now. An edit that is under way looks like one that was interrupted, or is one that
  * cannot be recovered: ST_ERR_IO, with EAGAIN.
  * @param path  as st_checkpoint_recover's.
- * @param fn    is not called where nothing was left.
+ * @param fn    is not called where nothing was left; may be NULL.
  * @return ST_OK, whatever was found; ST_ERR_IO for a path or a folder that cannot be read; ST_ERR_NOMEM; ST_ERR_STOPPED
  *         if the callback ended it.
  */

@@ -2,11 +2,10 @@
 /* What interrupted edits have left of the files of a folder is found, and put right or told: first the lists of edits over
  * several files, then what edits in place have left beside each. */
 #include "base/alloc.h"
-#include "base/checked.h"
 #include "base/error.h"
 #include "base/room.h"
+#include "checkpoint/checkpoint.h"
 #include "checkpoint/exchange.h"
-#include "checkpoint/index.h"
 #include "checkpoint/path.h"
 
 #include <safetensors/checkpoint.h>
@@ -17,17 +16,23 @@
 typedef struct recovering {
     st_context *context;
     const char *path;               /* that was asked about */
-    st_checkpoint_recovery_fn tell; /* NULL: what is found is put right */
+    bool looks;                     /* what is found is told, not put right */
+    st_checkpoint_recovery_fn tell; /* NULL: nobody */
     void *tell_ctx;
     const char *folder; /* ends in a slash, or is empty */
     st__arena texts;
-    st__key *found; /* `count` of `room`: names of the folder */
-    size_t count;
-    size_t room;
     uint64_t wanted; /* bytes that could not be had */
     bool changed;
     st_error *error;
 } recovering;
+
+/* Names in the folder. */
+typedef struct name_list {
+    recovering *r;
+    st__key *at; /* `count` of `room` */
+    size_t count;
+    size_t room;
+} name_list;
 
 static st_status recovering_nomem(const recovering *r, uint64_t size)
 {
@@ -36,8 +41,30 @@ static st_status recovering_nomem(const recovering *r, uint64_t size)
 
 static bool text_ends(const char *text, const char *ending)
 {
-    size_t len = strlen(text), ending_len = strlen(ending);
-    return len >= ending_len && strcmp(text + len - ending_len, ending) == 0;
+    return st__name_ends(text, strlen(text), ending);
+}
+
+/* Keeps a name; ENOMEM. */
+static int name_keep(name_list *names, const char *name, size_t len)
+{
+    recovering *r = names->r;
+    void *at = names->at;
+    size_t wanted = len;
+    bool fits =
+        st__room_make(r->context, &at, sizeof *names->at, names->count, &names->room, &wanted);
+    names->at = at;
+    const char *text = fits ? st__arena_text(&r->texts, name, len) : NULL;
+    if (!text) {
+        r->wanted = wanted;
+        return ENOMEM;
+    }
+    names->at[names->count++] = (st__key){.text = text, .len = (uint32_t)len};
+    return 0;
+}
+
+static void names_release(name_list *names)
+{
+    st__free(names->r->context, names->at, names->room * sizeof *names->at);
 }
 
 /* ---------------------------------------------------------------------------------- telling */
@@ -56,7 +83,7 @@ static st_status recovering_tell(const recovering *r, st_checkpoint_recovery *fo
     } else if (found->found.action == ST_RECOVERY_NONE) {
         return ST_OK;
     }
-    if (r->tell(r->tell_ctx, found))
+    if (!r->tell || r->tell(r->tell_ctx, found))
         return ST_OK;
     return st__fail(r->error, ST_ERR_STOPPED, ST_NO_OFFSET, "%s: the search was stopped", r->path);
 }
@@ -88,53 +115,137 @@ static st_status file_tell(const recovering *r, const char *path)
 
 /* --------------------------------------------------------------------------------- the lists */
 
-/* Ends the edit of this index; NULL: of a folder without one. What is not called as an index is only looked at, unless
- * it has a list: it may be a file, and have a journal of that name. */
+/* Whether a name that has something called as a list beside it is that of an index, or NULL: of a folder without one. A
+ * file of any name may have a journal that is called so. */
+static bool is_of_list(const st__exchange *exchange)
+{
+    st__os_info info;
+    if (exchange->index)
+        return text_ends(exchange->index, ".json") || st__exchange_is_there(exchange);
+    return st__exchange_is_there(exchange) ||
+           st__os_info_at(exchange->directory, ST__EXCHANGE_NO_INDEX, true, &info) != 0;
+}
+
+/* Ends the edit of this index, if it is one. */
 static st_status list_visit(recovering *r, const char *index, bool *is_index)
 {
     st__exchange exchange = {.context = r->context};
     bool changed = false;
     st_status status = st__exchange_open(&exchange, r->folder, index, r->error);
-    *is_index = !index || text_ends(index, ".json") ||
-                (status == ST_OK && st__exchange_is_there(&exchange));
-    if (status == ST_OK && *is_index)
-        status =
-            r->tell ? list_tell(r, &exchange) : st__exchange_recover(&exchange, &changed, r->error);
+    *is_index = status == ST_OK && is_of_list(&exchange);
+    if (*is_index)
+        status = r->looks ? list_tell(r, &exchange)
+                          : st__exchange_recover(&exchange, &changed, r->error);
     st__exchange_close(&exchange);
     r->changed |= changed;
     return status;
 }
 
-/* ------------------------------------------------------------------------------- the folder */
+/* ---------------------------------------------------------------------------------- the files */
 
-/* Keeps a name, without the ending that it has. */
-static int name_keep_bare(recovering *r, const char *name, size_t ending)
+static st_status file_visit(recovering *r, const char *path)
 {
-    void *found = r->found;
-    size_t len = strlen(name) - ending, wanted = len;
-    bool fits = st__room_make(r->context, &found, sizeof *r->found, r->count, &r->room, &wanted);
-    r->found = found;
-    const char *text = fits ? st__arena_text(&r->texts, name, len) : NULL;
-    if (!text) {
-        r->wanted = wanted;
-        return ENOMEM;
-    }
-    r->found[r->count++] = (st__key){.text = text, .len = (uint32_t)len};
-    return 0;
+    bool changed = false;
+    if (r->looks)
+        return file_tell(r, path);
+    st_status status = st_edit_recover(path, r->context, &changed, r->error);
+    r->changed |= changed;
+    return status == ST_ERR_NOMEM ? st__error_locate(r->error, status, path, NULL) : status;
 }
 
-/* What has a journal beside it. */
+/* A file of the folder, unless none is there: then nothing can be done. */
+static st_status name_visit(recovering *r, const char *name)
+{
+    char *path;
+    st__os_info info;
+    ST_TRY(st__path_join(r->context, r->folder, name, &path, r->error));
+    st_status status = ST_OK;
+    int failed = st__os_info_at(ST__OS_HERE, path, true, &info);
+    if (failed ? failed != ENOENT : info.kind == ST__OS_REGULAR)
+        status = file_visit(r, path);
+    st__path_free(r->context, path);
+    return status;
+}
+
+/* Each once. */
+static st_status names_visit(const name_list *names)
+{
+    recovering *r = names->r;
+    st__map map = {0};
+    st__hash_key key;
+    st_status status = ST_OK;
+    st__os_random(&key, sizeof key);
+    if (!st__map_init(&map, r->context, names->at, sizeof *names->at, names->count, &key))
+        return recovering_nomem(r, (uint64_t)names->count * sizeof *map.slots);
+    for (size_t i = 0; i < names->count && status == ST_OK; i++) {
+        const st__key *name = &names->at[i];
+        if (st__map_insert(&map, i, st__hash(&key, name->text, name->len)) == ST__MAP_NONE)
+            status = name_visit(r, name->text);
+    }
+    st__map_release(&map, r->context);
+    return status;
+}
+
+static st_status index_text_parse(name_list *names, const st_memory *text, const char *path,
+                                  bool *readable)
+{
+    recovering *r = names->r;
+    st__arena kept = {.context = r->context};
+    st__index index = {.context = r->context, .kept = &kept};
+    const st__index_judge judge = {.name = path, .error = r->error};
+    st_status status = st__index_parse(&index, text->data, text->size, &judge);
+    *readable = status == ST_OK;
+    for (size_t i = 0; i < index.file_count && *readable && status == ST_OK; i++)
+        if (name_keep(names, index.files[i].name.text, index.files[i].name.len))
+            status = recovering_nomem(r, r->wanted);
+    st__index_release(&index);
+    st__arena_release(&kept);
+    return status;
+}
+
+/* Adds the files that an index names, which may lie in folders below, or be reached by links. Without a readable one it is
+ * not known which these are. */
+static st_status index_read(name_list *names, const char *path, bool *readable)
+{
+    recovering *r = names->r;
+    const st_open_options options = {.context = r->context};
+    st_memory text = {0};
+    st_source_info info;
+    bool parsed = false;
+    st_status status =
+        st__index_bytes_read(path, &options, ST__INDEX_MAX - 1, &text, &info, r->error);
+    if (status == ST_OK)
+        status = index_text_parse(names, &text, path, &parsed);
+    st__free(r->context, text.data, text.size);
+    *readable |= parsed;
+    return parsed || status == ST_ERR_NOMEM ? status : ST_OK;
+}
+
+/* ------------------------------------------------------------------------------- the folder */
+
+/* What has a journal, or a list, beside it: without the ending. */
 static int journal_note(void *ctx, const char *name)
 {
     return text_ends(name, ST__JOURNAL_ENDING)
-               ? name_keep_bare(ctx, name, sizeof ST__JOURNAL_ENDING - 1)
+               ? name_keep(ctx, name, strlen(name) - (sizeof ST__JOURNAL_ENDING - 1))
                : 0;
 }
 
-static st_status folder_list(recovering *r)
+static int index_note(void *ctx, const char *name)
 {
+    return st__folder_has_index(name) ? name_keep(ctx, name, strlen(name)) : 0;
+}
+
+static int file_note(void *ctx, const char *name)
+{
+    return st__folder_has_file(name) ? name_keep(ctx, name, strlen(name)) : 0;
+}
+
+static st_status folder_list(name_list *names, int (*note)(void *ctx, const char *name))
+{
+    recovering *r = names->r;
     const char *path = r->folder[0] ? r->folder : ".";
-    int failed = st__os_list(path, journal_note, r);
+    int failed = st__os_list(path, note, names);
     if (r->wanted)
         return recovering_nomem(r, r->wanted);
     if (failed)
@@ -143,97 +254,67 @@ static st_status folder_list(recovering *r)
     return ST_OK;
 }
 
-/* ---------------------------------------------------------------------------------- the files */
-
-static st_status file_visit(recovering *r, const char *path)
+/* The lists, and which files have a journal. */
+static st_status lists_visit(const name_list *journals, name_list *files)
 {
-    bool changed = false;
-    if (r->tell)
-        return file_tell(r, path);
-    st_status status = st_edit_recover(path, r->context, &changed, r->error);
-    r->changed |= changed;
-    return status == ST_ERR_NOMEM ? st__error_locate(r->error, status, path, NULL) : status;
-}
-
-/* A file of the folder, unless it is not there: then nothing can be done. */
-static st_status name_visit(recovering *r, const char *name)
-{
-    char *path;
-    st__os_info info;
-    ST_TRY(st__path_join(r->context, r->folder, name, &path, r->error));
-    st_status status = ST_OK;
-    if (st__os_info_at(ST__OS_HERE, path, true, &info) != ENOENT)
-        status = file_visit(r, path);
-    st__path_free(r->context, path);
-    return status;
-}
-
-static st_status index_text_visit(recovering *r, const char *text, size_t size, const char *path)
-{
-    st__arena kept = {.context = r->context};
-    st__index index = {.context = r->context, .kept = &kept};
-    const st__index_judge judge = {.name = path, .error = r->error};
-    st_status status = st__index_parse(&index, text, size, &judge);
-    bool readable = status == ST_OK;
-    for (size_t i = 0; i < index.file_count && status == ST_OK; i++)
-        status = name_visit(r, index.files[i].name.text);
-    st__index_release(&index);
-    st__arena_release(&kept);
-    /* Without a readable index it is not known which other files there are. */
-    return readable || status == ST_ERR_NOMEM ? status : ST_OK;
-}
-
-/* The files that an index names, which may lie in folders below, or be reached by links. */
-static st_status index_files_visit(recovering *r, const char *path)
-{
-    st_open_options options = {.context = r->context};
-    st_source_info info;
-    st_source *source;
-    size_t size;
-    char *text = NULL;
-    st_status status = st_source_open(path, &options, &source, r->error);
-    if (status != ST_OK)
-        return status == ST_ERR_NOMEM ? st__error_locate(r->error, status, path, NULL) : ST_OK;
-    status = st_source_query(source, &info, r->error);
-    if (status == ST_OK && info.size < ST__INDEX_MAX && st__u64_to_size(info.size, &size)) {
-        text = st__alloc(r->context, size);
-        status =
-            text ? st_source_read(source, 0, text, size, r->error) : recovering_nomem(r, info.size);
-        if (status == ST_OK)
-            status = index_text_visit(r, text, size, path);
-        st__free(r->context, text, size);
+    recovering *r = journals->r;
+    for (size_t i = 0; i < journals->count; i++) {
+        const st__key *of = &journals->at[i];
+        bool lone = strcmp(of->text, ST__EXCHANGE_NO_INDEX) == 0, is_index = false;
+        if (!text_ends(of->text, ".safetensors"))
+            ST_TRY(list_visit(r, lone ? NULL : of->text, &is_index));
+        if (!is_index && name_keep(files, of->text, of->len))
+            return recovering_nomem(r, r->wanted);
     }
-    st_source_release(source);
-    return status;
-}
-
-/* Of a folder: the lists that are in it, then the files that have a journal. */
-static st_status found_visit(recovering *r)
-{
-    for (size_t i = 0; i < r->count; i++) {
-        const char *of = r->found[i].text;
-        bool lone = strcmp(of, ST__EXCHANGE_NO_INDEX) == 0, is_index;
-        if (!text_ends(of, ".safetensors"))
-            ST_TRY(list_visit(r, lone ? NULL : of, &is_index));
-    }
-    for (size_t i = 0; i < r->count; i++)
-        if (text_ends(r->found[i].text, ".safetensors"))
-            ST_TRY(name_visit(r, r->found[i].text));
     return ST_OK;
+}
+
+/* Adds the files of the checkpoints that the folder is: those of its indices, or else all. */
+static st_status files_gather(name_list *indices, name_list *files)
+{
+    recovering *r = files->r;
+    bool readable = false;
+    ST_TRY(folder_list(indices, index_note));
+    for (size_t i = 0; i < indices->count; i++) {
+        char *path;
+        ST_TRY(st__path_join(r->context, r->folder, indices->at[i].text, &path, r->error));
+        st_status status = index_read(files, path, &readable);
+        st__path_free(r->context, path);
+        ST_TRY(status);
+    }
+    return readable ? ST_OK : folder_list(files, file_note);
+}
+
+/* The lists come first: what they leave may have other indices. */
+static st_status folder_visit(recovering *r)
+{
+    name_list journals = {.r = r}, indices = {.r = r}, files = {.r = r};
+    st_status status = folder_list(&journals, journal_note);
+    if (status == ST_OK)
+        status = lists_visit(&journals, &files);
+    if (status == ST_OK)
+        status = files_gather(&indices, &files);
+    if (status == ST_OK)
+        status = names_visit(&files);
+    names_release(&journals);
+    names_release(&indices);
+    names_release(&files);
+    return status;
 }
 
 static st_status index_visit(recovering *r, const char *path)
 {
     const char *name = strrchr(path, '/');
-    bool is_index;
+    name_list files = {.r = r};
+    bool is_index, readable = false;
     ST_TRY(list_visit(r, name ? name + 1 : path, &is_index));
-    return is_index ? index_files_visit(r, path) : file_visit(r, path);
-}
-
-static st_status folder_visit(recovering *r)
-{
-    ST_TRY(folder_list(r));
-    return found_visit(r);
+    if (!is_index)
+        return file_visit(r, path);
+    st_status status = index_read(&files, path, &readable);
+    if (status == ST_OK)
+        status = names_visit(&files);
+    names_release(&files);
+    return status;
 }
 
 /* -------------------------------------------------------------------------------- the calls */
@@ -254,20 +335,40 @@ static st_status recovering_folder(recovering *r, const char *path, bool whole)
     return ST_OK;
 }
 
+/* Looks at the path. Of an index a list may be left alone. */
+static int path_look(recovering *r, st__os_info *out)
+{
+    const char *path = r->path;
+    size_t len = strlen(path), ending = sizeof ST__JOURNAL_ENDING;
+    st__os_info list;
+    int failed = st__os_info_at(ST__OS_HERE, path, true, out);
+    if (failed != ENOENT || text_ends(path, ".safetensors"))
+        return failed;
+    char *name = st__arena_take(&r->texts, len + ending);
+    if (!name) {
+        r->wanted = len + ending;
+        return ENOMEM;
+    }
+    memcpy(name, path, len);
+    memcpy(name + len, ST__JOURNAL_ENDING, ending);
+    return st__os_info_at(ST__OS_HERE, name, false, &list);
+}
+
 static st_status path_visit(recovering *r)
 {
     const char *path = r->path;
-    bool is_file = text_ends(path, ".safetensors");
     st__os_info info = {.kind = ST__OS_REGULAR};
-    int failed = st__os_info_at(ST__OS_HERE, path, true, &info);
-    if (failed && (failed != ENOENT || is_file))
+    int failed = path_look(r, &info);
+    if (r->wanted)
+        return st__error_locate(r->error, st__fail_nomem(r->error, r->wanted), path, NULL);
+    if (failed)
         return st__fail_errno(r->error, ST_ERR_IO, failed, ST_NO_OFFSET, "%s: cannot be examined",
                               path);
     bool folder = info.kind == ST__OS_DIRECTORY;
     ST_TRY(recovering_folder(r, path, folder));
     if (folder)
         return folder_visit(r);
-    return is_file ? file_visit(r, path) : index_visit(r, path);
+    return text_ends(path, ".safetensors") ? file_visit(r, path) : index_visit(r, path);
 }
 
 /* Goes to all that was left, frees, and says what went wrong. */
@@ -277,7 +378,6 @@ static st_status recovering_run(recovering *r, st_error *error)
     r->texts.context = r->context;
     r->error = &said;
     st_status status = path_visit(r);
-    st__free(r->context, r->found, r->room * sizeof *r->found);
     st__arena_release(&r->texts);
     if (status != ST_OK && error)
         *error = said;
@@ -297,6 +397,6 @@ st_status st_checkpoint_recover(const char *path, st_context *context, bool *rec
 st_status st_checkpoint_recovery_look(const char *path, st_context *context,
                                       st_checkpoint_recovery_fn fn, void *ctx, st_error *error)
 {
-    recovering r = {.context = context, .path = path, .tell = fn, .tell_ctx = ctx};
+    recovering r = {.context = context, .path = path, .looks = true, .tell = fn, .tell_ctx = ctx};
     return recovering_run(&r, error);
 }

@@ -406,10 +406,11 @@ static void test_other_names(void **state)
     assert_true(changed && !model_has("map.st-journal"));
     model_tensors("file", "a:3", NULL);
     model_text("file.st-journal", "");
-    CHECK_OK(st_checkpoint_recover(model_path(""), NULL, &changed, &error));
-    assert_true(!changed && model_has("file.st-journal"));
-    CHECK_OK(st_checkpoint_recover(model_path("file"), NULL, &changed, &error));
-    assert_true(!changed && !model_has("file.st-journal"));
+    for (int i = 0; i < 2; i++) {
+        model_text("file.st-journal", "");
+        CHECK_OK(st_checkpoint_recover(model_path(i ? "file" : ""), NULL, &changed, &error));
+        assert_true(!changed && !model_has("file.st-journal"));
+    }
 }
 
 int main(void)

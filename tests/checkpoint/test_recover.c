@@ -23,10 +23,10 @@ static void test_nothing(void **state)
     assert_int_equal(seen_by("").count, 0);
     assert_int_equal(seen_by(CHANGES_INDEX).count, 0);
     assert_int_equal(seen_by("m-1.safetensors").count, 0);
-    /* An index need not be there, nor be readable. */
-    assert_int_equal(seen_by("other.json").count, 0);
+    /* An index need not be readable. */
     model_text("other.json", "none");
     assert_int_equal(seen_by("other.json").count, 0);
+    CHECK_OK(st_checkpoint_recovery_look(model_path(""), NULL, NULL, NULL, &error));
 }
 
 /* From the first file that takes its place to the last that goes. */
@@ -192,13 +192,55 @@ static void test_paths(void **state)
     assert_string_equal(seen_by("map.json").all, "m.safetensors:1");
 }
 
+/* Of a folder: files that its names lead to, or those that its index has, and what else has a journal in it. */
+static void test_files(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *folder, *journal, *seen;
+    } cases[] = {
+        {"links", "real/x.safetensors.st-journal", "x.safetensors:1"},
+        {"shards", "shards/a/x.safetensors.st-journal", "x.safetensors:1"},
+        {"shards", "shards/alone.safetensors.st-journal", "alone.safetensors:1"},
+        {"other", "other/model.st.st-journal", "model.st:1"},
+        {"other", "other/checkpoint.st-journal", "checkpoint:1"},
+        {"other", "real/x.safetensors.st-journal", ""},
+    };
+    static const char *const folders[] = {"real", "links", "shards", "shards/a", "other"};
+    for (size_t i = 0; i < 5; i++)
+        assert_int_equal(mkdir(model_path(folders[i]), 0777), 0);
+    model_tensors("real/x.safetensors", "a:3", NULL);
+    assert_int_equal(symlink("../real/x.safetensors", model_path("links/x.safetensors")), 0);
+    assert_int_equal(symlink("nowhere", model_path("links/y.safetensors")), 0);
+    model_tensors("shards/a/x.safetensors", "a:3", NULL);
+    model_tensors("shards/alone.safetensors", "a:3", NULL);
+    model_text("shards/" CHANGES_INDEX, "{\"weight_map\":{\"a\":\"a/x.safetensors\"}}");
+    model_tensors("other/model.st", "a:3", NULL);
+    model_tensors("other/checkpoint", "a:3", NULL);
+    assert_int_equal(mkdir(model_path("other/folder.safetensors"), 0777), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *path = model_path(cases[i].folder);
+        model_text(cases[i].journal, "");
+        assert_string_equal(seen_by(cases[i].folder).all, cases[i].seen);
+        /* Nobody need be told. */
+        CHECK_OK(st_checkpoint_recovery_look(path, NULL, NULL, NULL, &error));
+        assert_true(model_has(cases[i].journal));
+        CHECK_OK(st_checkpoint_recover(path, NULL, NULL, &error));
+        assert_int_equal(model_has(cases[i].journal), cases[i].seen[0] == '\0');
+    }
+}
+
 static void test_refusals(void **state)
 {
     (void)state;
     left_seen seen = {.stop_at = 1};
-    static const char *const none[] = {"none/x", "none/m.json", "none.safetensors"};
-    for (size_t i = 0; i < 3; i++) {
+    static const char *const none[] = {"none/x", "none/m.json", "none.safetensors", "none.json",
+                                       "none"};
+    for (size_t i = 0; i < 5; i++) {
         const char *path = model_path(none[i]);
+        st_error said;
+        assert_int_equal(st_checkpoint_recover(path, NULL, NULL, &said), ST_ERR_IO);
+        assert_int_equal(said.sys_errno, ENOENT);
         CHECK_ERR_TEXT(st_checkpoint_recovery_look(path, NULL, seen_take, &seen, &error), ST_ERR_IO,
                        ST_NO_OFFSET, model_folder);
         assert_int_equal(st_checkpoint_recovery_look(path, NULL, seen_take, &seen, NULL),
@@ -226,6 +268,8 @@ static void test_oom(void **state)
     list_bytes list;
     list_of_model(&list);
     list_store(&list);
+    CHECK_OK(st_checkpoint_recovery_look(model_path(""), NULL, NULL, NULL, &error));
+    assert_string_equal(model_names(""), ALL_NAMES);
     model_text("m-2.safetensors.st-journal", "");
     for (int i = 0; i < 3; i++) {
         const char *name = i == 0 ? "" : i == 1 ? CHANGES_INDEX : "m-2.safetensors";
@@ -254,6 +298,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_lock_is_left, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_order, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_paths, model_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_files, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_refusals, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_oom, model_setup, model_teardown),
     };
