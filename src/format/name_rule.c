@@ -284,8 +284,13 @@ static void regex_replace(const st_name_rule *rule, const char *from, const regm
     }
 }
 
-/* Replaces every match, but for an empty one where the last one ended. The name's own bytes are taken, those of
- * the terminated copy only looked at. */
+static bool is_within_character(const char *name, size_t len, size_t at)
+{
+    return at < len && ((unsigned char)name[at] & 0xc0) == 0x80;
+}
+
+/* Replaces every match, but for an empty one where the last one ended, or within a character, of which the process's
+ * locale may know nothing. The name's own bytes are taken, those of the terminated copy only looked at. */
 static st_status regex_rewrite(const st_name_rule *rule, const char *name, size_t len,
                                const regex_name *terminated, new_text *out, st_error *error)
 {
@@ -301,12 +306,17 @@ static st_status regex_rewrite(const st_name_rule *rule, const char *name, size_
         size_t begin = at + (size_t)matches[0].rm_so, end = at + (size_t)matches[0].rm_eo;
         any = true;
         new_text_add(out, name + at, begin - at);
-        if (begin < end || begin != last)
+        if (begin < end || (begin != last && !is_within_character(name, len, begin)))
             regex_replace(rule, name + at, matches, out);
-        if (begin == end && begin < len)
-            new_text_add(out, name + begin, 1);
-        at = begin < end ? end : begin + 1;
         last = end;
+        at = end;
+        if (begin < end)
+            continue;
+        do
+            at++;
+        while (is_within_character(name, len, at));
+        if (begin < len)
+            new_text_add(out, name + begin, at - begin);
     }
     if (at < len)
         new_text_add(out, name + at, len - at);

@@ -123,6 +123,12 @@ static void test_expressions(void **state)
         {"^b", "x", "bb", "xb"}, /* what follows a match is no beginning */
         {"a", "aa", "aaa", "aaaaaa"},
         {"", "x", "", "x"},
+        /* Characters stay whole. */
+        {"x*", "-", "\xc3\xa9", "-\xc3\xa9-"},
+        {"x*", "-", "a\xf0\x9f\x98\x80x\xc3\xa9", "-a-\xf0\x9f\x98\x80-\xc3\xa9-"},
+#if defined(__GLIBC__) /* matches at every byte, without a locale */
+        {"\\B", "|", "\xc3\xa9", "|\xc3\xa9|"},
+#endif
     };
     (void)state;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
