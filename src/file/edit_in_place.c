@@ -271,7 +271,9 @@ static st_status in_place_run(in_place *work, const char *path, st_error *error)
     ST_TRY(st__edited_find(edited, path, work->edit->context, error));
     work->journal.context = work->edit->context;
     work->journal.name = path;
-    st_status status = st__edited_open(edited, true, error);
+    st_status status = st__edited_own(edited, error);
+    if (status == ST_OK)
+        status = st__edited_open(edited, true, error);
     if (status == ST_OK)
         status = file_change(work, error);
     st__edited_close(edited);

@@ -29,7 +29,20 @@ st_status st__edited_regular(const st__edited *edited, st_error *error)
                     st__kind_text(info.kind));
 }
 
-/* What lies in the store of a hub cache has its digest for a name, and other snapshots share it. */
+static st_status store_refused(const st__edited *edited, st_error *error)
+{
+    return st__fail(error, ST_ERR_UNSUPPORTED, ST_NO_OFFSET,
+                    "%s: lies in the store of a hub cache, where others share it; write a new "
+                    "file instead of an edit in place",
+                    edited->path);
+}
+
+st_status st__edited_own(const st__edited *edited, st_error *error)
+{
+    return st__location_is_hub_store(edited->at.directory) ? store_refused(edited, error) : ST_OK;
+}
+
+/* At a link into the store of a hub cache the finding ends. */
 static st_status link_check(const st__edited *edited, st_error *error)
 {
     char target[ST__OS_PATH];
@@ -38,10 +51,7 @@ static st_status link_check(const st__edited *edited, st_error *error)
         return ST_OK;
     if (failed)
         return edited_fail(edited, failed, "cannot be examined", error);
-    return st__fail(error, ST_ERR_UNSUPPORTED, ST_NO_OFFSET,
-                    "%s: lies in the store of a hub cache, where others share it; write a new "
-                    "file instead of an edit in place",
-                    edited->path);
+    return store_refused(edited, error);
 }
 
 /* The file that is open, and locked, is the one of that name. */

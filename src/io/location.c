@@ -27,8 +27,7 @@ static int location_enter(int from, const char *path, st__location *out)
     return st__os_open_directory(from, parent, &out->directory);
 }
 
-/* The store of a hub cache: a folder `blobs` beside a folder `snapshots`, whose links lead into it. */
-static bool is_hub_store(int directory)
+bool st__location_is_hub_store(int directory)
 {
     st__os_info here, blobs, snapshots;
     return st__os_info_at(directory, "../snapshots", true, &snapshots) == 0 &&
@@ -53,7 +52,7 @@ static int location_follow(int from, const char *path, st__location *out)
             failed = ELOOP;
         if (!failed)
             failed = location_enter(out->directory, target, &next);
-        if (!failed && is_hub_store(next.directory)) {
+        if (!failed && st__location_is_hub_store(next.directory)) {
             st__os_close(next.directory);
             return 0;
         }

@@ -17,6 +17,9 @@ int st__location_find(const char *path, st__location *out, bool *there);
 /* The same of a path that begins in a directory that is open, be it ST__OS_HERE. */
 int st__location_find_at(int directory, const char *path, st__location *out, bool *there);
 void st__location_leave(st__location *at);
+/* Tells whether a directory is the store of a hub cache: a folder `blobs` beside a folder `snapshots`, whose links lead
+ * into it. */
+bool st__location_is_hub_store(int directory);
 
 /* What the name of the journal of an edit in place ends with (docs/journal.md). */
 #define ST__JOURNAL_ENDING ".st-journal"

@@ -364,6 +364,11 @@ static void test_the_store_of_a_hub_cache(void **state)
     CHECK_ERR_TEXT(st_edit_write_in_place(o.edit, in_scratch("snapshots/model"), NULL, &error),
                    ST_ERR_UNSUPPORTED, ST_NO_OFFSET, "hub cache");
     edit_close(&o);
+    CHECK_OK(st_file_open(in_scratch("blobs/digest"), NULL, &o.file, &error));
+    CHECK_OK(edit_make(o.file, NULL, &o.edit, &error));
+    CHECK_ERR_TEXT(st_edit_write_in_place(o.edit, in_scratch("blobs/digest"), NULL, &error),
+                   ST_ERR_UNSUPPORTED, ST_NO_OFFSET, "hub cache");
+    edit_close(&o);
     assert_true(file_is(in_scratch("blobs/digest"), old_file, sizeof old_file));
     bool recovered = true; /* there can be nothing */
     CHECK_OK(st_edit_recover(in_scratch("snapshots/model"), NULL, &recovered, &error));
