@@ -55,10 +55,8 @@ static void place_check(const st__exchange *exchange, const st__exchange_record 
     char text[LIST_MAX + 4];
     const char *name = record->name.text;
     require(strlen(name) == record->name.len && strlen(record->aside.text) == record->aside.len);
-    if (exchange->index && strcmp(name, exchange->index) == 0) {
-        require(record->kind == ST__EXCHANGE_TAKES);
+    if (exchange->index && strcmp(name, exchange->index) == 0)
         return;
-    }
     text[0] = '/';
     memcpy(text + 1, name, record->name.len);
     memcpy(text + 1 + record->name.len, "/", 2);
