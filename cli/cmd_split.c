@@ -24,6 +24,7 @@ struct split_options {
     uint64_t max_bytes; /* what that says; 0: not said */
     uint64_t count;     /* COUNT_UNSAID: not said */
     const char *name;
+    bool clean;
     struct layout layout; /* of every file */
 };
 
@@ -37,12 +38,15 @@ static const struct opt split_options[] = {
     {OPT_TEXT, 'p', "name", offsetof(struct split_options, name), .arg = "PATTERN",
      .help = "Name the files by this: {suffix} becomes -00001-of-00003, or nothing where there is "
              "one file; model{suffix}.safetensors unless given."},
+    {OPT_FLAG, 0, "clean", offsetof(struct split_options, clean),
+     .help = "Once all is written, remove the shards of older splits from OUTDIR: files named by "
+             "the same pattern with any numbers, that are none of the new ones. Nothing else is."},
     LAYOUT_ROW_ALIGN(split_options, layout, "8"),
     TARGET_ROW_CLOBBER(split_options, target, "Fail if any of the files is there already."),
     TARGET_ROW_DURABILITY(split_options, target),
     TARGET_ROW_DRY_RUN(split_options, target,
                        "Write nothing; print the files that would be made: name, bytes of tensors, "
-                       "number of tensors."),
+                       "number of tensors. With --clean also those that would be removed."),
     {0},
 };
 
@@ -53,7 +57,8 @@ struct splitting {
     struct out *out;
     struct json *json; /* NULL: text */
     const st_split *split;
-    uint64_t size; /* bytes of all tensors */
+    struct input_paths stale; /* names that --clean removes */
+    uint64_t size;            /* bytes of all tensors */
     size_t tensors;
     double seconds;
 };
@@ -63,6 +68,16 @@ struct splitting {
 static void name_json(st_json_emitter *emitter, const st_tensor *tensor)
 {
     st_json_emit_string(emitter, tensor->name, tensor->name_len);
+}
+
+static void removed_json(const struct splitting *s)
+{
+    st_json_emitter *emitter = s->json->emitter;
+    json_key(s->json, "removed");
+    st_json_emit_array_begin(emitter);
+    for (size_t i = 0; i < s->stale.count; i++)
+        st_json_emit_string(emitter, s->stale.at[i], strlen(s->stale.at[i]));
+    st_json_emit_array_end(emitter);
 }
 
 static void shards_json(const struct splitting *s)
@@ -91,6 +106,8 @@ static void shards_json(const struct splitting *s)
         st_json_emit_object_end(emitter);
     }
     st_json_emit_array_end(emitter);
+    if (s->options->clean)
+        removed_json(s);
     if (!s->options->target.dry_run) {
         json_key(s->json, "seconds");
         json_double(s->json, s->seconds);
@@ -110,6 +127,10 @@ static void shards_text(const struct splitting *s)
         else
             out_print(out, "\t%" PRIu64 "\t%zu\n", shard.size, shard.count);
     }
+    for (size_t i = 0; i < s->stale.count; i++) {
+        out_escaped(out, s->stale.at[i], strlen(s->stale.at[i]));
+        out_text(out, out->tty ? "  removed\n" : "\tremoved\n");
+    }
 }
 
 static void split_summary(const struct splitting *s)
@@ -117,9 +138,13 @@ static void split_summary(const struct splitting *s)
     double rate = (double)s->size / (s->seconds > 1e-6 ? s->seconds : 1e-6);
     size_t count = st_split_count(s->split);
     out_escaped(s->out, s->options->target.path, strlen(s->options->target.path));
-    out_print(s->out, ": %zu shard%s, %zu tensor%s, %s in %.2f s, %s/s\n", count,
+    out_print(s->out, ": %zu shard%s, %zu tensor%s, %s in %.2f s, %s/s", count,
               count == 1 ? "" : "s", s->tensors, s->tensors == 1 ? "" : "s",
               text_bytes(s->size).text, s->seconds, text_bytes((uint64_t)rate).text);
+    if (s->stale.count)
+        out_print(s->out, "; %zu old shard%s removed", s->stale.count,
+                  s->stale.count == 1 ? "" : "s");
+    out_text(s->out, "\n");
 }
 
 static void split_print(const struct splitting *s)
@@ -145,6 +170,24 @@ static st_status names_look(const struct splitting *s, const st_split *split, st
     return status == ST_OK && index ? target_look_in(target, index, error) : status;
 }
 
+static bool stale_keep(void *ctx, const char *name)
+{
+    input_paths_add(ctx, name);
+    return true;
+}
+
+static st_status split_carry_out(struct splitting *s, const st_split *split, st_error *error)
+{
+    const char *folder = s->options->target.path;
+    st_status status = ST_OK;
+    if (s->options->clean)
+        status = st_split_stale(split, folder, stale_keep, &s->stale, error);
+    if (status != ST_OK)
+        return status;
+    return s->options->target.dry_run ? names_look(s, split, error)
+                                      : st_split_write(split, folder, error);
+}
+
 static st_status checkpoint_split(struct splitting *s, const st_checkpoint *checkpoint,
                                   st_error *error)
 {
@@ -156,6 +199,7 @@ static st_status checkpoint_split(struct splitting *s, const st_checkpoint *chec
                                 .pattern = s->options->name,
                                 .durability = target_durable(s->options->target.durability),
                                 .flags = s->options->target.no_clobber ? ST_SINK_NEW : 0,
+                                .clean = s->options->clean,
                                 .alignment = (uint32_t)s->options->layout.alignment};
     s->size = st_checkpoint_data_size(checkpoint);
     s->tensors = st_checkpoint_count(checkpoint);
@@ -165,13 +209,13 @@ static st_status checkpoint_split(struct splitting *s, const st_checkpoint *chec
     options.progress = progress_callback(&progress);
     st_status status = st_split_new(checkpoint, &options, &split, error);
     if (status == ST_OK)
-        status = s->options->target.dry_run ? names_look(s, split, error)
-                                            : st_split_write(split, s->options->target.path, error);
+        status = split_carry_out(s, split, error);
     progress_end(&progress);
     s->seconds = (double)(progress_now() - start) / 1e9;
     s->split = split;
     if (status == ST_OK)
         split_print(s);
+    input_paths_release(&s->stale);
     st_split_free(split);
     return status;
 }
@@ -251,8 +295,7 @@ const struct verb verb_split = {
         "makes of the same tensors in the same order: one behind the other into a shard until one "
         "does not fit, a tensor larger than the limit in a shard of its own. One file alone has "
         "no number and no index; an index of its name that is there is removed, and beside "
-        "numbered "
-        "shards of its name it is not written.\n\n"
+        "numbered shards of its name it is not written, unless --clean removes them.\n\n"
         "Each file is written whole or not at all, the index last. Data is moved by the file "
         "system itself where it can do that. A file of IN that lies where a shard goes is "
         "replaced once nothing more is needed of it; where that cannot be, nothing is written.\n\n"
@@ -266,6 +309,7 @@ const struct verb verb_split = {
             {"safetensors split --max-size 500MB --dry-run model.safetensors shards",
              "Only what would be made."},
             {"safetensors split --count 8 checkpoint/ eight", "Eight shards of about one size."},
+            {"safetensors split --clean --max-size 2GB model/ model", "Anew, in its own folder."},
             {0},
         },
     .reads_files = true,

@@ -256,7 +256,8 @@ typedef struct st_split_options {
     uint32_t durability; /**< ST_DURABLE_… */
     uint32_t flags;      /**< ST_SINK_… */
     uint32_t alignment;  /**< as st_writer_options */
-    uint32_t reserved0;
+    bool clean;          /**< what st_split_stale tells goes, once all is written */
+    uint8_t reserved0[3];
     st_context *context;  /**< NULL: the checkpoint's */
     st_progress progress; /**< bytes of all data sections */
     uint64_t reserved[8];
@@ -299,13 +300,26 @@ ST_API const char *st_split_index_text(const st_split *split, size_t *len);
 /** Gives the index's name ("model.safetensors.index.json"); NULL for one shard. */
 ST_API const char *st_split_index_name(const st_split *split);
 
+/** Receives a file's name; false ends the telling. Called on the caller's thread. */
+typedef bool (*st_split_stale_fn)(void *ctx, const char *name);
+
+/**
+ * Tells what an older split has left in a folder: in the order of their names, files that are called as one of several
+ * shards of this pattern would be, and that are none of these shards. A link counts as a file, whatever it leads to.
+ * @param folder  need not be there.
+ * @return ST_OK; ST_ERR_IO; ST_ERR_NOMEM; ST_ERR_STOPPED by the callback.
+ */
+ST_API ST_WARN_UNUSED st_status st_split_stale(const st_split *split, const char *folder,
+                                               st_split_stale_fn fn, void *ctx, st_error *error);
+
 /**
  * Writes the shards into a folder, which is made if it is not there, each in the canonical order, and the index; all of
  * them or none, as st_checkpoint_edit_write does, by a list of the index's name. Any of the places may be one of a file
  * that the checkpoint itself lies in; what is open is then the old checkpoint, of which the files that were replaced are
  * no longer to be read: open it again. Of one shard there is no index, and one of its name that is there is removed; where
  * numbered shards of the same pattern are there, nothing is written, because without an index they would count as parts
- * of the one. Beside an index, shards that it does not name are left alone.
+ * of the one. Beside an index, shards that it does not name are left alone. With `clean` they go, last, and are not in the
+ * way.
  *
  * What an interrupted edit has left in the folder is ended before.
  * @return ST_OK; ST_ERR_ARGUMENT where numbered shards are in the way; ST_ERR_IO, with EEXIST under ST_SINK_NEW for any

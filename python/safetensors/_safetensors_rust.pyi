@@ -526,8 +526,10 @@ def _edit(path: Any, out: Any, steps: List[Any], making: Tuple[Any, ...], in_pla
 def _recover(path: Any, dry_run: bool) -> List[Tuple[Any, ...]]:
     """Puts right what interrupted edits have left, and tells what it was."""
 
-def _split(path: Any, folder: Any, max_size: int, count: int, pattern: str, making: Tuple[Any, ...]) -> Any:
-    """Writes shards and their index: the index's name, and of each shard name, size and tensors."""
+def _split(
+    path: Any, folder: Any, max_size: int, count: int, pattern: str, clean: bool, making: Tuple[Any, ...]
+) -> Any:
+    """Writes shards and their index: the index's name, of each shard name, size and tensors, and the names of older shards that were removed."""
 
 def _merge(path: Any, out: Any, making: Tuple[Any, ...]) -> Any:
     """Writes a checkpoint as one file."""

@@ -44,10 +44,13 @@ class Shards:
             The name of the index; `None` for a single file, which needs none.
         shards (`Tuple[Shard, ...]`):
             The files.
+        removed (`Tuple[str, ...]`):
+            With `clean`: the names of older shards that were removed; of a dry run, that would be.
     """
 
     index: Optional[str]
     shards: Tuple[Shard, ...]
+    removed: Tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Shard]:
         return iter(self.shards)
@@ -92,6 +95,7 @@ def split(
     max_shard_size: Union[int, str, None] = None,
     shard_count: Optional[int] = None,
     pattern: str = "model{suffix}.safetensors",
+    clean: bool = False,
     align: Optional[int] = None,
     dry_run: bool = False,
     durability: str = "name",
@@ -115,6 +119,9 @@ def split(
             Make at most so many shards, by the least size that does.
         pattern (`str`, *keyword-only*, defaults to `"model{suffix}.safetensors"`):
             Of the files' names; `{suffix}` becomes `-00001-of-00003`, or nothing where there is one file.
+        clean (`bool`, *keyword-only*, defaults to `False`):
+            Once all is written, remove the shards of older splits from the folder: files named by the same pattern with
+            any numbers, that are none of the new ones. Without it they stay, and keep a single file from being written.
         align (`int`, *keyword-only*, *optional*):
             A power of 2 from 8 (the default) to 4096, at a multiple of which the data of each shard begins.
         dry_run (`bool`, *keyword-only*, defaults to `False`):
@@ -144,8 +151,8 @@ def split(
     limit = 0 if limit is None else _editing.size("max_shard_size", limit, 1)
     count = 0 if shard_count is None else _editing.size("shard_count", shard_count, 1)
     making = _editing.making("file", align, 0, durability, overwrite, dry_run, progress)
-    index, shards = _split(path, folder, limit, count, pattern, making)
-    return Shards(index, tuple(Shard(name, size, tuple(tensors)) for name, size, tensors in shards))
+    index, shards, removed = _split(path, folder, limit, count, pattern, clean, making)
+    return Shards(index, tuple(Shard(name, size, tuple(tensors)) for name, size, tensors in shards), tuple(removed))
 
 
 def merge(

@@ -23,8 +23,8 @@ static PyObject *shard_object(const st_split *split, size_t index)
     return names ? Py_BuildValue("sKN", shard.name, (unsigned long long)shard.size, names) : NULL;
 }
 
-/* (index or None, [shard, ...]) */
-static PyObject *split_object(const st_split *split)
+/* (index or None, [shard, ...], [name of a stale shard, ...]) */
+static PyObject *split_object(const st_split *split, PyObject *stale)
 {
     PyObject *shards = PyList_New(0);
     for (size_t i = 0; i < st_split_count(split) && shards; i++) {
@@ -33,7 +33,7 @@ static PyObject *split_object(const st_split *split)
             Py_CLEAR(shards);
         Py_XDECREF(shard);
     }
-    return shards ? Py_BuildValue("zN", st_split_index_name(split), shards) : NULL;
+    return shards ? Py_BuildValue("zNO", st_split_index_name(split), shards, stale) : NULL;
 }
 
 /* What _split was asked for. */
@@ -45,7 +45,35 @@ typedef struct splitting {
     unsigned long long count;
     const char *pattern;
     const char *folder;
+    int clean;
+    PyObject *stale; /* a list of names */
 } splitting;
+
+static bool stale_take(void *ctx, const char *name)
+{
+    splitting *self = ctx;
+    PyEval_RestoreThread(self->watch.thread);
+    PyObject *object = PyUnicode_DecodeFSDefault(name);
+    bool failed = !object || PyList_Append(self->stale, object);
+    Py_XDECREF(object);
+    self->watch.thread = PyEval_SaveThread();
+    return !failed;
+}
+
+/* What is to be cleaned away is found before anything is written. */
+static int stale_find(splitting *self, const st_split *split)
+{
+    st_error error;
+    if (!self->clean)
+        return 0;
+    stpy_watch_begin(&self->watch);
+    st_status status = st_split_stale(split, self->folder, stale_take, self, &error);
+    if (stpy_watch_end(&self->watch))
+        return -1;
+    if (status != ST_OK)
+        stpy_edit_raise(self->state, &error);
+    return status == ST_OK ? 0 : -1;
+}
 
 static PyObject *checkpoint_split(splitting *self, const st_checkpoint *checkpoint)
 {
@@ -55,13 +83,14 @@ static PyObject *checkpoint_split(splitting *self, const st_checkpoint *checkpoi
                                       .durability = self->making.durability,
                                       .flags = self->making.flags,
                                       .alignment = self->making.alignment,
+                                      .clean = self->clean != 0,
                                       .context = self->state->context,
                                       .progress = stpy_watch_progress(&self->watch)};
     st_split *split;
     st_error error;
     if (st_split_new(checkpoint, &options, &split, &error))
         return stpy_edit_raise(self->state, &error);
-    PyObject *out = split_object(split);
+    PyObject *out = stale_find(self, split) ? NULL : split_object(split, self->stale);
     if (out && !self->making.dry_run) {
         stpy_watch_begin(&self->watch);
         st_status status = st_split_write(split, self->folder, &error);
@@ -79,16 +108,18 @@ PyObject *stpy_split(PyObject *module, PyObject *args)
     splitting self = {.state = stpy_state_of_module(module)};
     PyObject *path, *folder, *made, *out = NULL;
     stpy_place to;
-    if (!PyArg_ParseTuple(args, "OOKKsO!:_split", &path, &folder, &self.max_size, &self.count,
-                          &self.pattern, &PyTuple_Type, &made) ||
+    if (!PyArg_ParseTuple(args, "OOKKspO!:_split", &path, &folder, &self.max_size, &self.count,
+                          &self.pattern, &self.clean, &PyTuple_Type, &made) ||
         stpy_making_read(made, &self.making, &self.watch) ||
         stpy_path_read(self.state, folder, &to))
         return NULL;
     self.folder = PyBytes_AsString(to.path);
-    st_checkpoint *checkpoint = stpy_checkpoint_open(self.state, path);
+    self.stale = PyList_New(0);
+    st_checkpoint *checkpoint = self.stale ? stpy_checkpoint_open(self.state, path) : NULL;
     if (checkpoint)
         out = checkpoint_split(&self, checkpoint);
     st_checkpoint_close(checkpoint);
+    Py_XDECREF(self.stale);
     stpy_place_release(&to);
     return out;
 }

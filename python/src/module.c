@@ -115,8 +115,9 @@ static PyMethodDef module_methods[] = {
      "it "
      "was.\n"},
     {"_split", stpy_split, METH_VARARGS,
-     "_split(path, folder, max_size, count, pattern, making)\n--\n\nWrites shards and their index: "
-     "the index's name, and of each shard name, size and tensors.\n"},
+     "_split(path, folder, max_size, count, pattern, clean, making)\n--\n\nWrites shards and their "
+     "index: the index's name, of each shard name, size and tensors, and the names of older shards "
+     "that were removed.\n"},
     {"_merge", stpy_merge, METH_VARARGS,
      "_merge(path, out, making)\n--\n\nWrites a checkpoint as one file.\n"},
     {"_cat", stpy_cat, METH_VARARGS,

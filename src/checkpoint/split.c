@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define SHARD_SIZE_DEFAULT UINT64_C(5000000000)
@@ -109,18 +110,31 @@ static size_t suffix_len(const char *text)
 
 bool st__split_is_numbered(const st_split *split, const char *name)
 {
-    size_t mark_len = strlen(SUFFIX_MARK);
-    const char *at = split->pattern;
+    size_t mark_len = strlen(SUFFIX_MARK), len = 0;
+    const char *at = split->pattern, *suffix = NULL; /* which is the same in each mark */
     for (const char *mark; (mark = strstr(at, SUFFIX_MARK)); at = mark + mark_len) {
         size_t plain = (size_t)(mark - at);
         if (strncmp(name, at, plain) != 0)
             return false;
-        size_t suffix = suffix_len(name + plain);
-        if (!suffix)
+        name += plain;
+        size_t found = suffix_len(name);
+        if (!found || (suffix && (found != len || memcmp(name, suffix, len) != 0)))
             return false;
-        name += plain + suffix;
+        suffix = name;
+        len = found;
+        name += len;
     }
     return strcmp(name, at) == 0;
+}
+
+bool st__split_has(const st_split *split, const char *name)
+{
+    if (!st__split_is_numbered(split, name))
+        return false;
+    const char *mark = strstr(split->pattern, SUFFIX_MARK);
+    unsigned long long number = strtoull(name + (mark - split->pattern) + 1, NULL, 10);
+    return number >= 1 && number <= split->count &&
+           strcmp(split->shards[number - 1].name, name) == 0;
 }
 
 /* -------------------------------------------------------------------------------- grouping */
@@ -243,6 +257,7 @@ st_status st_split_new(const st_checkpoint *checkpoint, const st_split_options *
     split->durability = o->durability;
     split->flags = o->flags;
     split->alignment = o->alignment;
+    split->clean = o->clean;
     split->progress = o->progress;
     st_status status = split_fill(split, o, error);
     if (status == ST_OK)

@@ -11,6 +11,7 @@ struct st_split {
     uint32_t durability;
     uint32_t flags;
     uint32_t alignment;
+    bool clean;
     st_progress progress;
     st__arena texts;
     uint32_t *order;  /* the checkpoint's tensors, shard by shard, `tensor_count` */
@@ -29,6 +30,21 @@ st_status st__split_index_make(st_split *split, st_error *error);
 
 /* Tells a name that the pattern makes of one of several shards, however many. */
 bool st__split_is_numbered(const st_split *split, const char *name);
+/* Tells whether it is one of these shards. */
+bool st__split_has(const st_split *split, const char *name);
+
+/* The names of shards that an older split has left, in their order. Begins as zeros. */
+typedef struct st__stale {
+    st__arena texts;
+    st__key *names; /* `count` of `room` */
+    size_t count;
+    size_t room;
+} st__stale;
+
+/* Finds them in a folder, which need not be there. To be released in both cases. ST_ERR_IO; ST_ERR_NOMEM. */
+st_status st__stale_find(const st_split *split, const char *folder, st__stale *out,
+                         st_error *error);
+void st__stale_release(const st_split *split, st__stale *stale);
 
 /* Tells a metadata entry that goes into every shard rather than into the index. */
 bool st__split_is_of_shards(const st_metadata *entry);

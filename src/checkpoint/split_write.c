@@ -16,6 +16,7 @@ typedef struct split_writing {
     const char *folder; /* ends in a slash */
     bool own;           /* it is that of the checkpoint */
     st__exchange exchange;
+    st__stale stale; /* what goes of an older split */
     st_copy *copies; /* room for those of the largest shard */
     size_t copies_room;
     uint64_t done; /* bytes of the shards that are written */
@@ -147,6 +148,16 @@ static bool index_goes(const split_writing *w)
            st__os_info_at(w->exchange.directory, w->split->index_name, false, &info) == 0;
 }
 
+/* What is left of an older split goes last, when nothing leads there any more. */
+static st_status stale_plan(split_writing *w)
+{
+    ST_TRY(st__stale_find(w->split, w->folder, &w->stale, w->error));
+    for (size_t i = 0; i < w->stale.count; i++)
+        ST_TRY(
+            st__exchange_plan(&w->exchange, w->stale.names[i].text, ST__EXCHANGE_GOES, w->error));
+    return ST_OK;
+}
+
 static st_status split_plan(split_writing *w)
 {
     const st_split *split = w->split;
@@ -156,19 +167,25 @@ static st_status split_plan(split_writing *w)
     if (split->index || index_goes(w))
         ST_TRY(st__exchange_plan(exchange, split->index_name,
                                  split->index ? ST__EXCHANGE_TAKES : ST__EXCHANGE_GOES, w->error));
+    if (split->clean)
+        return stale_plan(w);
     return split->index ? ST_OK : strays_refuse(w);
 }
 
 static st_status exchange_fill(split_writing *w)
 {
     const st_split *split = w->split;
+    st__exchange *exchange = &w->exchange;
     for (size_t s = 0; s < split->count; s++)
         ST_TRY(shard_write(w, &split->shards[s]));
     if (split->index)
-        return st__exchange_put_text(&w->exchange, split->index_name, split->index,
-                                     split->index_len, w->error);
-    return index_goes(w) ? st__exchange_put_going(&w->exchange, split->index_name, w->error)
-                         : ST_OK;
+        ST_TRY(st__exchange_put_text(exchange, split->index_name, split->index, split->index_len,
+                                     w->error));
+    else if (index_goes(w))
+        ST_TRY(st__exchange_put_going(exchange, split->index_name, w->error));
+    for (size_t i = 0; i < w->stale.count; i++)
+        ST_TRY(st__exchange_put_going(exchange, w->stale.names[i].text, w->error));
+    return ST_OK;
 }
 
 /* What an edit before left is ended first, and then the checkpoint may be no more. */
@@ -228,6 +245,7 @@ st_status st_split_write(const st_split *split, const char *folder, st_error *er
     w.folder = path;
     if (status == ST_OK)
         status = all_write(&w);
+    st__stale_release(split, &w.stale);
     st__path_free(context, path);
     st__free(context, w.copies, w.copies_room * sizeof *w.copies);
     if (status != ST_OK && error)

@@ -76,11 +76,13 @@ static st_status check_on(st_context *context, st_error *said)
     return of_file.status;
 }
 
+static bool cleans;
+
 /* Makes the folder, writes shards of this size, and their index. */
 static st_status open_and_split_by(uint64_t size, st_context *context, st_error *said)
 {
     st_open_options options = {.context = context};
-    st_split_options how = {.max_shard_size = size, .context = context};
+    st_split_options how = {.max_shard_size = size, .clean = cleans, .context = context};
     st_checkpoint *checkpoint;
     st_split *split = NULL;
     st_status status = st_checkpoint_open(model_path(""), &options, &checkpoint, said);
@@ -97,6 +99,26 @@ static st_status open_and_split_by(uint64_t size, st_context *context, st_error 
 static st_status open_and_split(st_context *context, st_error *said)
 {
     return open_and_split_by(5, context, said);
+}
+
+/* Beside a shard of an older split, which is there until all is written. */
+static st_status open_and_clean(st_context *context, st_error *said)
+{
+    static const char stale[] = "out/model-00009-of-00009.safetensors";
+    unsigned at = os_state.at;
+    os_state.at = 0;
+    (void)mkdir(model_path("out"), 0777);
+    model_tensors(stale, "z:1", NULL);
+    os_state.at = at;
+    cleans = true;
+    st_status status = open_and_split_by(5, context, said);
+    cleans = false;
+    os_state.at = 0;
+    assert_true(status != ST_OK || !model_has(stale));
+    assert_true(model_has(stale) || model_has("out/model.safetensors.index.json"));
+    if (status != ST_OK && !model_has("out/model.safetensors.index.json"))
+        (void)unlink(model_path(stale));
+    return status;
 }
 
 static st_status open_and_join(st_context *context, st_error *said)
@@ -202,6 +224,7 @@ static void test_split(void **state)
     (void)state;
     faults_try(open_and_split, true);
     faults_try(open_and_join, true);
+    faults_try(open_and_clean, true);
 }
 
 static st_status salvage_it(st_context *context, st_error *said)

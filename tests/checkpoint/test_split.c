@@ -328,6 +328,114 @@ static void test_strays(void **state)
     st_checkpoint_close(checkpoint);
 }
 
+typedef struct stale_log {
+    char text[512];
+    unsigned count;
+    unsigned stop_at;
+} stale_log;
+
+static bool stale_log_name(void *ctx, const char *name)
+{
+    stale_log *log = ctx;
+    size_t len = strlen(log->text);
+    snprintf(log->text + len, sizeof log->text - len, "%s%s", len ? " " : "", name);
+    return ++log->count != log->stop_at;
+}
+
+static void check_stale(const char *from, const st_split_options *options, const char *wanted)
+{
+    stale_log log = {.stop_at = 0};
+    st_checkpoint *checkpoint = model_open(from);
+    st_split *split = split_of(checkpoint, options);
+    CHECK_OK(st_split_stale(split, model_path("out"), stale_log_name, &log, &error));
+    assert_string_equal(log.text, wanted);
+    if (log.count) {
+        st_error said = {.status = ST_OK};
+        log = (stale_log){.stop_at = log.count};
+        assert_int_equal(st_split_stale(split, model_path("out"), stale_log_name, &log, &said),
+                         ST_ERR_STOPPED);
+        assert_int_equal(said.status, ST_ERR_STOPPED);
+    }
+    st_split_free(split);
+    st_checkpoint_close(checkpoint);
+}
+
+/* Shards of older splits go, and nothing else does. */
+static void test_clean(void **state)
+{
+    (void)state;
+    static const char *const others[] = {"out/model.safetensors",
+                                         "out/model-1-of-00002.safetensors",
+                                         "out/model-00001.of-00002.safetensors",
+                                         "out/model-00001-of-2.safetensors",
+                                         "out/model-00001-of-00002.safetensors.old",
+                                         "out/other-00001-of-00002.safetensors",
+                                         "out/other.safetensors.index.json",
+                                         "out/amodel-00001-of-00003.safetensors"};
+    static const char *const strays[] = {"out/model-00001-of-00003.safetensors",
+                                         "out/model-00003-of-00002.safetensors",
+                                         "out/model-100000-of-123456.safetensors"};
+    const st_split_options two = {.max_shard_size = 3, .clean = true}, one = {.clean = true};
+    model_tensors("in.safetensors", "a:3 b:3", NULL);
+    check_stale("in.safetensors", &two, "");
+    assert_int_equal(mkdir(model_path("out"), 0777), 0);
+    assert_int_equal(mkdir(model_path("out/model-00007-of-00009.safetensors"), 0777), 0);
+    for (size_t to_one = 0; to_one < 2; to_one++) {
+        for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+            model_text(others[i], "x");
+        for (size_t i = 0; i < sizeof strays / sizeof strays[0]; i++)
+            model_text(strays[i], "x");
+        model_text("kept", "x");
+        assert_int_equal(
+            symlink(model_path("kept"), model_path("out/model-00009-of-00009.safetensors")), 0);
+        check_stale("in.safetensors", to_one ? &one : &two,
+                    to_one ? "model-00001-of-00002.safetensors model-00001-of-00003.safetensors "
+                             "model-00002-of-00002.safetensors model-00003-of-00002.safetensors "
+                             "model-00009-of-00009.safetensors model-100000-of-123456.safetensors"
+                           : "model-00001-of-00003.safetensors model-00003-of-00002.safetensors "
+                             "model-00009-of-00009.safetensors model-100000-of-123456.safetensors");
+        split_into("in.safetensors", "out", to_one ? &one : &two);
+        check_stale("in.safetensors", to_one ? &one : &two, "");
+        for (size_t i = to_one; i < sizeof others / sizeof others[0]; i++)
+            check_text(others[i], "x");
+        for (size_t i = 0; i < sizeof strays / sizeof strays[0]; i++)
+            assert_false(model_has(strays[i]));
+        check_text("kept", "x");
+        assert_false(model_has("out/model-00009-of-00009.safetensors"));
+        assert_true(model_has("out/model-00007-of-00009.safetensors"));
+        st_checkpoint *checkpoint =
+            model_open(to_one ? "out/model.safetensors" : "out/model.safetensors.index.json");
+        assert_string_equal(model_list(checkpoint), to_one ? "0/a 0/b" : "0/a 1/b");
+        st_checkpoint_close(checkpoint);
+    }
+    assert_false(model_has("out/model.safetensors.index.json"));
+}
+
+/* The shards that are split anew in their own folder are old ones then. */
+static void test_clean_own(void **state)
+{
+    (void)state;
+    model_tensors("in.safetensors", "a:3 b:3 c:3", NULL);
+    split_into("in.safetensors", "out", &(st_split_options){.max_shard_size = 3});
+    assert_true(model_has("out/model-00003-of-00003.safetensors"));
+    split_into("out", "out", &(st_split_options){.max_shard_size = 6, .clean = true});
+    assert_false(model_has("out/model-00001-of-00003.safetensors"));
+    assert_false(model_has("out/model-00003-of-00003.safetensors"));
+    st_checkpoint *checkpoint = model_open("out");
+    assert_string_equal(model_list(checkpoint), "0/a 0/b 1/c");
+    st_checkpoint_close(checkpoint);
+    /* What cannot be written removes nothing. */
+    st_error said;
+    checkpoint = model_open("out");
+    st_split *split = split_of(
+        checkpoint, &(st_split_options){.max_shard_size = 3, .clean = true, .flags = ST_SINK_NEW});
+    assert_int_equal(st_split_write(split, model_path("out"), &said), ST_ERR_IO);
+    assert_int_equal(said.sys_errno, EEXIST);
+    assert_true(model_has("out/model-00001-of-00002.safetensors"));
+    st_split_free(split);
+    st_checkpoint_close(checkpoint);
+}
+
 /* Shards that take the places of the files they are made of: shard 1 takes a tensor out of file 2. */
 static void test_replaced(void **state)
 {
@@ -570,16 +678,26 @@ static void test_oom(void **state)
     (void)state;
     model_tensors("in.safetensors", SIX, "{\"format\":\"pt\",\"k\":\"v\"}");
     st_checkpoint *checkpoint = model_open("in.safetensors");
-    for (unsigned count = 1; count <= 3; count += 2) {
+    for (int to_one = 0; to_one < 2; to_one++) {
         ST_OOM_LOOP(context, status)
         {
-            st_split_options options = {.shard_count = count, .context = context};
+            st_split_options options = {
+                .shard_count = to_one ? 1 : 3, .clean = true, .context = context};
             st_split *split = NULL;
+            stale_log log = {.stop_at = 0};
+            st_error said = {.status = ST_OK};
+            if (model_has("out"))
+                model_text("out/model-00009-of-00009.safetensors", "x");
             status = st_split_new(checkpoint, &options, &split, NULL);
             if (status == ST_OK)
-                status = st_split_write(split, model_path("out"), NULL);
+                status = st_split_stale(split, model_path("out"), stale_log_name, &log, &said);
+            if (status == ST_OK)
+                status = st_split_write(split, model_path("out"), &said);
+            if (split && status == ST_ERR_NOMEM)
+                assert_non_null(strstr(said.message, "out of memory"));
             st_split_free(split);
         }
+        assert_false(model_has("out/model-00009-of-00009.safetensors"));
     }
     st_checkpoint_close(checkpoint);
 }
@@ -592,7 +710,8 @@ int main(void)
         EACH(test_plan),          EACH(test_refused),   EACH(test_write),    EACH(test_empty),
         EACH(test_unknown_dtype), EACH(test_new_only),  EACH(test_in_place), EACH(test_replaced),
         EACH(test_circle),        EACH(test_one_place), EACH(test_left),     EACH(test_strays),
-        EACH(test_folders),       EACH(test_progress),  EACH(test_oom),
+        EACH(test_folders),       EACH(test_progress),  EACH(test_oom),      EACH(test_clean),
+        EACH(test_clean_own),
     };
     return cmocka_run_group_tests_name("split", tests, NULL, NULL);
 }

@@ -137,6 +137,48 @@ def test_strays(cli, model, folder):
     assert sorted(os.listdir(folder)) == before and cli("ls", folder).code == 0
 
 
+@pytest.mark.parametrize("one", [False, True])
+def test_clean(cli, terminal, model, folder, one):
+    """Older shards go once all is written, links as such, and nothing else."""
+    split_ten(cli, model, folder)
+    old = sorted(path.name for path in folder.glob("*.safetensors"))
+    (folder / "kept").write_text("x")
+    link, other = "model-00009-of-00009.safetensors", "other-00001-of-00002.safetensors"
+    (folder / link).symlink_to("kept")
+    (folder / other).write_text("x")
+    before = sorted(os.listdir(folder))
+    words = ["--clean", *([] if one else ["--count", "2"]), model, folder]
+    dry = cli("split", "-n", "--json", *words).json["files"][0]
+    lines = cli("split", "-n", *words).lines
+    assert dry["removed"] == sorted([*old, link]) and sorted(os.listdir(folder)) == before
+    assert lines[-len(dry["removed"]) :] == [f"{name}\tremoved" for name in dry["removed"]]
+    done = cli("split", "--json", *words).json["files"][0]
+    made = [shard["name"] for shard in done["shards"]]
+    assert done["removed"] == dry["removed"] and (done["index"] is None) == one
+    index = [] if one else [done["index"]]
+    assert sorted(os.listdir(folder)) == sorted(["kept", other, *made, *index])
+    assert (folder / "kept").read_text() == "x"
+    assert cli("split", "--json", *words).json["files"][0]["removed"] == []
+    assert "removed" not in cli("split", "--json", *words[1:]).json["files"][0]
+    assert "removed" not in terminal("split", *words).out
+    (folder / link).write_text("x")
+    assert "; 1 old shard removed" in terminal("split", *words, columns=300).out
+
+
+def test_clean_of_its_own_folder(cli, model, folder):
+    split_ten(cli, model, folder)
+    done = cli("split", "--clean", "--json", "--count", "2", folder, folder).json["files"][0]
+    names = [shard["name"] for shard in done["shards"]]
+    assert sorted(os.listdir(folder)) == sorted([done["index"], *names])
+    assert {k: v for name in names for k, v in tensors_of(folder / name).items()} == TENSORS
+
+
+def test_clean_without_a_folder(cli, model, folder):
+    assert cli("split", "-n", "--clean", "--json", model, folder).json["files"][0]["removed"] == []
+    assert not folder.exists()
+    assert cli("split", "--clean", model, folder).code == 0
+
+
 @pytest.mark.parametrize("options, says", [
     (["--max-size", "5Gb"], "may mean bits"), (["--max-size", "5G"], "unit"), (["--max-size", "0"], "one byte"),
     (["--max-size", "5", "--count", "2"], "exclude"), (["--count", "x"], "whole number"),

@@ -53,6 +53,21 @@ def test_shards_are_those_of_the_program(path, tmp_path, options, words):
     ]
 
 
+@pytest.mark.parametrize("dry", [False, True])
+def test_what_is_cleaned_away_is_what_the_program_removes(path, tmp_path, dry):
+    for name in ("python", "program"):
+        split(path, tmp_path / name, max_shard_size=100)
+        (tmp_path / name / "other-00001-of-00009.safetensors").write_text("x")
+    words = ["--dry-run"] if dry else []
+    told = json.loads(run("split", "--clean", "--json", *words, path, tmp_path / "program"))["files"][0]
+    shards = split(path, tmp_path / "python", clean=True, dry_run=dry)
+    assert list(shards.removed) == told["removed"] and shards.removed
+    assert contents(tmp_path / "python") == contents(tmp_path / "program")
+    assert all((tmp_path / "python" / name).exists() == dry for name in shards.removed)
+    assert (tmp_path / "python" / "other-00001-of-00009.safetensors").exists()
+    assert split(path, tmp_path / "new", shard_count=2, clean=True).removed == ()
+
+
 def test_a_dry_run_makes_nothing(path, tmp_path):
     shards = split(path, tmp_path / "out", shard_count=2, dry_run=True)
     assert isinstance(shards, Shards) and len(shards) == 2 and not (tmp_path / "out").exists()
@@ -273,7 +288,8 @@ def test_nothing_is_kept(path, pair, tmp_path):
     name = os.fspath(path)
 
     def all_of_it():
-        split(name, tmp_path / "shards", shard_count=3, durability="none")
+        split(name, tmp_path / "shards", shard_count=2, durability="none")
+        split(name, tmp_path / "shards", shard_count=3, clean=True, durability="none")
         merge(tmp_path / "shards", tmp_path / "out", durability="none")
         cat([name, *pair], tmp_path / "out", prefix_stem=True, metadata="first", durability="none")
         checkpoint.open(tmp_path / "shards", "np").get_tensors()
@@ -298,9 +314,12 @@ def test_every_allocation_of_pythons_may_fail(path, pair, tmp_path):
     shards, out, whole = os.fspath(tmp_path / "shards"), os.fspath(tmp_path / "out"), os.fspath(path)
     inputs = [(whole, "a."), (os.fspath(pair[0]), ""), (os.fspath(pair[1]), "b.")]
     for call in (
-        lambda: _split(whole, shards, 100, 0, "model{suffix}.safetensors", making),
+        lambda: _split(whole, shards, 100, 0, "model{suffix}.safetensors", False, making),
         lambda: _merge(shards, out, making),
         lambda: _cat(inputs, out, "first", making),
         lambda: _checkpoint(shards),
     ):
         every_allocation_may_fail(call, 150, 5)
+    halves = lambda: _split(whole, shards, 0, 2, "model{suffix}.safetensors", False, making)
+    clean = lambda: _split(whole, shards, 100, 0, "model{suffix}.safetensors", True, making)
+    every_allocation_may_fail(clean, 150, 5, prepare=halves)
