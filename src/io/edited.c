@@ -210,6 +210,8 @@ static st_status journal_judge(const st__edited *edited, st__journal *journal, s
     out->action = ST_RECOVERY_UNFINISHED;
     if (!finished)
         return ST_OK;
+    if (same && info.size != journal->file_size)
+        return refused(edited, "the file has another size than when it was written", error);
     out->action = ST_RECOVERY_FOREIGN;
     if (info.size == journal->file_size)
         ST_TRY(action_choose(edited, journal, same, &out->action, error));

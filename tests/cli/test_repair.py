@@ -121,6 +121,12 @@ def test_foreign(cli, model, journal, edited):
     old, _ = edited
     model.write_bytes(old + b"!")
     done = cli("repair", model)
+    assert (done.code, journal.exists()) == (1, True)
+    assert "another size" in done.err
+    other = model.with_name("other")
+    other.write_bytes(old + b"!")
+    other.rename(model)
+    done = cli("repair", model)
     assert (
         done.out == f"{model}: the edit in place that was interrupted was one of another file; "
         "its journal is removed\n"
