@@ -122,7 +122,6 @@ st_status st__journal_read(st__journal *journal, bool *finished, st_error *error
                         journal->name, st__load_le32(head + 8));
     journal->count = st__load_le64(head + 24);
     journal->file_size = st__load_le64(head + 32);
-    journal->device = st__load_le64(head + 40);
     journal->inode = st__load_le64(head + 48);
     journal->chain = st__load_le64(mark + 16);
     *finished = true;

@@ -17,7 +17,7 @@ typedef struct st__journal {
     uint64_t count;                    /* stretches of the file */
     uint64_t bytes;                    /* in all of them */
     uint64_t chain;                    /* the sum of what describes them */
-    uint64_t file_size, device, inode; /* of the file, as it was */
+    uint64_t file_size, inode;         /* of the file, as it was */
 } st__journal;
 
 /* A stretch of the file that will be overwritten. */

@@ -34,7 +34,6 @@ void st__journal_begin(st__journal *journal, const st__os_info *info)
     journal->bytes = 0;
     journal->chain = ST__CHECKSUM_NONE;
     journal->file_size = info->size;
-    journal->device = info->device;
     journal->inode = info->inode;
 }
 
@@ -120,7 +119,7 @@ static st_status head_put(const st__journal *journal, st_error *error)
     st__store_le64(head + 16, journal->size);
     st__store_le64(head + 24, journal->count);
     st__store_le64(head + 32, journal->file_size);
-    st__store_le64(head + 40, journal->device);
+    st__store_le64(head + 40, 0);
     st__store_le64(head + 48, journal->inode);
     st__store_le64(head + 56, st__checksum(ST__CHECKSUM_NONE, head, 56));
     return journal_put(journal, 0, head, sizeof head, error);
