@@ -149,6 +149,9 @@ st_status st__edit_header_emit(const st_edit *edit, unsigned char **out, size_t 
  * other tensors or metadata, or not what the options ask for. It is laid out. */
 bool st__edit_changes(const st_edit *edit);
 
+/* Tells whether a header that has to describe the same bytes says anything else than that of the file. */
+bool st__edit_describes_anew(const st_edit *edit);
+
 /* What st_edit_look tells; it is laid out. */
 void st__edit_sum_up(const st_edit *edit, st_edit_summary *out);
 

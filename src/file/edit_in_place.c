@@ -90,6 +90,8 @@ static st_status header_difference(const in_place *work, unsigned char *block, s
 static st_status header_add(in_place *work, st_error *error)
 {
     size_t first = 0, end = 0;
+    if (!st__edit_describes_anew(work->edit)) /* others write the same in other ways */
+        return ST_OK;
     unsigned char *block = st__alloc(work->edit->context, ST__JOURNAL_BLOCK);
     if (!block)
         return st__fail_nomem(error, ST__JOURNAL_BLOCK);
@@ -221,12 +223,49 @@ static st_status roll_back(const in_place *work, st_status status, const st_erro
     return status;
 }
 
+/* Who does not ask for the lock, or cannot, may have replaced the file, or taken the journal for one that was left. */
+static st_status places_check(const in_place *work, st_error *error)
+{
+    const st__edited *edited = &work->edited;
+    st__os_info named, held;
+    ST_TRY(st__edited_there(edited, error));
+    int failed = st__os_info_fd(work->journal.fd, &held);
+    if (!failed)
+        failed = st__os_info_at(edited->at.directory, edited->journal, false, &named);
+    if (failed && failed != ENOENT)
+        return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
+                              "%s" ST__JOURNAL_ENDING ": cannot be examined", edited->path);
+    if (failed || named.device != held.device || named.inode != held.inode)
+        return st__fail(error, ST_ERR_CHANGED, ST_NO_OFFSET,
+                        "%s" ST__JOURNAL_ENDING
+                        ": something else removed it at this moment; %s is unchanged",
+                        edited->path, edited->path);
+    return ST_OK;
+}
+
+/* Nothing was overwritten: without its mark, or with it, the journal says nothing. One that is not ours stays. */
+static void journal_give_up(const in_place *work)
+{
+    const st__edited *edited = &work->edited;
+    st__os_info named, held;
+    if (st__os_info_fd(work->journal.fd, &held) != 0 ||
+        st__os_info_at(edited->at.directory, edited->journal, false, &named) != 0 ||
+        (named.device == held.device && named.inode == held.inode))
+        (void)st__edited_settle(edited);
+}
+
 static st_status journal_end(in_place *work, st_error *error)
 {
     st_error said = {.status = ST_OK};
     st_status status = journal_apply(work, true, &said);
     if (status != ST_OK)
         return roll_back(work, status, &said, error);
+    /* The bytes went into a file that has no such name; what has may be a copy, made when some were there. */
+    if (st__edited_there(&work->edited, NULL) == ST_ERR_CHANGED)
+        return st__fail(error, ST_ERR_CHANGED, ST_NO_OFFSET,
+                        "%s: it was replaced by something else while it was edited; the journal "
+                        "(" ST__JOURNAL_ENDING ") is left",
+                        work->edited.path);
     int failed = st__edited_settle(&work->edited);
     if (failed)
         return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
@@ -246,8 +285,10 @@ static st_status journal_use(in_place *work, const st__os_info *info, st_error *
         return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
                               "%s" ST__JOURNAL_ENDING ": cannot be created", edited->path);
     st_status status = journal_fill(work, info, error);
+    if (status == ST_OK && work->journal.count > 0)
+        status = places_check(work, error);
     if (status != ST_OK || work->journal.count == 0)
-        (void)st__edited_settle(edited); /* without its mark, or with it, the file is unchanged */
+        journal_give_up(work);
     else
         status = journal_end(work, error);
     st__os_close(work->journal.fd);

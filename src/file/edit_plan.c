@@ -410,6 +410,28 @@ static bool metadata_change(const st_edit *edit)
            edit->has_metadata != st_header_has_metadata(header);
 }
 
+static bool entry_describes_anew(const st__edit_entry *entry)
+{
+    const st_tensor *tensor = entry->tensor;
+    const st_array *array = entry->array;
+    if (entry->dropped || entry->added || entry->cast)
+        return true;
+    if (entry->name && (entry->name_len != tensor->name_len ||
+                        memcmp(entry->name, tensor->name, tensor->name_len) != 0))
+        return true;
+    return array && (array->dtype != tensor->dtype || array->ndim != tensor->ndim ||
+                     (array->ndim && memcmp(array->shape, tensor->shape,
+                                            array->ndim * sizeof *array->shape) != 0));
+}
+
+bool st__edit_describes_anew(const st_edit *edit)
+{
+    for (size_t i = 0; i < edit->count; i++)
+        if (entry_describes_anew(&edit->entries[i]))
+            return true;
+    return metadata_change(edit);
+}
+
 bool st__edit_changes(const st_edit *edit)
 {
     const st_edit_options *o = &edit->options;

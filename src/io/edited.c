@@ -54,8 +54,7 @@ static st_status link_check(const st__edited *edited, st_error *error)
     return store_refused(edited, error);
 }
 
-/* The file that is open, and locked, is the one of that name. */
-static st_status still_there(const st__edited *edited, st_error *error)
+st_status st__edited_there(const st__edited *edited, st_error *error)
 {
     st__os_info named, held;
     int failed = st__os_info_at(edited->at.directory, edited->at.name, false, &named);
@@ -83,7 +82,7 @@ static st_status edited_open(st__edited *edited, bool change, st_error *error)
     if (failed)
         return edited_fail(edited, failed, "cannot be locked", error);
     edited->locked = change;
-    return still_there(edited, error);
+    return st__edited_there(edited, error);
 }
 
 st_status st__edited_find(st__edited *edited, const char *path, st_context *context,

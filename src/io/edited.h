@@ -30,6 +30,8 @@ void st__edited_close(st__edited *edited);
 /* ST_ERR_UNSUPPORTED for what is no regular file; it need not be open. */
 st_status st__edited_regular(const st__edited *edited, st_error *error);
 
+/* ST_ERR_CHANGED unless the file that is open is still the one of its name. */
+st_status st__edited_there(const st__edited *edited, st_error *error);
 /* ST_ERR_UNSUPPORTED for what lies in the store of a hub cache: it has its digest for a name, and other snapshots share
  * it. */
 st_status st__edited_own(const st__edited *edited, st_error *error);

@@ -331,6 +331,121 @@ static void test_a_long_name(void **state)
     edit_close(&o);
 }
 
+/* Somebody who does not ask for the lock acts when the journal is whole, and before anything is overwritten. */
+static void (*unlocked)(void);
+
+static int meddling_fsync(int fd)
+{
+    struct stat s;
+    int result = fault_fsync(fd);
+    if (fstat(fd, &s) == 0 && S_ISDIR(s.st_mode) && unlocked) {
+        void (*act)(void) = unlocked;
+        unlocked = NULL;
+        act();
+    }
+    return result;
+}
+
+static void replace_it(void)
+{
+    put_file(in_scratch("copy"), "another", 7);
+    assert_int_equal(rename(in_scratch("copy"), edited_path()), 0);
+}
+
+static void replace_journal(void)
+{
+    int fd = open(in_scratch("keeps the number"), O_WRONLY | O_CREAT, 0600);
+    assert_int_equal(unlink(journal_path()), 0);
+    put_file(journal_path(), "another", 7);
+    close(fd);
+}
+
+static void remove_journal(void)
+{
+    assert_int_equal(unlink(journal_path()), 0);
+}
+
+static void check_meddled(void (*act)(void), const char *text)
+{
+    put_edited();
+    (void)unlink(in_scratch("kept"));
+    assert_int_equal(link(edited_path(), in_scratch("kept")), 0);
+    unlocked = act;
+    st__os_calls.fsync = meddling_fsync;
+    CHECK_ERR_TEXT(edit_all(NULL, &error), ST_ERR_CHANGED, ST_NO_OFFSET, text);
+    assert_true(file_is(in_scratch("kept"), old_file, sizeof old_file));
+}
+
+static void test_meddled_with_before(void **state)
+{
+    (void)state;
+    check_meddled(replace_it, "replaced at this moment");
+    assert_true(file_is(edited_path(), "another", 7));
+    assert_false(journal_exists());
+    check_meddled(remove_journal, "removed it at this moment");
+    assert_true(is_old() && !journal_exists());
+    check_meddled(replace_journal, "removed it at this moment");
+    assert_true(is_old() && file_is(journal_path(), "another", 7));
+}
+
+/* The same when the first bytes were overwritten. */
+static ssize_t meddling_pwritev(int fd, const struct iovec *pieces, int count, off_t offset)
+{
+    struct stat s, edited;
+    ssize_t result = fault_pwritev(fd, pieces, count, offset);
+    if (fstat(fd, &s) == 0 && stat(edited_path(), &edited) == 0 && s.st_ino == edited.st_ino)
+        replace_it();
+    return result;
+}
+
+static void test_replaced_meanwhile(void **state)
+{
+    (void)state;
+    put_edited();
+    assert_int_equal(link(edited_path(), in_scratch("kept")), 0);
+    st__os_calls.pwritev = meddling_pwritev;
+    CHECK_ERR_TEXT(edit_all(NULL, &error), ST_ERR_CHANGED, ST_NO_OFFSET, "is left");
+    os_calls_restore();
+    assert_true(file_is(edited_path(), "another", 7));
+    assert_true(file_is(in_scratch("kept"), new_file, sizeof new_file));
+    st_recovery found;
+    CHECK_OK(st_recovery_look(edited_path(), NULL, &found, &error));
+    assert_int_equal(found.action, ST_RECOVERY_FOREIGN);
+}
+
+/* Bytes of tensors only: what the header says stays said as it was. */
+static void test_a_header_of_others(void **state)
+{
+    (void)state;
+    static const char spaced[] = "{ \"a\" : {\"shape\":[2, 2], \"data_offsets\":[0, 4], "
+                                 "\"dtype\" : \"U8\"} }       ";
+    unsigned char bytes[8 + sizeof spaced - 1 + 4] = {sizeof spaced - 1};
+    static const uint64_t square[] = {2, 2}, row[] = {4};
+    char new_data[] = "new!";
+    st_array array = {.data = new_data, .shape = square, .ndim = 2, .dtype = ST_U8};
+    memcpy(bytes + 8, spaced, sizeof spaced - 1);
+    memcpy(bytes + 8 + sizeof spaced - 1, "old!", 4);
+    put_file(edited_path(), bytes, sizeof bytes);
+    opened o = edit_open();
+    CHECK_OK(st_edit_replace(o.edit, st_file_at(o.file, 0), &array, &error));
+    CHECK_OK(st_edit_rename(o.edit, st_file_at(o.file, 0), "a", 1, &error));
+    CHECK_OK(st_edit_write_in_place(o.edit, edited_path(), NULL, &error));
+    edit_close(&o);
+    memcpy(bytes + 8 + sizeof spaced - 1, "new!", 4);
+    assert_true(file_is(edited_path(), bytes, sizeof bytes));
+    /* Of another shape it says so. */
+    array.shape = row;
+    array.ndim = 1;
+    o = edit_open();
+    CHECK_OK(st_edit_replace(o.edit, st_file_at(o.file, 0), &array, &error));
+    CHECK_OK(st_edit_write_in_place(o.edit, edited_path(), NULL, &error));
+    edit_close(&o);
+    assert_false(file_is(edited_path(), bytes, sizeof bytes));
+    o = edit_open();
+    assert_int_equal(st_file_at(o.file, 0)->ndim, 1);
+    edit_close(&o);
+}
+
 /* The journal stands beside the file that a link leads to. */
 static void test_links(void **state)
 {
@@ -445,6 +560,9 @@ int main(void)
         CLEANED(test_locked),
         CLEANED(test_a_file_system_without_locks),
         CLEANED(test_a_long_name),
+        CLEANED(test_meddled_with_before),
+        CLEANED(test_replaced_meanwhile),
+        CLEANED(test_a_header_of_others),
         CLEANED(test_links),
         CLEANED(test_the_store_of_a_hub_cache),
         CLEANED(test_rights),
