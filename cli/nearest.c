@@ -44,6 +44,12 @@ static bool is_tail(const char *name, size_t len, const char *tail, size_t tail_
     return tail_len >= 3 && tail_len < len && memcmp(name + len - tail_len, tail, tail_len) == 0;
 }
 
+/* Tells whether a name goes on where what was typed ends, as "dry-run" behind "dry". */
+static bool is_begun(const char *name, size_t len, const char *typed, size_t typed_len)
+{
+    return typed_len >= 3 && typed_len < len && memcmp(name, typed, typed_len) == 0;
+}
+
 void nearest_init(struct nearest *nearest, const char *name, size_t len)
 {
     *nearest = (struct nearest){.name = name, .len = len};
@@ -60,7 +66,8 @@ void nearest_offer(struct nearest *nearest, const char *name, size_t len)
     if (nearest->count == NEAREST_COUNT)
         limit = smaller(limit, nearest->best[NEAREST_COUNT - 1].distance - 1);
     size_t distance = 1;
-    if (!is_tail(name, len, nearest->name, nearest->len) &&
+    if (!is_begun(name, len, nearest->name, nearest->len) &&
+        !is_tail(name, len, nearest->name, nearest->len) &&
         !is_tail(nearest->name, nearest->len, name, len))
         distance = distance_between(nearest->name, nearest->len, name, len, limit);
     if (distance > limit)

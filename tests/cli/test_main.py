@@ -351,3 +351,9 @@ def test_upstream_takes_duplicates(cli, make):
     assert cli("ls", path).code == 1
     done = cli("ls", "--upstream", path)
     assert (done.code, done.out.split("\t")[0]) == (0, "I8")
+
+
+def test_the_start_of_a_word(cli, small):
+    """Neither options nor names can be cut short; what goes on so is named."""
+    assert "; did you mean --dry-run?" in cli("edit", "--dry", small).err
+    assert '; did you mean "stats"?' in cli("sta", small).err
