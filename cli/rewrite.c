@@ -27,6 +27,8 @@ int rewrite_check(const struct verb *verb, const struct rewrite_options *options
         return usage_error(verb, "standard input cannot be changed: name an --output");
     if (options->in_place && target->path)
         return usage_error(verb, "--in-place changes FILE itself: it takes no --output");
+    if (target->no_clobber && !target->path)
+        return usage_error(verb, "--no-clobber spares an OUT that is there: it needs --output");
     if (options->in_place && options->layout.reserve)
         return usage_error(verb, "--in-place has the room that is there: --reserve needs the file "
                                  "written anew");

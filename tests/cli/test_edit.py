@@ -257,6 +257,19 @@ def test_onto_itself(cli, model):
     assert sorted(os.listdir(model.parent)) == ["linked", model.name]
 
 
+@pytest.mark.parametrize("verb, change", [("edit", "-x steps"), ("meta set", "k v"), ("meta rm", "format")])
+def test_no_clobber(cli, model, target, verb, change):
+    words = [*verb.split(), model, *change.split(), "--no-clobber", "-o", target]
+    assert cli(*words).code == 0
+    before = target.read_bytes()
+    for more in ([], ["--dry-run"]):
+        done = cli(*words, *more)
+        assert done.code == 3 and str(target) in done.err and "File exists" in done.err
+    assert target.read_bytes() == before
+    done = cli(*words[:-2])
+    assert done.code == 2 and "--no-clobber spares an OUT" in done.err
+
+
 def test_pipes(cli, model, target):
     assert cli("edit", model, "-o", target, "-x", "steps").code == 0
     done = cli("edit", "-", "-o", "-", "-x", "steps", stdin=model.read_bytes())
