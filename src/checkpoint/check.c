@@ -306,8 +306,75 @@ static st_status index_check(checkpoint_check *check, const char *path)
 
 /* --------------------------------------------------------------------------------- folders */
 
+/* What a name like "model-00001-of-00003.safetensors" says. */
+typedef struct shard_number {
+    const char *name;
+    size_t prefix;      /* bytes before the number */
+    uint64_t count;     /* how many there are to be */
+    const char *ending; /* behind that */
+} shard_number;
+
+static bool is_numeral(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+static bool shard_number_read(const char *name, shard_number *out)
+{
+    const char *of = NULL;
+    for (const char *at = strstr(name, "-of-"); at; at = strstr(at + 1, "-of-"))
+        of = at;
+    if (!of)
+        return false;
+    const char *number = of, *count = of + strlen("-of-"), *end = count;
+    *out = (shard_number){.name = name};
+    for (; is_numeral(*end) && end - count < 9; end++)
+        out->count = out->count * 10 + (uint64_t)(*end - '0');
+    while (number > name && is_numeral(number[-1]))
+        number--;
+    out->prefix = (size_t)(number - name);
+    out->ending = end;
+    return number < of && number > name && number[-1] == '-' && end > count;
+}
+
+static bool is_numbered_alike(const shard_number *a, const shard_number *b)
+{
+    return a->prefix == b->prefix && memcmp(a->name, b->name, a->prefix) == 0 &&
+           strcmp(a->ending, b->ending) == 0;
+}
+
+/* A download that broke off leaves some, each of them whole. Of several counts under one name nothing is said: the
+ * tensors of both stand twice. */
+static st_status numbers_check(const checkpoint_check *check)
+{
+    const st_checkpoint *checkpoint = check->checkpoint;
+    for (size_t i = 0, next; i < checkpoint->file_count; i = next) {
+        shard_number first, other;
+        bool one_count = true;
+        next = i + 1;
+        if (!shard_number_read(checkpoint->files[i].name.text, &first))
+            continue;
+        for (; next < checkpoint->file_count; next++) {
+            if (!shard_number_read(checkpoint->files[next].name.text, &other) ||
+                !is_numbered_alike(&first, &other))
+                break;
+            one_count = one_count && other.count == first.count;
+        }
+        if (!one_count || next - i >= first.count)
+            continue;
+        ST_TRY(st__index_deviate(
+            &check->judge, ST__INDEX_RULE_NUMBER_MISSING,
+            &(st__index_place){.offset = ST_NO_OFFSET},
+            "of %" PRIu64
+            " files numbered as %s only %zu %s there, and no index tells of the others",
+            first.count, st__quote(first.name, strlen(first.name)).text, next - i,
+            next - i == 1 ? "is" : "are"));
+    }
+    return ST_OK;
+}
+
 /* Looks at files of which no index tells. */
-static st_status every_check(checkpoint_check *check)
+static st_status every_check(checkpoint_check *check, bool of_folder)
 {
     st_checkpoint *checkpoint = check->checkpoint;
     subject_begin(check, checkpoint->name);
@@ -319,6 +386,8 @@ static st_status every_check(checkpoint_check *check)
     }
     ST_TRY(st__checkpoint_take_all(checkpoint, &check->judge));
     check->summary.tensors = checkpoint->count;
+    if (of_folder)
+        ST_TRY(numbers_check(check));
     return subject_end(check);
 }
 
@@ -348,7 +417,7 @@ static st_status folder_check(checkpoint_check *check)
             status = subject_end(check);
     }
     if (status == ST_OK)
-        status = folder.count ? indices_check(check, &folder) : every_check(check);
+        status = folder.count ? indices_check(check, &folder) : every_check(check, true);
     st__folder_release(check->checkpoint, &folder);
     return status;
 }
@@ -362,7 +431,7 @@ static st_status checkpoint_check_run(checkpoint_check *check)
     switch (kind) {
     case ST__OF_FOLDER: return folder_check(check);
     case ST__OF_INDEX: return index_check(check, check->checkpoint->name);
-    default: return every_check(check);
+    default: return every_check(check, false);
     }
 }
 

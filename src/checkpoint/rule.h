@@ -29,7 +29,9 @@
  X(TENSOR_UNLISTED, "index-tensor-unlisted", ST_SEVERITY_WARNING, ST_OK,                         \
    "an index names every tensor in its files: readers pass over the others")                     \
  X(TOTAL_SIZE, "index-total-size", ST_SEVERITY_WARNING, ST_OK,                                   \
-   "total_size is the bytes of all tensors that an index names")
+   "total_size is the bytes of all tensors that an index names")                                 \
+ X(NUMBER_MISSING, "index-number-missing", ST_SEVERITY_WARNING, ST_OK,                           \
+   "of files numbered -00001-of-00003 all are there, in a folder without an index")
 
 typedef enum st__index_rule {
 #define INDEX_RULE_ENUM(name, id, severity, status, text) ST__INDEX_RULE_##name,

@@ -313,6 +313,42 @@ static void test_folder(void **state)
     assert_int_equal(log.why, ST_ERR_HEADER_TOO_SMALL);
 }
 
+/* What is numbered in a folder without an index. */
+static void test_numbers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *names[3];
+        unsigned missing; /* how many findings */
+    } cases[] = {
+        {{"m-00001-of-00002.safetensors", "m-00002-of-00002.safetensors"}, 0},
+        {{"m-00002-of-00002.safetensors"}, 1},
+        {{"m-1-of-3.fp16.safetensors", "m-3-of-3.fp16.safetensors"}, 1},
+        {{"m-1-of-2.a.safetensors", "m-1-of-2.b.safetensors", "n-1-of-1.safetensors"}, 2},
+        {{"a-1-of-1.safetensors", "m-of-2.safetensors", "m1-of-2.safetensors"}, 0},
+        {{"-of-.safetensors", "m-1-of-.safetensors", "m-1-of-0.safetensors"}, 0},
+        {{"m-1-of-2.safetensors", "m-1-of-3.safetensors", "m-2-of-2.safetensors"}, 0},
+        {{"a-of-b-1-of-2.safetensors", "z.safetensors"}, 1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        told log;
+        char tensor[] = "a:1";
+        unsigned found = 0;
+        model_empty(model_folder);
+        for (size_t k = 0; k < 3 && cases[i].names[k]; k++, tensor[0]++)
+            model_tensors(cases[i].names[k], tensor, NULL);
+        st_checkpoint_summary summary = check_of("", &log);
+        for (const char *at = log.lines; (at = strstr(at, "index-number-missing@- \n")); at++)
+            found++;
+        assert_int_equal(found, cases[i].missing);
+        assert_int_equal(summary.warnings, cases[i].missing);
+        assert_int_equal(summary.errors, 0);
+        /* One file by itself may have any name. */
+        summary = check_of(cases[i].names[0], &log);
+        assert_int_equal(summary.warnings, 0);
+    }
+}
+
 static void test_several(void **state)
 {
     (void)state;
@@ -433,7 +469,7 @@ static void test_rules(void **state)
 {
     (void)state;
     size_t count = st_checkpoint_rule_count();
-    assert_int_equal(count, 10);
+    assert_int_equal(count, 11);
     assert_null(st_checkpoint_rule_at(count));
     for (size_t i = 0; i < count; i++) {
         const st_rule *rule = st_checkpoint_rule_at(i);
@@ -488,6 +524,7 @@ int main(void)
         TEST(test_indices),       TEST(test_goes_on), TEST(test_too_long), TEST(test_many),
         TEST(test_folder),        TEST(test_several), TEST(test_stopped),  TEST(test_unreadable),
         TEST(test_one_at_a_time), TEST(test_rules),   TEST(test_options),  TEST(test_oom),
+        TEST(test_numbers),
     };
     return cmocka_run_group_tests_name("checkpoint_check", tests, NULL, NULL);
 }

@@ -341,6 +341,18 @@ def test_check_of_a_map_alone(cli, folder):
     assert done.json["files"][-1]["tensors"] == 3
 
 
+def test_check_of_a_download_that_broke_off(cli, tmp_path, make):
+    """Each file is whole, and the model is not."""
+    for number in (1, 3):
+        make({f"w{number}": ("U8", [1], b"x")}, name=f"model-0000{number}-of-00003.safetensors")
+    done = cli("check", tmp_path)
+    told = 'of 3 files numbered as "model-00001-of-00003.safetensors" only 2 are there, and no index tells of the others'
+    assert done.code == 0 and f"{tmp_path}: warning: {told} [index-number-missing]" in done.lines
+    assert cli("check", "--strict", tmp_path).code == 1
+    make({"w2": ("U8", [1], b"x")}, name="model-00002-of-00003.safetensors")
+    assert cli("check", "--strict", tmp_path).code == 0
+
+
 def test_rules(cli):
     rules = [rule["rule"] for rule in cli("check", "--rules", "--json").json["rules"]]
     assert [rule for rule in rules if rule.startswith("index-")] == [
@@ -354,8 +366,9 @@ def test_rules(cli):
         "index-overflow",
         "index-tensor-unlisted",
         "index-total-size",
+        "index-number-missing",
     ]
-    assert cli("check", "--rules").lines[-1].split("\t")[:2] == ["index-total-size", "warning"]
+    assert cli("check", "--rules").lines[-1].split("\t")[:2] == ["index-number-missing", "warning"]
 
 
 # ------------------------------------------------------------------------------------------- refused
