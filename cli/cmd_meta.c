@@ -33,7 +33,7 @@ static const struct opt get_options[] = {
 
 static const struct opt export_options[] = {
     {OPT_FILE, 'o', "output", offsetof(struct meta_options, target.path), .arg = "OUT",
-     .help = "Write to this file instead of standard output."},
+     .help = "Write to this file instead of standard output, which - is, too."},
     TARGET_ROW_DRY_RUN(meta_options, target, "Say what would be written, and write nothing."),
     EXPAND_OPTION,
     {0},
@@ -194,18 +194,32 @@ static void export_text(const struct meta *meta)
     json_close(&json);
 }
 
-/* Starts the output: standard output, where there is nothing to write. */
-static st_status meta_out_open(const struct meta_options *options, st_status status,
-                               struct out *out, st_error *error)
+/* Writes the object into OUT, unless that is only looked at. */
+static st_status export_save(const struct meta *meta, st_error *error)
 {
-    const char *path = options->target.path;
-    if (status == ST_OK && path && options->target.dry_run)
-        status = out_replace_look(path, error);
-    else if (status == ST_OK && path)
-        status = out_replace(out, path, error);
-    if (status != ST_OK || !path || options->target.dry_run)
-        out_open(out, options->common.color);
-    return status;
+    const struct target *target = &meta->options->target;
+    struct out file;
+    struct json json;
+    if (target->dry_run)
+        return out_replace_look(target->path, error);
+    st_status status = out_replace(&file, target->path, error);
+    if (status != ST_OK)
+        return status;
+    json_open(&json, &file, 2);
+    entries_emit(&json, meta->header, NULL, meta->options->expand);
+    json_close(&json);
+    out_worst(meta->out, out_close(&file));
+    return ST_OK;
+}
+
+static void meta_json(const struct meta *meta, struct json *json)
+{
+    const struct target *target = &meta->options->target;
+    document_print(meta, json);
+    if (!target->path)
+        return;
+    json_text(json, "output", target->path);
+    json_bool(json, "written", !target->dry_run);
 }
 
 /* Reads the header and prints what `text` does, or the document. */
@@ -216,28 +230,28 @@ static int meta_main(const struct meta_options *options, const struct args *args
     struct input input;
     struct json json;
     struct out out;
-    struct json *document = options->common.json ? &json : NULL;
+    const struct target *target = &options->target;
     struct meta meta = {.options = options, .path = args->at[0], .key = args->at[1], .out = &out};
+    out_open(&out, options->common.color);
+    if (options->common.json) {
+        json_open_files(&json, &out);
+        json_open_file(&json, meta.path);
+    }
     st_status status = input_open(&input, meta.path, &options->common, &error);
-    bool opened = status == ST_OK;
-    status = meta_out_open(options, status, &out, &error);
-    if (document) {
-        json_open_files(document, &out);
-        json_open_file(document, meta.path);
-    }
-    meta.header = opened ? input_header(&input) : NULL;
+    meta.header = status == ST_OK ? input_header(&input) : NULL;
+    if (status == ST_OK && target->path)
+        status = export_save(&meta, &error);
     if (status != ST_OK)
-        file_fail(&out, document, &error);
-    else if (document)
-        document_print(&meta, document);
-    else
+        file_fail(&out, options->common.json ? &json : NULL, &error);
+    else if (options->common.json)
+        meta_json(&meta, &json);
+    else if (!target->path || target->dry_run)
         text(&meta);
-    if (document) {
-        st_json_emit_object_end(document->emitter);
-        json_close_files(document);
+    if (options->common.json) {
+        st_json_emit_object_end(json.emitter);
+        json_close_files(&json);
     }
-    if (opened)
-        input_close(&input);
+    input_close(&input);
     return out_close(&out);
 }
 
@@ -247,6 +261,8 @@ static int meta_run(const struct verb *verb, int argc, char **argv,
     struct meta_options options = {0};
     struct args args;
     int code = opt_parse(verb, argc, argv, &options, &args);
+    if (options.target.path && strcmp(options.target.path, "-") == 0)
+        options.target.path = NULL;
     if (code == OPT_GO)
         code = meta_main(&options, &args, text);
     free(args.at);

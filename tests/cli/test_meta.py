@@ -105,6 +105,11 @@ def test_export(cli, lora, tmp_path):
         quiet = cli("meta", "export", lora, *options)
         assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
         assert target.read_bytes() == done.raw
+    assert cli("meta", "export", lora, "-o", "-").raw == done.raw
+    target.unlink()
+    document = cli("meta", "export", "--json", lora, "-o", target).json
+    assert document == {"files": [{"file": str(lora), "metadata": METADATA, "output": str(target), "written": True}]}
+    assert target.read_bytes() == done.raw, "meta import takes it"
     done = cli("meta", "export", "--json", lora)
     assert done.json == {"files": [{"file": str(lora), "metadata": METADATA}]}
 
@@ -116,7 +121,7 @@ def test_export_dry_run(cli, lora, tmp_path):
     assert (done.code, done.out, done.err) == (0, f"{target}: {count}", "")
     assert cli("meta", "export", "--dry-run", lora).out == f"standard output: {count}"
     done = cli("meta", "export", "-n", "--json", lora, "-o", target)
-    assert done.json == {"files": [{"file": str(lora), "metadata": METADATA}]}
+    assert done.json == {"files": [{"file": str(lora), "metadata": METADATA, "output": str(target), "written": False}]}
     assert not target.exists()
     assert cli("meta", "export", "-n", lora, "-o", lora).code == 2
 
@@ -157,3 +162,5 @@ def test_export_to_nowhere(cli, lora):
     done = cli("meta", "export", lora, "-o", "/nonexistent/out.json")
     assert (done.code, done.out) == (3, "")
     assert done.err == "safetensors: /nonexistent/out.json: cannot be written: No such file or directory\n"
+    done = cli("meta", "export", "--json", lora, "-o", "/nonexistent/out.json")
+    assert (done.code, done.json["files"][0]["error"]["status"]) == (3, "ST_ERR_IO")
