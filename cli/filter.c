@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "filter.h"
 
-#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -23,24 +22,24 @@ const struct opt filter_rows[] = {
     {0},
 };
 
-static bool regexes_compile(struct filter *filter, const struct verb *verb)
+static void rules_free(st_name_rule **rules, const struct opt_list *patterns)
 {
-    const struct opt_list *regexes = &filter->options->regexes;
-    filter->compiled = memory_new(regexes->count, sizeof *filter->compiled);
-    for (size_t i = 0; i < regexes->count; i++) {
-        const char *pattern = regexes->at[i];
-        regex_t *regex = &filter->compiled[i];
-        int fault = regcomp(regex, pattern, REG_EXTENDED | REG_NOSUB);
-        if (fault == 0)
-            continue;
-        char reason[128];
-        regerror(fault, regex, reason, sizeof reason);
-        usage_error(verb, "--regex %s: %s", text_quote(pattern, strlen(pattern)).text, reason);
-        while (i-- > 0)
-            regfree(&filter->compiled[i]);
-        free(filter->compiled);
-        return false;
-    }
+    for (size_t i = 0; rules && i < patterns->count; i++)
+        st_name_rule_free(rules[i]);
+    free(rules);
+}
+
+/* Gives false, having complained. */
+static bool rules_make(const struct verb *verb, const struct opt_list *patterns, uint32_t kind,
+                       st_name_rule ***out)
+{
+    st_error error;
+    *out = memory_new(patterns->count, sizeof **out);
+    for (size_t i = 0; i < patterns->count; i++)
+        if (st_name_rule_new(patterns->at[i], NULL, kind, NULL, &(*out)[i], &error) != ST_OK) {
+            usage_error(verb, "%s", error.message);
+            return false;
+        }
     return true;
 }
 
@@ -63,14 +62,19 @@ bool filter_init(struct filter *filter, const struct filter_options *options,
             return false;
         }
     }
-    return regexes_compile(filter, verb);
+    if (rules_make(verb, &options->globs, ST_NAME_GLOB, &filter->globs) &&
+        rules_make(verb, &options->regexes, ST_NAME_REGEX, &filter->regexes) &&
+        rules_make(verb, &options->excludes, ST_NAME_GLOB, &filter->excludes))
+        return true;
+    filter_release(filter);
+    return false;
 }
 
 void filter_release(struct filter *filter)
 {
-    for (size_t i = 0; i < filter->options->regexes.count; i++)
-        regfree(&filter->compiled[i]);
-    free(filter->compiled);
+    rules_free(filter->globs, &filter->options->globs);
+    rules_free(filter->regexes, &filter->options->regexes);
+    rules_free(filter->excludes, &filter->options->excludes);
 }
 
 void filter_options_release(struct filter_options *options)
@@ -88,70 +92,67 @@ bool filter_is_empty(const struct filter *filter)
            options->excludes.count == 0 && options->dtypes.count == 0;
 }
 
-static bool globs_match(const struct opt_list *globs, const char *name)
+/* Stops at the first of them that matches. */
+static st_status any_matches(st_name_rule *const *rules, size_t count, const st_tensor *tensor,
+                             bool *matches, st_error *error)
 {
-    for (size_t i = 0; i < globs->count; i++)
-        if (fnmatch(globs->at[i], name, 0) == 0)
-            return true;
-    return false;
+    st_status status = ST_OK;
+    for (size_t i = 0; i < count && status == ST_OK && !*matches; i++)
+        status = st_name_rule_match(rules[i], tensor->name, tensor->name_len, matches, error);
+    return status;
 }
 
-static bool name_matches(const struct filter *filter, const char *name)
+static st_status name_passes(const struct filter *filter, const st_tensor *tensor, bool *out,
+                             st_error *error)
 {
     const struct filter_options *options = filter->options;
-    if (globs_match(&options->excludes, name))
-        return false;
-    if (options->globs.count == 0 && options->regexes.count == 0)
-        return true;
-    for (size_t i = 0; i < options->regexes.count; i++)
-        if (regexec(&filter->compiled[i], name, 0, NULL, 0) == 0)
-            return true;
-    return globs_match(&options->globs, name);
+    bool excluded = false;
+    *out = options->globs.count == 0 && options->regexes.count == 0;
+    st_status status =
+        any_matches(filter->excludes, options->excludes.count, tensor, &excluded, error);
+    if (status == ST_OK)
+        status = any_matches(filter->regexes, options->regexes.count, tensor, out, error);
+    if (status == ST_OK)
+        status = any_matches(filter->globs, options->globs.count, tensor, out, error);
+    *out = *out && !excluded;
+    return status;
 }
 
-static bool name_passes(const struct filter *filter, const st_tensor *tensor)
-{
-    if (!memchr(tensor->name, '\0', tensor->name_len))
-        return name_matches(filter, tensor->name);
-    /* The C library's patterns end at a NUL: they see \001 in its place. */
-    char *name = memory_new((size_t)tensor->name_len + 1, 1);
-    for (size_t i = 0; i < tensor->name_len; i++)
-        name[i] = tensor->name[i] ? tensor->name[i] : '\1';
-    bool matches = name_matches(filter, name);
-    free(name);
-    return matches;
-}
-
-static bool passes(const struct filter *filter, const st_header *header, const st_tensor *tensor)
+static st_status passes(const struct filter *filter, const st_header *header,
+                        const st_tensor *tensor, bool *out, st_error *error)
 {
     const struct opt_list *dtypes = &filter->options->dtypes;
     const char *code = st_header_dtype_code(header, tensor->dtype, NULL);
     bool dtype_passes = dtypes->count == 0;
     for (size_t i = 0; i < dtypes->count && !dtype_passes; i++)
         dtype_passes = strcasecmp(dtypes->at[i], code) == 0;
-    return dtype_passes && name_passes(filter, tensor);
+    *out = false;
+    return dtype_passes ? name_passes(filter, tensor, out, error) : ST_OK;
 }
 
 st_status filter_pick(const struct filter *filter, const st_header *header, bool by_name,
                       const st_tensor ***out, size_t *count, st_error *error)
 {
     size_t all = st_header_count(header);
-    uint32_t *order = NULL;
-    if (by_name) {
-        order = memory_new(all, sizeof *order);
-        st_status status = st_header_sort(header, order, error);
-        if (status != ST_OK) {
-            free(order);
-            return status;
-        }
-    }
-    *out = memory_new(all, sizeof **out);
-    *count = 0;
-    for (size_t i = 0; i < all; i++) {
+    st_status status = ST_OK;
+    uint32_t *order = by_name ? memory_new(all, sizeof *order) : NULL;
+    if (by_name)
+        status = st_header_sort(header, order, error);
+    const st_tensor **picked = memory_new(all, sizeof *picked);
+    size_t found = 0;
+    for (size_t i = 0; i < all && status == ST_OK; i++) {
         const st_tensor *tensor = st_header_at(header, order ? order[i] : i);
-        if (passes(filter, header, tensor))
-            (*out)[(*count)++] = tensor;
+        bool wanted;
+        status = passes(filter, header, tensor, &wanted, error);
+        if (status == ST_OK && wanted)
+            picked[found++] = tensor;
     }
     free(order);
+    if (status != ST_OK) {
+        free(picked);
+        return status;
+    }
+    *out = picked;
+    *count = found;
     return ST_OK;
 }

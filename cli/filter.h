@@ -3,17 +3,16 @@
 #ifndef CLI_FILTER_H
 #define CLI_FILTER_H
 
-#include <regex.h>
-#include <safetensors/safetensors.h>
+#include <safetensors/edit.h>
 
 #include "verb.h"
 
 /* A tensor passes if any glob or regex matches its name, no exclude does, and its dtype is any of
  * those given; where none of a kind are given, that kind lets all pass. */
 struct filter_options {
-    struct opt_list globs;    /* fnmatch's; "*" matches dots too */
-    struct opt_list regexes;  /* POSIX extended, found anywhere in the name */
-    struct opt_list excludes; /* as globs */
+    struct opt_list globs;    /* ST_NAME_GLOB */
+    struct opt_list regexes;  /* ST_NAME_REGEX */
+    struct opt_list excludes; /* ST_NAME_GLOB */
     struct opt_list dtypes;   /* codes, in either case */
 };
 
@@ -28,7 +27,9 @@ extern const struct opt filter_rows[];
 
 struct filter {
     const struct filter_options *options;
-    regex_t *compiled;
+    st_name_rule **globs; /* one for each of the options' */
+    st_name_rule **regexes;
+    st_name_rule **excludes;
 };
 
 /* Gives false, having complained, for a pattern or a dtype that is none. */

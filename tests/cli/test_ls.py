@@ -219,3 +219,15 @@ def test_many_tensors(cli, terminal, make):
         "└── model.layers.[0-9999].expert.[0-9].w  U8  [1] × 100000  100000"]
     assert len(cli("ls", "--json", path).json["files"][0]["tensors"]) == count
     assert cli("show", path, "model.layers.777.expert.3.x").code == 2
+
+
+def test_filters_are_the_rules_of_edits(cli, make, tmp_path):
+    """The same pattern picks the same tensors, whichever verb it is given to."""
+    path, out = make({name: ("U8", [1], b"1") for name in ("w[0]", "w0", "w1", "v\x00")}), tmp_path / "out"
+    for pattern, names in [("w[0]", ["w[0]", "w0"]), ("w\\[0]", ["w[0]"]), ("w[!0]", ["w1"]), ("v?", ["v\\u0000"])]:
+        assert [line.split("\t")[-1] for line in cli("ls", "-g", pattern, path).lines] == names
+        assert cli("edit", path, "-k", pattern, "-o", out).code == 0
+        assert [line.split("\t")[-1] for line in cli("ls", out).lines] == names
+        assert cli("copy", "-x", pattern, path, out).code == 0
+        kept = [line.split("\t")[-1] for line in cli("ls", out).lines]
+        assert not set(kept) & set(names) and len(kept) + len(names) == 4

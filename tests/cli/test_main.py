@@ -66,7 +66,7 @@ def test_no_verb(cli):
     (["check", "--max=99999999999999999999", "f"],
      'safetensors: --max takes a whole number, not "99999999999999999999"'),
     (["check"], "safetensors: FILE is missing"),
-    (["ls", "--regex", "(", "f"], 'safetensors: --regex "(": '),
+    (["ls", "--regex", "(", "f"], 'safetensors: the expression "(": '),
     (["ls", "--dtype", "F99", "f"], 'safetensors: --dtype "F99": no such dtype'),
     (["generate", "csh"], 'safetensors: no such kind: "csh"'),
 ])
