@@ -53,7 +53,9 @@ typedef struct stpy_loss {
 
 /* What memory of a step lies in: what was opened for it, what of that is mapped, or somebody's buffer. */
 typedef struct stpy_held {
+    PyObject *path; /* of the checkpoint, borrowed of its step */
     st_checkpoint *checkpoint;
+    const st_file *file; /* that the buffer is of; NULL: of none */
     st_buffer *buffer;
 } stpy_held;
 
@@ -74,7 +76,7 @@ typedef struct stpy_edit {
     st_checkpoint_edit *edit;
     stpy_edited *files; /* `count` of them */
     size_t count;
-    stpy_held *held; /* one for each step at most */
+    stpy_held *held; /* two for each step at most */
     size_t held_count;
     stpy_entries entries; /* the arrays of the steps */
     PyObject *
@@ -96,6 +98,9 @@ bool stpy_is_name(const char *pattern);
 int stpy_rename_exact(stpy_edit *self, const char *pattern, const char *replacement);
 /* A rule has renamed some. */
 void stpy_names_lose(stpy_edit *self);
+/* What lies at a path, and the mapping of one of its files: the edit's, for all its steps. NULL with the error set. */
+st_checkpoint *stpy_other_open(stpy_edit *self, PyObject *path);
+st_buffer *stpy_other_map(stpy_edit *self, const st_file *file);
 /* Puts the digests of a file's tensors into its metadata. */
 int stpy_edit_record(stpy_edited *self, const char *algorithm);
 

@@ -279,21 +279,14 @@ static const st_tensor *other_find(stpy_edit *self, PyObject *value, st_checkpoi
                                    st_array *out)
 {
     PyObject *path, *name;
-    st_error error;
-    stpy_held *held = &self->held[self->held_count];
     if (!PyArg_ParseTuple(value, "OU", &path, &name))
         return NULL;
-    held->checkpoint = stpy_checkpoint_open(self->state, path);
-    self->held_count += held->checkpoint != NULL;
-    const st_tensor *tensor =
-        held->checkpoint ? tensor_find(self, held->checkpoint, name, place) : NULL;
-    if (!tensor || !out)
-        return tensor;
-    if (st_file_map(place->file, ST_MAP_SHARED, &held->buffer, &error)) {
-        raise_error(self, &error);
-        return NULL;
-    }
-    unsigned char *bytes = st_buffer_data(held->buffer);
+    st_checkpoint *other = stpy_other_open(self, path);
+    const st_tensor *tensor = other ? tensor_find(self, other, name, place) : NULL;
+    st_buffer *buffer = tensor && out ? stpy_other_map(self, place->file) : NULL;
+    if (!buffer)
+        return out ? NULL : tensor;
+    unsigned char *bytes = st_buffer_data(buffer);
     *out = (st_array){.data = bytes + (size_t)st_file_offset(place->file, tensor),
                       .shape = tensor->shape,
                       .ndim = tensor->ndim,
@@ -468,7 +461,7 @@ int stpy_steps_run(stpy_edit *self, PyObject *steps)
     if (!kept)
         return -1;
     size_t count = (size_t)PyTuple_Size(kept);
-    self->held = PyMem_Calloc(count + 1, sizeof *self->held);
+    self->held = PyMem_Calloc(2 * count + 1, sizeof *self->held);
     self->entries.at = PyMem_Calloc(count + 1, sizeof *self->entries.at);
     self->entries.capacity = count + 1;
     int failed = self->held && self->entries.at ? 0 : -1;

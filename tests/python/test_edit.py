@@ -489,3 +489,21 @@ def test_every_allocation_of_pythons_may_fail(path, other, tmp_path):
         prepare=lambda: written.unlink(missing_ok=True),
         left=written.read_bytes,
     )
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="/proc")
+def test_what_tensors_are_taken_from_is_mapped_once(tmp_path):
+    path, other = os.fspath(tmp_path / "model"), os.fspath(tmp_path / "other")
+    save_file({"w": np.zeros(2)}, path)
+    tensors = {f"t{i}": np.full(1000, i) for i in range(20)}
+    save_file(tensors, other)
+    mapped = set()
+
+    def look(done, total):
+        with open("/proc/self/maps") as maps:
+            mapped.add(sum(line.rstrip().endswith(other) for line in maps))
+
+    edit(path, add={name: (other, name) for name in tensors}, replace={"w": (other, "t1")}, progress=look)
+    assert mapped == {1}
+    found = load_file(path)
+    assert all((found[name] == tensor).all() for name, tensor in tensors.items()) and found["w"][0] == 1
