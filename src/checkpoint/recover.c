@@ -45,7 +45,7 @@ static bool text_ends(const char *text, const char *ending)
 }
 
 /* Keeps a name; ENOMEM. */
-static int name_keep(name_list *names, const char *name, size_t len)
+static int found_keep(name_list *names, const char *name, size_t len)
 {
     recovering *r = names->r;
     void *at = names->at;
@@ -196,7 +196,7 @@ static st_status index_text_parse(name_list *names, const st_memory *text, const
     st_status status = st__index_parse(&index, text->data, text->size, &judge);
     *readable = status == ST_OK;
     for (size_t i = 0; i < index.file_count && *readable && status == ST_OK; i++)
-        if (name_keep(names, index.files[i].name.text, index.files[i].name.len))
+        if (found_keep(names, index.files[i].name.text, index.files[i].name.len))
             status = recovering_nomem(r, r->wanted);
     st__index_release(&index);
     st__arena_release(&kept);
@@ -227,18 +227,18 @@ static st_status index_read(name_list *names, const char *path, bool *readable)
 static int journal_note(void *ctx, const char *name)
 {
     return text_ends(name, ST__JOURNAL_ENDING)
-               ? name_keep(ctx, name, strlen(name) - (sizeof ST__JOURNAL_ENDING - 1))
+               ? found_keep(ctx, name, strlen(name) - (sizeof ST__JOURNAL_ENDING - 1))
                : 0;
 }
 
 static int index_note(void *ctx, const char *name)
 {
-    return st__folder_has_index(name) ? name_keep(ctx, name, strlen(name)) : 0;
+    return st__folder_has_index(name) ? found_keep(ctx, name, strlen(name)) : 0;
 }
 
 static int file_note(void *ctx, const char *name)
 {
-    return st__folder_has_file(name) ? name_keep(ctx, name, strlen(name)) : 0;
+    return st__folder_has_file(name) ? found_keep(ctx, name, strlen(name)) : 0;
 }
 
 static st_status folder_list(name_list *names, int (*note)(void *ctx, const char *name))
@@ -263,7 +263,7 @@ static st_status lists_visit(const name_list *journals, name_list *files)
         bool lone = strcmp(of->text, ST__EXCHANGE_NO_INDEX) == 0, is_index = false;
         if (!text_ends(of->text, ".safetensors"))
             ST_TRY(list_visit(r, lone ? NULL : of->text, &is_index));
-        if (!is_index && name_keep(files, of->text, of->len))
+        if (!is_index && found_keep(files, of->text, of->len))
             return recovering_nomem(r, r->wanted);
     }
     return ST_OK;

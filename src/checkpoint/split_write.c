@@ -172,7 +172,7 @@ static st_status split_plan(split_writing *w)
     return split->index ? ST_OK : strays_refuse(w);
 }
 
-static st_status exchange_fill(split_writing *w)
+static st_status shards_put(split_writing *w)
 {
     const st_split *split = w->split;
     st__exchange *exchange = &w->exchange;
@@ -198,12 +198,12 @@ static st_status start_check(split_writing *w)
     return changed ? st__checkpoint_unchanged(w->split->checkpoint, ST__OS_HERE, w->error) : ST_OK;
 }
 
-static st_status exchange_make(split_writing *w)
+static st_status shards_exchange(split_writing *w)
 {
     ST_TRY(start_check(w));
     ST_TRY(split_plan(w));
     ST_TRY(st__exchange_begin(&w->exchange, w->error));
-    st_status status = exchange_fill(w);
+    st_status status = shards_put(w);
     if (status == ST_OK)
         return st__exchange_finish(&w->exchange, w->error);
     st__exchange_give_up(&w->exchange);
@@ -221,7 +221,7 @@ static st_status all_write(split_writing *w)
     exchange->options = (st_sink_options){.durability = split->durability, .flags = split->flags};
     st_status status = st__exchange_open(exchange, w->folder, split->index_name, w->error);
     if (status == ST_OK)
-        status = exchange_make(w);
+        status = shards_exchange(w);
     st__exchange_close(exchange);
     return status;
 }

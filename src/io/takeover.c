@@ -33,7 +33,7 @@ static int journal_look(const st__location *at, st__os_info *out, bool *there)
     return failed;
 }
 
-static st_status journal_fail(const char *name, int failed, st_error *error)
+static st_status beside_fail(const char *name, int failed, st_error *error)
 {
     return st__fail_errno(error, ST_ERR_IO, failed, ST_NO_OFFSET,
                           "%s: its journal (" ST__JOURNAL_ENDING ") cannot be examined", name);
@@ -85,7 +85,7 @@ st_status st__takeover_recover(const st__takeover *place, st_error *error)
     bool there;
     int failed = journal_look(place->at, &info, &there);
     if (failed)
-        return journal_fail(place->name, failed, error);
+        return beside_fail(place->name, failed, error);
     if (!there || st__os_info_at(place->at->directory, place->at->name, false, &info) != 0 ||
         info.kind != ST__OS_REGULAR)
         return ST_OK;
@@ -172,7 +172,7 @@ static st_status journal_check(st__takeover *place, st_error *error)
     bool there;
     int failed = journal_look(place->at, &place->journal, &there);
     if (failed)
-        return journal_fail(place->name, failed, error);
+        return beside_fail(place->name, failed, error);
     if (!there)
         return ST_OK;
     failed = st__os_info_at(place->at->directory, place->at->name, false, &info);
@@ -276,7 +276,7 @@ static st_status source_look(const st_source *source, int fd, st_error *error)
     edited.file = fd;
     bool there;
     int failed = journal_look(&edited.at, &info, &there);
-    st_status status = failed  ? journal_fail(source->name, failed, error)
+    st_status status = failed  ? beside_fail(source->name, failed, error)
                        : there ? open_file_look(&edited, &action, error)
                                : ST_OK;
     edited.file = -1; /* the source's own */

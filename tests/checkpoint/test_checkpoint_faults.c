@@ -121,6 +121,18 @@ static st_status open_and_clean(st_context *context, st_error *said)
     return status;
 }
 
+static st_status open_and_index(st_context *context, st_error *said)
+{
+    st_open_options options = {.context = context};
+    st_checkpoint *checkpoint;
+    st_status status = st_checkpoint_open(model_path(""), &options, &checkpoint, said);
+    if (status != ST_OK)
+        return status;
+    status = st_checkpoint_index_write(checkpoint, model_path("index.json"), NULL, said);
+    st_checkpoint_close(checkpoint);
+    return status;
+}
+
 static st_status open_and_join(st_context *context, st_error *said)
 {
     return open_and_split_by(0, context, said);
@@ -225,6 +237,11 @@ static void test_split(void **state)
     faults_try(open_and_split, true);
     faults_try(open_and_join, true);
     faults_try(open_and_clean, true);
+    faults_try(open_and_index, false);
+    size_t size;
+    char *text = model_read("index.json", &size);
+    assert_non_null(strstr(text, "weight_map"));
+    free(text);
 }
 
 static st_status salvage_it(st_context *context, st_error *said)
