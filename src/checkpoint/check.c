@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/context.h"
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/path.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -137,14 +138,13 @@ static st_status shard_open_at(checkpoint_check *check, st_checkpoint_shard *sha
 static st_status shard_look(checkpoint_check *check, size_t file, bool named, shard_found *out)
 {
     st_checkpoint_shard shard = {.name = check->checkpoint->files[file].name.text};
-    size_t size;
-    char *path = st__checkpoint_path(check->checkpoint, shard.name, &size, check->error);
-    if (!path)
-        return ST_ERR_NOMEM;
+    const st_checkpoint *checkpoint = check->checkpoint;
+    char *path;
+    ST_TRY(st__path_join(checkpoint->context, checkpoint->folder, shard.name, &path, check->error));
     shard.path = path;
     check->summary.files++;
     st_status status = shard_open_at(check, &shard, named, out);
-    st__free(check->checkpoint->context, path, size);
+    st__path_free(checkpoint->context, path);
     return status;
 }
 
@@ -393,15 +393,14 @@ static st_status every_check(checkpoint_check *check, bool of_folder)
 
 static st_status indices_check(checkpoint_check *check, const st__folder *folder)
 {
+    const st_checkpoint *checkpoint = check->checkpoint;
     st_status status = ST_OK;
     for (size_t i = 0; i < folder->count && status == ST_OK; i++) {
-        size_t size;
-        char *path =
-            st__checkpoint_path(check->checkpoint, folder->indices[i].text, &size, check->error);
-        if (!path)
-            return ST_ERR_NOMEM;
+        char *path;
+        ST_TRY(st__path_join(checkpoint->context, checkpoint->folder, folder->indices[i].text,
+                             &path, check->error));
         status = index_check(check, path);
-        st__free(check->checkpoint->context, path, size);
+        st__path_free(checkpoint->context, path);
     }
     return status;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening a checkpoint, and finding its tensors. */
 #include "checkpoint/checkpoint.h"
+#include "checkpoint/path.h"
 #include "base/alloc.h"
 #include "base/checked.h"
 #include "base/context.h"
@@ -58,14 +59,12 @@ st_status st__checkpoint_file_add(st_checkpoint *checkpoint, const char *name, s
 static st_status shard_open(const st_checkpoint *checkpoint, const char *name,
                             const st_open_options *options, st_file **out, st_error *error)
 {
-    size_t size;
-    char *path = st__checkpoint_path(checkpoint, name, &size, error);
-    if (!path)
-        return ST_ERR_NOMEM;
+    char *path;
+    ST_TRY(st__path_join(checkpoint->context, checkpoint->folder, name, &path, error));
     st_status status = st_file_open(path, options, out, error);
     if (status == ST_ERR_NOMEM)
         (void)st__error_locate(error, status, path, NULL);
-    st__free(checkpoint->context, path, size);
+    st__path_free(checkpoint->context, path);
     return status;
 }
 
@@ -262,14 +261,14 @@ static st_status index_choose(st_checkpoint *checkpoint, const st__folder *folde
                               const char **index, st_error *error)
 {
     const st__index_judge judge = {.name = checkpoint->name, .error = error};
-    size_t size;
+    char *path;
     ST_TRY(st__folder_judge(folder, &judge));
-    char *path = st__checkpoint_path(checkpoint, folder->indices[0].text, &size, error);
-    if (!path)
-        return ST_ERR_NOMEM;
-    *index = st__arena_text(&checkpoint->texts, path, size - 1);
-    st__free(checkpoint->context, path, size);
-    return *index ? ST_OK : st__checkpoint_nomem(checkpoint, size, error);
+    ST_TRY(st__path_join(checkpoint->context, checkpoint->folder, folder->indices[0].text, &path,
+                         error));
+    size_t len = strlen(path);
+    *index = st__arena_text(&checkpoint->texts, path, len);
+    st__path_free(checkpoint->context, path);
+    return *index ? ST_OK : st__checkpoint_nomem(checkpoint, len, error);
 }
 
 static st_status folder_open(st_checkpoint *checkpoint, const st_open_options *options,

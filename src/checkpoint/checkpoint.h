@@ -50,10 +50,6 @@ typedef enum st__checkpoint_kind { ST__OF_FILE, ST__OF_FOLDER, ST__OF_INDEX } st
 /* Finds out what its path is, and keeps the folder that the names of its files begin in. A single file is added. */
 st_status st__checkpoint_look(st_checkpoint *checkpoint, const st_open_options *options,
                               st__checkpoint_kind *out, st_error *error);
-/* Gives the path of what is in that folder, `*size` bytes for st__free; NULL: no memory, and `error` is filled. */
-char *st__checkpoint_path(const st_checkpoint *checkpoint, const char *name, size_t *size,
-                          st_error *error);
-
 /* The names of the indices in a folder, in their order. Begins as zeros. */
 typedef struct st__folder {
     st__key *indices; /* `count` of `room` */

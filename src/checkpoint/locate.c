@@ -12,24 +12,6 @@
 
 /* ----------------------------------------------------------------------------------- paths */
 
-char *st__checkpoint_path(const st_checkpoint *checkpoint, const char *name, size_t *size,
-                          st_error *error)
-{
-    size_t folder_len = strlen(checkpoint->folder), name_len = strlen(name);
-    char *path = NULL;
-    if (!st__add_size(folder_len, name_len + 1, size))
-        *size = SIZE_MAX;
-    else
-        path = st__alloc(checkpoint->context, *size);
-    if (!path) {
-        (void)st__checkpoint_nomem(checkpoint, *size, error);
-        return NULL;
-    }
-    memcpy(path, checkpoint->folder, folder_len);
-    memcpy(path + folder_len, name, name_len + 1);
-    return path;
-}
-
 /* Keeps what comes before the last name of a path. */
 static st_status above_keep(st_checkpoint *checkpoint, const char *path, st_error *error)
 {
