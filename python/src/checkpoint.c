@@ -115,7 +115,8 @@ PyObject *stpy_split(PyObject *module, PyObject *args)
         return NULL;
     self.folder = PyBytes_AsString(to.path);
     self.stale = PyList_New(0);
-    st_checkpoint *checkpoint = self.stale ? stpy_checkpoint_open(self.state, path) : NULL;
+    st_checkpoint *checkpoint =
+        self.stale ? stpy_checkpoint_open_source(self.state, path, &self.making) : NULL;
     if (checkpoint)
         out = checkpoint_split(&self, checkpoint);
     st_checkpoint_close(checkpoint);
@@ -177,7 +178,7 @@ PyObject *stpy_merge(PyObject *module, PyObject *args)
         stpy_path_read(self.state, target, &to))
         return NULL;
     const st_edit_options options = stpy_making_options(&self.making, self.state, &self.watch);
-    st_checkpoint *checkpoint = stpy_checkpoint_open(self.state, path);
+    st_checkpoint *checkpoint = stpy_checkpoint_open_source(self.state, path, &self.making);
     if (checkpoint) {
         if (st_checkpoint_merge(checkpoint, &options, &self.edit, &error))
             stpy_edit_raise(self.state, &error);
@@ -321,7 +322,8 @@ static int joining_fill(joining *self, const char *metadata)
         return -1;
     }
     for (size_t i = 0; i < self->count; i++)
-        if (!(self->checkpoints[i] = stpy_checkpoint_open(self->to.state, input_path(self, i))))
+        if (!(self->checkpoints[i] = stpy_checkpoint_open_source(
+                  self->to.state, input_path(self, i), &self->to.making)))
             return -1;
     for (size_t i = 0; i < self->count; i++)
         if (input_take(self, i))

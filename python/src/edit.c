@@ -209,28 +209,11 @@ static int files_take(stpy_edit *self)
     return 0;
 }
 
-/* An edit in place recovers before it writes, and then the file is another one than was opened: so it is opened behind
- * that. Raises what cannot be recovered. */
-static int earlier_recover(stpy_state *state, const stpy_place *place)
-{
-    st_error error;
-    st_status status;
-    const char *path = PyBytes_AsString(place->path);
-    Py_BEGIN_ALLOW_THREADS
-    status = st_checkpoint_recover(path, state->context, NULL, &error);
-    Py_END_ALLOW_THREADS
-    /* What cannot be found is told of where it is opened. */
-    if (status == ST_OK || (status == ST_ERR_IO && error.sys_errno != EAGAIN))
-        return 0;
-    stpy_edit_raise(state, &error);
-    return -1;
-}
-
 /* Opens, and makes an edit. */
 static int edit_begin(stpy_edit *self, PyObject *path, const stpy_making *making)
 {
     st_error error;
-    self->checkpoint = stpy_checkpoint_open(self->state, path);
+    self->checkpoint = stpy_checkpoint_open_source(self->state, path, making);
     if (!self->checkpoint)
         return -1;
     const st_edit_options options = stpy_making_options(making, self->state, &self->watch);
@@ -266,7 +249,6 @@ PyObject *stpy_edit_file(PyObject *module, PyObject *args)
     self.strict = strict;
     self.copies = !in_place && !making.dry_run;
     if ((target == Py_None || !stpy_path_read(self.state, target, &to)) &&
-        (!in_place || making.dry_run || !earlier_recover(self.state, &from)) &&
         !edit_begin(&self, path, &making) && !stpy_steps_run(&self, steps) &&
         !edit_finish(&self, &making, to.path ? &to : NULL, in_place)) {
         PyObject *summary = stpy_summary_object(&self.summary);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening by path; and _checkpoint: which files a checkpoint has, and which tensors lie in them. */
-#include "inputs.h"
+#include "edit.h"
+
+#include <errno.h>
 
 /* ---------------------------------------------------------------------------------- opening */
 
@@ -58,23 +60,51 @@ static void *checkpoint_raise(stpy_state *state, const st_error *error, const st
     return stpy_raise(state, error, several ? STPY_READ : STPY_OPEN, several ? NULL : place->shown);
 }
 
-st_checkpoint *stpy_checkpoint_open(stpy_state *state, PyObject *path)
+/* Puts right what edits that were interrupted have left. What cannot be found or changed is left to the opening. */
+static st_status path_settle(const char *path, st_context *context, st_error *error)
+{
+    st_status status = st_checkpoint_recover(path, context, NULL, error);
+    if (status == ST_ERR_UNSUPPORTED)
+        return ST_OK;
+    int reason = status == ST_ERR_IO ? error->sys_errno : 0;
+    bool is_left = reason == ENOENT || reason == ENOTDIR || reason == EACCES || reason == EPERM ||
+                   reason == EROFS;
+    return is_left ? ST_OK : status;
+}
+
+static st_checkpoint *checkpoint_open(stpy_state *state, PyObject *path, bool settles)
 {
     stpy_place place;
     st_error error;
-    st_checkpoint *checkpoint;
-    st_status status;
+    st_checkpoint *checkpoint = NULL;
+    st_status settled = ST_OK, status = ST_OK;
     if (stpy_path_read(state, path, &place))
         return NULL;
     const st_open_options options = {.context = state->context};
     const char *name = PyBytes_AsString(place.path);
     Py_BEGIN_ALLOW_THREADS
-    status = st_checkpoint_open(name, &options, &checkpoint, &error);
+    if (settles)
+        settled = path_settle(name, state->context, &error);
+    if (settled == ST_OK)
+        status = st_checkpoint_open(name, &options, &checkpoint, &error);
     Py_END_ALLOW_THREADS
-    if (status != ST_OK)
+    if (settled != ST_OK)
+        stpy_edit_raise(state, &error);
+    else if (status != ST_OK)
         checkpoint = checkpoint_raise(state, &error, &place);
     stpy_place_release(&place);
     return checkpoint;
+}
+
+st_checkpoint *stpy_checkpoint_open(stpy_state *state, PyObject *path)
+{
+    return checkpoint_open(state, path, false);
+}
+
+st_checkpoint *stpy_checkpoint_open_source(stpy_state *state, PyObject *path,
+                                           const stpy_making *making)
+{
+    return checkpoint_open(state, path, !making->dry_run);
 }
 
 bool stpy_checkpoint_is_file(const st_checkpoint *checkpoint)

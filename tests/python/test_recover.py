@@ -121,7 +121,8 @@ def test_what_a_crash_left_is_told_and_put_right(path, kind):
         after = path.read_bytes()
     elif kind == "foreign":
         after = before + b"!"
-        path.write_bytes(after)
+        path.with_name("new").write_bytes(after)
+        os.replace(path.with_name("new"), path)
     counts = (2, 7) if kind in ("back", "forward") else (0, 0)
     same_as_the_program(path, [Recovery(os.fspath(path), kind, *counts)])
     assert path.read_bytes() == after and not beside(path).exists()
@@ -210,6 +211,31 @@ def test_the_next_edit_does_it_too(path):
     assert [left.kind for left in recover(path, dry_run=True)] == ["forward"]
     edit(path, replace={"ids": np.zeros(5, np.int64)}, in_place=True)
     assert recover(path) == [] and not load_file(path)["ids"].any()
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_what_does_not_open_is_undone_before_an_edit(path, in_place):
+    before = path.read_bytes()
+    beside(path).write_bytes(journal_of(path, [(8, b"?" * 12)]))
+    write(path, 8, b"?" * 6)
+    torn = path.read_bytes(), beside(path).read_bytes()
+    with pytest.raises(SafetensorError):
+        edit(path, metadata={"k": "new"}, in_place=in_place, dry_run=True)
+    assert (path.read_bytes(), beside(path).read_bytes()) == torn
+    edit(path, metadata={"k": "new"}, in_place=in_place)
+    assert not beside(path).exists()
+    start = 8 + struct.unpack("<Q", before[:8])[0]
+    assert path.read_bytes().endswith(before[start:])
+
+
+def test_of_what_cannot_be_undone_nothing_is_made(path, tmp_path):
+    left = bytearray(journal_of(path, [(20, b"x")]))
+    left[70] ^= 1
+    beside(path).write_bytes(left)
+    for options in ({}, {"out": tmp_path / "new"}, {"in_place": True}):
+        with pytest.raises(SafetensorError, match="st-journal"):
+            edit(path, metadata={"format": "np"}, **options)
+    assert not (tmp_path / "new").exists() and beside(path).read_bytes() == left
 
 
 # ------------------------------------------------------------------------------------------ resources
