@@ -266,11 +266,10 @@ const struct verb verb_repair = {
         "the places of the old ones leaves a list of them. With a folder or an index as FILE the "
         "rest of them take their places, or, where none had, what was made for them is removed; "
         "then each of the files is put right as above.\n\n"
-        "The next verb that changes the file does the same first. The verbs that read do not, and "
-        "say so: they see the file as it was left, which may be no valid one. A journal that is "
-        "damaged, or whose file was changed by something else since, is reported, and left with "
-        "the "
-        "file as it is; the exit code is 1 then.",
+        "The verbs that change a file, or make others of it, do the same first. Those that only "
+        "read do not, and say so: they see the file as it was left, which may be no valid one. A "
+        "journal that is damaged, or whose file was changed by something else since, is reported, "
+        "and left with the file as it is; the exit code is 1 then.",
     .args = (const struct arg[]){{ARG_FILE, "FILE", ARG_MANY, NULL}, {0}},
     .options = repair_options,
     .examples =

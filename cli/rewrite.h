@@ -30,7 +30,7 @@ struct rewrite_options {
       .help = "Change the bytes where they are, for a file that is too large to be written anew: " \
               "milliseconds, if the header has room (copy --reserve). Who reads the file "         \
               "meanwhile may see some of the new bytes and not others; after a crash the next "    \
-              "edit of it, or safetensors repair, puts the old ones back."},                       \
+              "verb that writes, or safetensors repair, puts the old ones back."},                 \
      TARGET_ROW_CLOBBER(options, field.target, "With --output: fail if OUT is there already."),    \
      TARGET_ROW_DRY_RUN(options, field.target,                                                     \
                         "Print what would be changed, and change nothing."),                       \

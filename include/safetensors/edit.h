@@ -224,24 +224,29 @@ ST_API void st_edit_on_cast(st_edit *edit, st_edit_cast_fn fn, void *ctx);
  * Writes the new file through a sink, whole or not at all. An edit can be written again, elsewhere. Casts of large
  * tensors are made on as many threads as the contexts of the edit and of the tensor's file allow, unless the sink is
  * sequential; what is written and told is the same for any number. The caller is told on the thread that made the call.
+ * Where the new file takes the place of one that the edit is made of, that one has to be there still, and unchanged: of
+ * two edits at once the one that ends last is ST_ERR_CHANGED.
  * @param out  NULL, or receives what was done.
- * @return as st_edit_look, st_writer_begin, st_writer_copy_from and st_writer_finish; ST_ERR_STOPPED.
+ * @return as st_edit_look, st_writer_begin, st_writer_copy_from and st_writer_finish; ST_ERR_STOPPED; ST_ERR_CHANGED.
  */
 ST_API ST_WARN_UNUSED st_status st_edit_write(st_edit *edit, st_sink *sink, st_edit_summary *out,
                                               st_error *error);
 
 /**
  * Changes the file itself: metadata and names where the header has room for them, and the bytes of tensors that were
- * replaced by as many. Takes milliseconds whatever the file's size. What is overwritten is kept in a journal beside the
- * file ("NAME.st-journal", docs/journal.md) first and made durable; it is removed when the new bytes are. A crash in
- * between leaves it there: the next edit in place of this path, or st_edit_recover, puts the old bytes back.
+ * replaced by as many. Takes milliseconds for metadata and names, whatever the file's size; the bytes of a tensor are
+ * written three times. What is overwritten is kept in a journal beside the file ("NAME.st-journal", docs/journal.md)
+ * first, with what takes its place, and made durable; where there is no room for that the file is unchanged. It is
+ * removed when the new bytes are durable. A crash in between leaves it there: the next edit in place of this path,
+ * st_sink_open of it, or st_edit_recover puts the old bytes back. Until then the file may be one that does not open, and
+ * no other file is made of it.
  *
  * Who reads the file meanwhile may see some of the new bytes and not others. Mappings show them, and so do other hard
  * links. A writer to the same file is kept out by a lock (ST_ERR_IO, EAGAIN) where the file system has locks. The
  * edit's own file has changed then: what reads it afterwards opens it again.
  *
- * @param path  of the file that the edit was made of; ST_ERR_CHANGED if another one is there, or it changed. An
- *              older journal is recovered from first, as st_edit_recover does.
+ * @param path  of the file that the edit was made of; ST_ERR_CHANGED if another one is there, or comes there meanwhile,
+ *              or it changed. An older journal is recovered from first, as st_edit_recover does.
  * @return ST_OK; ST_ERR_NO_ROOM with both numbers where the header does not fit, or data would have to move;
  *         ST_ERR_UNSUPPORTED for what is no regular file, or lies in the store of a hub cache, which others share;
  *         ST_ERR_ARGUMENT for an edit of no file; ST_ERR_JOURNAL; ST_ERR_IO; ST_ERR_NOMEM; ST_ERR_STOPPED, before

@@ -904,8 +904,12 @@ typedef struct st_sink st_sink;
  * `blobs` of a hub cache, where other snapshots share it: there the link itself is replaced. A FIFO or
  * a character device at the path is written to as a stream.
  *
+ * A file that an edit in place has left torn (edit.h) is put right first; and one that is being edited so
+ * is not replaced.
+ *
  * @return ST_OK; ST_ERR_IO with the errno: the directory does not exist or may not be written to, the
- *         path is a directory, ...; ST_ERR_NOT_REGULAR for a socket or a block device; ST_ERR_ARGUMENT;
+ *         path is a directory, an edit in place is under way (EAGAIN), ...; ST_ERR_NOT_REGULAR for a socket
+ *         or a block device; ST_ERR_JOURNAL for a file that cannot be put right; ST_ERR_ARGUMENT;
  *         ST_ERR_NOMEM.
  */
 ST_API ST_WARN_UNUSED st_status st_sink_open(const char *path, const st_sink_options *options,
@@ -1041,7 +1045,8 @@ typedef struct st_copy {
  * Copies tensors out of another file, without their bytes passing through this process where the file
  * system can do that: shared blocks first (reflink), then a copy by the kernel, else reads and writes.
  * Neighbours are moved together.
- * @return as st_writer_write and st_file_read; ST_ERR_BUFFER_SIZE where sizes differ.
+ * @return as st_writer_write and st_file_read; ST_ERR_BUFFER_SIZE where sizes differ; ST_ERR_JOURNAL for a
+ *         file that an edit in place has left torn, or is just overwriting: st_edit_recover puts it right.
  */
 ST_API ST_WARN_UNUSED st_status st_writer_copy_from(st_writer *writer, const st_file *file,
                                                     const st_copy *copies, size_t count,
@@ -1051,7 +1056,8 @@ ST_API ST_WARN_UNUSED st_status st_writer_copy_from(st_writer *writer, const st_
  * Ends the file: checks that every byte was written, makes it as durable as the sink's options ask, and
  * puts it in its place. On failure the file that was there before is still there, unchanged, except
  * that after ST_DURABLE_NAME's last step fails (its message says so) the new one is, whole.
- * @return ST_OK; ST_ERR_INCOMPLETE; ST_ERR_IO; a failure of an earlier call.
+ * @return ST_OK; ST_ERR_INCOMPLETE; ST_ERR_IO, with EAGAIN while that file is edited in place;
+ *         ST_ERR_JOURNAL where such an edit was interrupted meanwhile; a failure of an earlier call.
  */
 ST_API ST_WARN_UNUSED st_status st_writer_finish(st_writer *writer, st_error *error);
 

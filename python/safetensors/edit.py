@@ -278,10 +278,10 @@ def edit(
         reserve (`int`, *keyword-only*, defaults to 0):
             Bytes of room to leave in the header for later edits in place.
         in_place (`bool`, *keyword-only*, defaults to `False`):
-            Change bytes where they are, in milliseconds whatever the file's size: names and metadata where the header
-            has room, and data of the same size; of a checkpoint no names that its index has. Who reads the file
-            meanwhile may see some of the new bytes and not others; after a crash the next edit in place, or `recover`,
-            puts the old ones back.
+            Change bytes where they are, whatever the file's size: names and metadata where the header has room, in
+            milliseconds, and data of the same size; of a checkpoint no names that its index has. Who reads the file
+            meanwhile may see some of the new bytes and not others; after a crash the next edit, or `recover`, puts the
+            old ones back.
         strict (`bool`, *keyword-only*, defaults to `False`):
             Whether to raise, and to write nothing, where a cast takes a number beyond the range of the new dtype.
         dry_run (`bool`, *keyword-only*, defaults to `False`):
