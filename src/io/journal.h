@@ -11,13 +11,13 @@ enum { ST__JOURNAL_HEAD = 64, ST__JOURNAL_RECORD = 40, ST__JOURNAL_MARK = 32 };
 
 typedef struct st__journal {
     st_context *context;
-    const char *name;                  /* of the file that it is of, for messages */
-    int fd;                            /* not its own */
-    uint64_t size;                     /* of the journal; of one being written: so far */
-    uint64_t count;                    /* stretches of the file */
-    uint64_t bytes;                    /* in all of them */
-    uint64_t chain;                    /* the sum of what describes them */
-    uint64_t file_size, inode;         /* of the file, as it was */
+    const char *name;          /* of the file that it is of, for messages */
+    int fd;                    /* not its own */
+    uint64_t size;             /* of the journal; of one being written: so far */
+    uint64_t count;            /* stretches of the file */
+    uint64_t bytes;            /* in all of them */
+    uint64_t chain;            /* the sum of what describes them */
+    uint64_t file_size, inode; /* of the file, as it was */
 } st__journal;
 
 /* A stretch of the file that will be overwritten. */

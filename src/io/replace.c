@@ -155,7 +155,7 @@ static int put_in_place(replacement *r)
     return failed;
 }
 
-static st__takeover place_of(const replacement *r)
+static st__takeover takeover_of(const replacement *r)
 {
     return (st__takeover){.at = &r->at,
                           .name = r->sink->name,
@@ -166,7 +166,7 @@ static st__takeover place_of(const replacement *r)
 
 static st_status take_the_place(replacement *r, st_error *error)
 {
-    st__takeover place = place_of(r);
+    st__takeover place = takeover_of(r);
     ST_TRY(st__takeover_begin(&place, error));
     int failed = put_in_place(r);
     st__takeover_end(&place, failed == 0);
@@ -269,7 +269,7 @@ static st_status new_file_open(replacement *r, const st_sink_options *options, s
 {
     st_context *context = r->sink->context;
     uint32_t durability = r->sink->durability;
-    st__takeover place = place_of(r);
+    st__takeover place = takeover_of(r);
     st_status status = r->fresh ? ST_OK : st__takeover_recover(&place, error);
     int failed = status == ST_OK ? new_file_create(r, durability) : 0;
     if (failed)

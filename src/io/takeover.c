@@ -250,7 +250,7 @@ st_status st__takeover_make(const st__takeover *place, const char *from, st_erro
 /* -------------------------------------------------------------------------------- sources */
 
 /* Finds where the file behind a descriptor lies; false: that cannot be told, or another one is there. */
-static bool source_find(const st_source *source, int fd, st__edited *out)
+static bool beside_find(const st_source *source, int fd, st__edited *out)
 {
     char path[ST__OS_PATH];
     st__os_info held, named;
@@ -270,7 +270,7 @@ static st_status source_look(const st_source *source, int fd, st_error *error)
     st__edited edited;
     st__os_info info;
     uint32_t action = ST_RECOVERY_NONE;
-    if (!source_find(source, fd, &edited))
+    if (!beside_find(source, fd, &edited))
         return ST_OK;
     edited.path = source->name;
     edited.file = fd;
