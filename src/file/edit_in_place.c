@@ -224,7 +224,7 @@ static st_status roll_back(const in_place *work, st_status status, const st_erro
 }
 
 /* Who does not ask for the lock, or cannot, may have replaced the file, or taken the journal for one that was left. */
-static st_status names_check(const in_place *work, st_error *error)
+static st_status held_check(const in_place *work, st_error *error)
 {
     const st__edited *edited = &work->edited;
     st__os_info named, held;
@@ -286,7 +286,7 @@ static st_status journal_use(in_place *work, const st__os_info *info, st_error *
                               "%s" ST__JOURNAL_ENDING ": cannot be created", edited->path);
     st_status status = journal_fill(work, info, error);
     if (status == ST_OK && work->journal.count > 0)
-        status = names_check(work, error);
+        status = held_check(work, error);
     if (status != ST_OK || work->journal.count == 0)
         journal_give_up(work);
     else
