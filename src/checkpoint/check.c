@@ -9,7 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-typedef struct checkpoint_check {
+typedef struct checkpoint_checking {
     st_checkpoint *checkpoint;
     const st_open_options *options; /* of the files */
     const st_checkpoint_observer *observer;
@@ -19,7 +19,7 @@ typedef struct checkpoint_check {
     st__index_sink sink;
     st__index_judge judge;
     st_error *error;
-} checkpoint_check;
+} checkpoint_checking;
 
 /* The entries of an index, file by file. */
 typedef struct index_groups {
@@ -33,7 +33,7 @@ typedef struct index_groups {
 
 static bool finding_pass(void *ctx, const st_finding *finding)
 {
-    checkpoint_check *check = ctx;
+    checkpoint_checking *check = ctx;
     const st_checkpoint_observer *observer = check->observer;
     if (finding->severity == ST_SEVERITY_ERROR)
         check->summary.errors++;
@@ -44,14 +44,14 @@ static bool finding_pass(void *ctx, const st_finding *finding)
     return !observer->finding || observer->finding(observer->ctx, check->judge.name, finding);
 }
 
-static st_status check_stopped(const checkpoint_check *check)
+static st_status check_stopped(const checkpoint_checking *check)
 {
     return st__fail(check->error, ST_ERR_STOPPED, ST_NO_OFFSET, "%s: the check was stopped",
                     check->judge.name);
 }
 
 /* What is found from now on is said of this path. */
-static void subject_begin(checkpoint_check *check, const char *path)
+static void subject_begin(checkpoint_checking *check, const char *path)
 {
     check->summary = (st_checkpoint_summary){0};
     check->checkpoint->data_size = 0;
@@ -59,7 +59,7 @@ static void subject_begin(checkpoint_check *check, const char *path)
     check->judge.name = path;
 }
 
-static st_status subject_end(checkpoint_check *check)
+static st_status subject_end(checkpoint_checking *check)
 {
     const st_checkpoint_summary *part = &check->summary;
     const st_checkpoint_observer *observer = check->observer;
@@ -92,7 +92,7 @@ static bool is_refusal(st_status status)
 }
 
 /* Tells of a file that is there. */
-static st_status shard_tell(checkpoint_check *check, const st_checkpoint_shard *shard)
+static st_status shard_tell(checkpoint_checking *check, const st_checkpoint_shard *shard)
 {
     const st_checkpoint_observer *observer = check->observer;
     bool goes_on = observer->shard && observer->shard(observer->ctx, shard);
@@ -111,7 +111,7 @@ typedef struct shard_found {
 } shard_found;
 
 /* Opens a path, and tells of the file, unless there is none and an index names it: that is the index's fault. */
-static st_status shard_open_at(checkpoint_check *check, st_checkpoint_shard *shard, bool named,
+static st_status shard_open_at(checkpoint_checking *check, st_checkpoint_shard *shard, bool named,
                                shard_found *out)
 {
     st_error why;
@@ -135,7 +135,7 @@ static st_status shard_open_at(checkpoint_check *check, st_checkpoint_shard *sha
     return status;
 }
 
-static st_status shard_look(checkpoint_check *check, size_t file, bool named, shard_found *out)
+static st_status shard_look(checkpoint_checking *check, size_t file, bool named, shard_found *out)
 {
     st_checkpoint_shard shard = {.name = check->checkpoint->files[file].name.text};
     const st_checkpoint *checkpoint = check->checkpoint;
@@ -150,7 +150,7 @@ static st_status shard_look(checkpoint_check *check, size_t file, bool named, sh
 
 /* ------------------------------------------------------------------------- index and files */
 
-static st_status groups_make(checkpoint_check *check, const st__index *index, index_groups *out)
+static st_status groups_make(checkpoint_checking *check, const st__index *index, index_groups *out)
 {
     size_t files = check->checkpoint->file_count;
     *out = (index_groups){.count = index->count, .files = files};
@@ -173,14 +173,14 @@ static st_status groups_make(checkpoint_check *check, const st__index *index, in
     return ST_OK;
 }
 
-static void groups_release(const checkpoint_check *check, index_groups *groups)
+static void groups_release(const checkpoint_checking *check, index_groups *groups)
 {
     st__free(check->checkpoint->context, groups->ends,
              (groups->files + groups->count) * sizeof *groups->ends);
 }
 
 /* Tells of a file that is not there, at the first tensor that should be in it. */
-static st_status shard_miss(const checkpoint_check *check, const st__index_entry *first,
+static st_status shard_miss(const checkpoint_checking *check, const st__index_entry *first,
                             size_t count)
 {
     const st__key *name = &check->checkpoint->files[first->file].name;
@@ -190,7 +190,7 @@ static st_status shard_miss(const checkpoint_check *check, const st__index_entry
                              st__quote(name->text, name->len).text, count, count == 1 ? "" : "s");
 }
 
-static st_status unlisted_tell(const checkpoint_check *check, const st_tensor *tensor,
+static st_status unlisted_tell(const checkpoint_checking *check, const st_tensor *tensor,
                                const st__key *file)
 {
     return st__index_deviate(
@@ -201,7 +201,7 @@ static st_status unlisted_tell(const checkpoint_check *check, const st_tensor *t
 }
 
 /* Compares the entries of a file with what is in it. */
-static st_status shard_compare(checkpoint_check *check, const st__index *index,
+static st_status shard_compare(checkpoint_checking *check, const st__index *index,
                                const index_groups *groups, size_t at, const st_file *file)
 {
     size_t listed = 0, count = st_file_count(file);
@@ -227,7 +227,7 @@ static st_status shard_compare(checkpoint_check *check, const st__index *index,
     return ST_OK;
 }
 
-static st_status index_shard_check(checkpoint_check *check, const st__index *index,
+static st_status index_shard_check(checkpoint_checking *check, const st__index *index,
                                    const index_groups *groups, size_t at)
 {
     shard_found found = {0};
@@ -244,7 +244,7 @@ static st_status index_shard_check(checkpoint_check *check, const st__index *ind
     return status;
 }
 
-static st_status total_compare(const checkpoint_check *check, const st__index *index)
+static st_status total_compare(const checkpoint_checking *check, const st__index *index)
 {
     uint64_t bytes = check->checkpoint->data_size;
     if (!check->known || index->partial || !index->has_total || index->total == bytes)
@@ -256,7 +256,7 @@ static st_status total_compare(const checkpoint_check *check, const st__index *i
 }
 
 /* Goes through the files in the order of their names. */
-static st_status index_compare(checkpoint_check *check, st__index *index)
+static st_status index_compare(checkpoint_checking *check, st__index *index)
 {
     index_groups groups;
     check->checkpoint->file_count = 0;
@@ -270,7 +270,7 @@ static st_status index_compare(checkpoint_check *check, st__index *index)
     return status == ST_OK ? total_compare(check, index) : status;
 }
 
-static st_status index_text_check(checkpoint_check *check, const st_memory *text)
+static st_status index_text_check(checkpoint_checking *check, const st_memory *text)
 {
     /* What it keeps of the metadata is not looked at. */
     st__arena kept = {.context = check->checkpoint->context};
@@ -285,7 +285,7 @@ static st_status index_text_check(checkpoint_check *check, const st_memory *text
     return status == ST_OK ? subject_end(check) : status;
 }
 
-static st_status index_check(checkpoint_check *check, const char *path)
+static st_status index_check(checkpoint_checking *check, const char *path)
 {
     st_memory text = {0};
     st_error why;
@@ -345,7 +345,7 @@ static bool is_numbered_alike(const shard_number *a, const shard_number *b)
 
 /* A download that broke off leaves some, each of them whole. Of several counts under one name nothing is said: the
  * tensors of both stand twice. */
-static st_status numbers_check(const checkpoint_check *check)
+static st_status numbers_check(const checkpoint_checking *check)
 {
     const st_checkpoint *checkpoint = check->checkpoint;
     for (size_t i = 0, next; i < checkpoint->file_count; i = next) {
@@ -374,7 +374,7 @@ static st_status numbers_check(const checkpoint_check *check)
 }
 
 /* Looks at files of which no index tells. */
-static st_status every_check(checkpoint_check *check, bool of_folder)
+static st_status every_check(checkpoint_checking *check, bool of_folder)
 {
     st_checkpoint *checkpoint = check->checkpoint;
     subject_begin(check, checkpoint->name);
@@ -391,7 +391,7 @@ static st_status every_check(checkpoint_check *check, bool of_folder)
     return subject_end(check);
 }
 
-static st_status indices_check(checkpoint_check *check, const st__folder *folder)
+static st_status indices_check(checkpoint_checking *check, const st__folder *folder)
 {
     const st_checkpoint *checkpoint = check->checkpoint;
     st_status status = ST_OK;
@@ -405,7 +405,7 @@ static st_status indices_check(checkpoint_check *check, const st__folder *folder
     return status;
 }
 
-static st_status folder_check(checkpoint_check *check)
+static st_status folder_check(checkpoint_checking *check)
 {
     st__folder folder = {0};
     st_status status = st__folder_look(check->checkpoint, &folder, check->error);
@@ -423,7 +423,7 @@ static st_status folder_check(checkpoint_check *check)
 
 /* -------------------------------------------------------------------------------- checking */
 
-static st_status checkpoint_check_run(checkpoint_check *check)
+static st_status checking_run(checkpoint_checking *check)
 {
     st__checkpoint_kind kind;
     ST_TRY(st__checkpoint_look(check->checkpoint, check->options, &kind, check->error));
@@ -440,7 +440,7 @@ st_status st_checkpoint_check(const char *path, const st_open_options *options,
 {
     static const st_checkpoint_observer nobody;
     st_open_options of_files = options ? *options : (st_open_options){.flags = 0};
-    checkpoint_check check = {
+    checkpoint_checking check = {
         .options = &of_files, .observer = observer ? observer : &nobody, .error = error};
     check.sink = (st__index_sink){.report = finding_pass, .ctx = &check};
     check.judge = (st__index_judge){.name = path, .sink = &check.sink, .error = error};
@@ -455,7 +455,7 @@ st_status st_checkpoint_check(const char *path, const st_open_options *options,
         st_context_release(context);
         return status;
     }
-    status = checkpoint_check_run(&check);
+    status = checking_run(&check);
     if (status == ST_OK && out)
         *out = check.all;
     st_checkpoint_close(check.checkpoint);
