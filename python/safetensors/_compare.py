@@ -255,7 +255,8 @@ def diff(
         exclude (`str`, or `List[str]`, *keyword-only*, *optional*):
             Leave out the tensors whose names match one of these patterns.
         dtype (`str`, or a list, *keyword-only*, *optional*):
-            Take the tensors of these dtypes: codes such as `"BF16"`, or what NumPy and torch call them.
+            Take the tensors of these dtypes: codes such as `"BF16"`, or what NumPy and torch call them. A `ValueError`
+            where nothing of either is left.
         brief (`bool`, *keyword-only*, defaults to `False`):
             Whether to stop at the first difference.
         progress (`Callable[[int, int], Optional[bool]]`, *keyword-only*, *optional*):

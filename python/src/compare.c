@@ -211,6 +211,14 @@ static void side_release(side *self)
 
 /* ------------------------------------------------------------------------------- comparing */
 
+/* A pattern that is spelled wrong would make any two files the same. */
+static bool nothing_is_picked(const side *a, const side *b, PyObject *picked,
+                              const st_compare_options *options)
+{
+    return picked != Py_None && (options->parts & ST_COMPARE_TENSORS) &&
+           a->side.tensor_count == 0 && b->side.tensor_count == 0;
+}
+
 static PyObject *sides_compare(stpy_state *state, const side *a, const side *b,
                                st_compare_options *options, telling *told)
 {
@@ -244,7 +252,12 @@ PyObject *stpy_compare(PyObject *module, PyObject *args)
     told.tensors = PyList_New(0);
     if (!stpy_pick_read(state, picked, &pick) && told.metadata && told.tensors &&
         !side_open(state, first, &pick, &a) && !side_open(state, second, &pick, &b))
-        out = sides_compare(state, &a, &b, &options, &told);
+        out = nothing_is_picked(&a, &b, picked, &options)
+                  ? stpy_raise_variant(state, PyExc_ValueError,
+                                       "%S, %S: no tensor of either is picked by glob, regex, "
+                                       "exclude and dtype",
+                                       first, second)
+                  : sides_compare(state, &a, &b, &options, &told);
     stpy_pick_release(&pick);
     side_release(&b);
     side_release(&a);

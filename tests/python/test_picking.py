@@ -40,7 +40,6 @@ CASES = [
     (dict(exclude=["*.w", "gone"], regex="[a-z]"), ["-x", "*.w", "-x", "gone", "-r", "[a-z]"]),
     (dict(dtype="f32"), ["-d", "f32"]),
     (dict(dtype=["F16", "I8"], exclude="layers*"), ["-d", "F16", "-d", "I8", "-x", "layers*"]),
-    (dict(glob="none"), ["-g", "none"]),
 ]
 
 
@@ -69,11 +68,20 @@ def test_what_is_picked_is_what_the_program_picks(pair, options, words):
     assert [tensor.name for tensor in stats(pair[0], **options)] == [tensor["name"] for tensor in expected]
 
 
+def test_nothing_is_picked(pair):
+    """Which is as good as a pattern spelled wrong: nothing is the same because of it."""
+    assert stats(pair[0], glob="none") == []
+    run("diff", "-g", "none", *pair, codes=(2,))
+    for error in (SafetensorError, ValueError):
+        with pytest.raises(error, match="no tensor of either is picked"):
+            diff(*pair, glob="none", values=False)
+
+
 def test_of_shards_too(pair, tmp_path):
     split(pair[0], tmp_path / "shards", shard_count=3)
     for place in (tmp_path / "shards", tmp_path / "shards" / INDEX):
         assert {tensor.name for tensor in stats(place, glob="layers.*")} == {"layers.0.w", "layers.1.w", "layers.1.b"}
-        assert not diff(pair[0], place) and not diff(place, pair[1], glob="none", metadata=False)
+        assert not diff(pair[0], place) and not diff(place, pair[1], glob="none", tensors=False, metadata=True).tensors
 
 
 def test_a_dtype_has_several_names(pair):
