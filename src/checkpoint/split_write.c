@@ -164,9 +164,11 @@ static st_status split_plan(split_writing *w)
     st__exchange *exchange = &w->exchange;
     for (size_t s = 0; s < split->count; s++)
         ST_TRY(st__exchange_plan(exchange, split->shards[s].name, ST__EXCHANGE_TAKES, w->error));
+    /* Its name has to be free where that was asked for, be there an index or not. */
+    uint32_t kind =
+        split->index || (split->flags & ST_SINK_NEW) ? ST__EXCHANGE_TAKES : ST__EXCHANGE_GOES;
     if (split->index || index_goes(w))
-        ST_TRY(st__exchange_plan(exchange, split->index_name,
-                                 split->index ? ST__EXCHANGE_TAKES : ST__EXCHANGE_GOES, w->error));
+        ST_TRY(st__exchange_plan(exchange, split->index_name, kind, w->error));
     if (split->clean)
         return stale_plan(w);
     return split->index ? ST_OK : strays_refuse(w);

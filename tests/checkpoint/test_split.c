@@ -267,6 +267,12 @@ static void test_new_only(void **state)
     CHECK_OK(st_split_write(split, model_path("out"), &error));
     CHECK_ERR(st_split_write(split, model_path("out"), &error), ST_ERR_IO, ST_NO_OFFSET);
     st_split_free(split);
+    /* Of one file the index that would go. */
+    split = split_of(checkpoint, &(st_split_options){.clean = true, .flags = ST_SINK_NEW});
+    CHECK_ERR_TEXT(st_split_write(split, model_path("out"), &error), ST_ERR_IO, ST_NO_OFFSET,
+                   "index.json: cannot be written");
+    assert_true(model_has("out/model-00001-of-00003.safetensors"));
+    st_split_free(split);
     st_checkpoint_close(checkpoint);
 }
 
