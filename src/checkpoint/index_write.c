@@ -8,8 +8,8 @@
 #include <string.h>
 
 /* What an edit before left is ended first, and then the checkpoint may be no more. */
-static st_status checkpoint_check(const st_checkpoint *checkpoint, st__exchange *exchange,
-                                  st_error *error)
+static st_status new_index_start(const st_checkpoint *checkpoint, st__exchange *exchange,
+                                 st_error *error)
 {
     bool changed;
     ST_TRY(st__exchange_start(exchange, &changed, error));
@@ -22,7 +22,7 @@ static st_status new_index_put(const st_checkpoint *checkpoint, st__exchange *ex
                                const st__index_text *text, st_error *error)
 {
     const char *name = exchange->index;
-    ST_TRY(checkpoint_check(checkpoint, exchange, error));
+    ST_TRY(new_index_start(checkpoint, exchange, error));
     ST_TRY(st__exchange_plan(exchange, name, ST__EXCHANGE_TAKES, error));
     ST_TRY(st__exchange_begin(exchange, error));
     st_status status = st__exchange_put_text(exchange, name, text->text, text->len, error);
