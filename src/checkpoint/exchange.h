@@ -158,8 +158,8 @@ bool st__exchange_record_is_done(const st__exchange_record *record, const st__kn
 
 /* ------------------------------------------------------------------------ exchange_recover.c */
 
-/* Tells whether there is a list, by what it begins with: an edit in place has journals of such names too. */
-bool st__exchange_is_there(const st__exchange *exchange);
+/* Tells whether there is a list, by what it begins with: an edit in place has journals of such names too. An errno. */
+int st__exchange_is_there(const st__exchange *exchange, bool *out);
 /* Ends what a list that is there was made for, or gives it up where it was not finished. ST_ERR_IO, with EAGAIN while
  * its edit is under way; ST_ERR_JOURNAL; ST_ERR_NOMEM. */
 st_status st__exchange_recover(st__exchange *exchange, bool *changed, st_error *error);

@@ -8,18 +8,21 @@
 #include <errno.h>
 #include <string.h>
 
-bool st__exchange_is_there(const st__exchange *exchange)
+int st__exchange_is_there(const st__exchange *exchange, bool *out)
 {
     unsigned char bytes[8], head[ST__EXCHANGE_HEAD];
     st_segment segment = {bytes, sizeof bytes};
     size_t done = 0;
     int fd = -1;
-    if (st__os_open_name(exchange->directory, exchange->name, false, &fd) != 0)
-        return false;
-    int failed = st__os_read(fd, 0, &segment, 1, &done);
+    *out = false;
+    int failed = st__os_open_name(exchange->directory, exchange->name, false, &fd);
+    if (failed)
+        return failed == ENOENT || failed == ELOOP ? 0 : failed;
+    failed = st__os_read(fd, 0, &segment, 1, &done);
     st__os_close(fd);
     st__exchange_head_emit(head);
-    return !failed && done == sizeof bytes && memcmp(bytes, head, sizeof bytes) == 0;
+    *out = !failed && done == sizeof bytes && memcmp(bytes, head, sizeof bytes) == 0;
+    return failed == EISDIR ? 0 : failed;
 }
 
 /* The list is locked, and still there. */

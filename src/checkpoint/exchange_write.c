@@ -50,9 +50,12 @@ static st_status other_visit(const st__exchange *exchange, const char *name, oth
                              bool *changed, st_error *error)
 {
     st__exchange other = {.context = exchange->context};
-    bool lone = strcmp(name, ST__EXCHANGE_NO_INDEX) == 0, of_it = false;
+    bool lone = strcmp(name, ST__EXCHANGE_NO_INDEX) == 0, there = false, of_it = false;
     st_status status = st__exchange_open(&other, exchange->folder, lone ? NULL : name, error);
-    if (status == ST_OK && st__exchange_is_there(&other))
+    int failed = status == ST_OK ? st__exchange_is_there(&other, &there) : 0;
+    if (failed)
+        status = st__exchange_fail(&other, failed, "cannot be examined", error);
+    else if (there)
         status = fn(&other, &of_it, error);
     st__exchange_close(&other);
     *changed |= of_it;

@@ -116,14 +116,15 @@ static st_status file_tell(const recovering *r, const char *path)
 /* --------------------------------------------------------------------------------- the lists */
 
 /* Whether a name that has something called as a list beside it is that of an index, or NULL: of a folder without one. A
- * file of any name may have a journal that is called so. */
-static bool is_of_list(const st__exchange *exchange)
+ * file of any name may have a journal that is called so. An errno. */
+static int is_of_list(const st__exchange *exchange, bool *out)
 {
     st__os_info info;
-    if (exchange->index)
-        return text_ends(exchange->index, ".json") || st__exchange_is_there(exchange);
-    return st__exchange_is_there(exchange) ||
-           st__os_info_at(exchange->directory, ST__EXCHANGE_NO_INDEX, true, &info) != 0;
+    *out = true;
+    if (exchange->index ? text_ends(exchange->index, ".json")
+                        : st__os_info_at(exchange->directory, ST__EXCHANGE_NO_INDEX, true, &info))
+        return 0;
+    return st__exchange_is_there(exchange, out);
 }
 
 /* Ends the edit of this index, if it is one. */
@@ -132,8 +133,10 @@ static st_status list_visit(recovering *r, const char *index, bool *is_index)
     st__exchange exchange = {.context = r->context};
     bool changed = false;
     st_status status = st__exchange_open(&exchange, r->folder, index, r->error);
-    *is_index = status == ST_OK && is_of_list(&exchange);
-    if (*is_index)
+    int failed = status == ST_OK ? is_of_list(&exchange, is_index) : 0;
+    if (failed)
+        status = st__exchange_fail(&exchange, failed, "cannot be examined", r->error);
+    else if (status == ST_OK && *is_index)
         status = r->looks ? list_tell(r, &exchange)
                           : st__exchange_recover(&exchange, &changed, r->error);
     st__exchange_close(&exchange);
