@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Splits a file into shards and merges them again, in C++: shards FILE. */
+/* Splits a file into shards, merges them again, and puts two models together, in C++: shards FILE. */
 #include <safetensors/safetensors.hpp>
 
 #include <iostream>
@@ -37,6 +37,15 @@ int main(int argc, char **argv)
         safetensors::sink whole(path + ".whole");
         parts.merge(whole.get());
         std::cout << safetensors::file(path + ".whole").size() << " tensors in one file\n";
+
+        st_cat_input inputs[2]{};
+        inputs[0].checkpoint = parts.get();
+        inputs[1].checkpoint = renamed.get();
+        inputs[1].prefix = "old.";
+        inputs[1].prefix_len = 4;
+        safetensors::sink both(path + ".both");
+        safetensors::checkpoint::cat({inputs[0], inputs[1]}, both.get());
+        std::cout << safetensors::file(path + ".both").size() << " of two\n";
         parts.at("bias");
     } catch (const std::out_of_range &none) {
         std::cout << "no tensor of that name\n";

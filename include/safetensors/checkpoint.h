@@ -6,8 +6,8 @@
  * A model too large for one file lies in several ("shards"), beside an index, "model.safetensors.index.json", that names
  * the shard of each tensor. A st_checkpoint is such a folder, an index, or a single file, opened: its tensors are
  * found by name, wherever they lie. st_split makes shards of a checkpoint as huggingface_hub does, to the byte
- * of the index; st_checkpoint_merge makes one file of it; a st_checkpoint_edit changes its files and the index with
- * them.
+ * of the index; st_checkpoint_merge makes one file of it, st_checkpoint_cat one of several; a st_checkpoint_edit changes
+ * its files and the index with them.
  *
  * Files are opened when the checkpoint is, and read and checked as st_file_open does. Their descriptors come out of the
  * context's budget, so that thousands of shards can be open.
@@ -339,6 +339,47 @@ ST_API ST_WARN_UNUSED st_status st_split_write(const st_split *split, const char
 ST_API ST_WARN_UNUSED st_status st_checkpoint_merge(const st_checkpoint *checkpoint,
                                                     const st_edit_options *options, st_edit **out,
                                                     st_error *error);
+
+/* --------------------------------------------------------------------------- concatenating */
+
+enum {
+    ST_CAT_METADATA_SAME = 0,  /**< a key that several inputs have has one value */
+    ST_CAT_METADATA_FIRST = 1, /**< of such a key the first one's value is taken */
+    ST_CAT_METADATA_NONE = 2   /**< no metadata */
+};
+
+/** One of the checkpoints that become one file. Zero-initialise. */
+typedef struct st_cat_input {
+    const st_checkpoint *checkpoint;
+    const char *prefix; /**< what comes before the names of its tensors; UTF-8 */
+    size_t prefix_len;  /**< bytes of it; 0: none */
+    uint64_t reserved[2];
+} st_cat_input;
+
+/** Zero-initialise; NULL where one is asked for means the same. */
+typedef struct st_cat_options {
+    uint32_t metadata; /**< ST_CAT_METADATA_… */
+    uint32_t reserved0;
+    uint64_t reserved[8];
+} st_cat_options;
+
+/**
+ * Makes an edit of the tensors of several checkpoints, one behind the other, and of their metadata, to be changed
+ * further and written as one file by st_edit_write. The checkpoints have to stay open as long, and the inputs need not
+ * stay. A name that two of them have, prefixes included, is an error: the first such, in their order.
+ *
+ * To have the same tensors in twice, under two prefixes, the file has to be opened twice and without a context, or with
+ * two: one context may let both share a header, and with it the tensors.
+ * @param count         of the inputs; 0 makes an edit of nothing.
+ * @param edit_options  as st_edit_new's.
+ * @return as st_edit_new; ST_ERR_NAME_DUPLICATE and ST_ERR_METADATA_DUPLICATE, which name both inputs and the tensor or
+ *         the key; ST_ERR_ARGUMENT for options that are none, for a prefix that is not UTF-8 or too long, and for a
+ *         tensor that is in already.
+ */
+ST_API ST_WARN_UNUSED st_status st_checkpoint_cat(const st_cat_input *inputs, size_t count,
+                                                  const st_cat_options *options,
+                                                  const st_edit_options *edit_options,
+                                                  st_edit **out, st_error *error);
 
 /* -------------------------------------------------------------------------------- editing */
 

@@ -391,6 +391,17 @@ class checkpoint
         check(st_edit_write(made, sink, nullptr, &what), what);
     }
 
+    /** Writes several as one file: see st_checkpoint_cat. */
+    static void cat(const std::vector<st_cat_input> &inputs, st_sink *sink,
+                    const st_cat_options *how = nullptr, const st_edit_options *options = nullptr)
+    {
+        st_error what;
+        st_edit *made = nullptr;
+        check(st_checkpoint_cat(inputs.data(), inputs.size(), how, options, &made, &what), what);
+        std::unique_ptr<st_edit, releaser<st_edit_free>> edit(made);
+        check(st_edit_write(made, sink, nullptr, &what), what);
+    }
+
     /** Writes an index of all its tensors: see st_checkpoint_index_write. */
     void write_index(const std::string &path, const st_sink_options *options = nullptr) const
     {

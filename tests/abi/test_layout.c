@@ -481,6 +481,17 @@ FIELD(st_shard, first, 16);
 FIELD(st_shard, count, 24);
 FIELD(st_shard, reserved, 32);
 
+SIZE(st_cat_input, 40);
+FIELD(st_cat_input, checkpoint, 0);
+FIELD(st_cat_input, prefix, 8);
+FIELD(st_cat_input, prefix_len, 16);
+FIELD(st_cat_input, reserved, 24);
+
+SIZE(st_cat_options, 72);
+FIELD(st_cat_options, metadata, 0);
+FIELD(st_cat_options, reserved0, 4);
+FIELD(st_cat_options, reserved, 8);
+
 SIZE(st_hashes, 160);
 FIELD(st_hashes, hash, 0);
 FIELD(st_hashes, parts, 4);

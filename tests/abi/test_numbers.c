@@ -2,7 +2,7 @@
 /* The numbers of the public constants: they are in compiled programs and never change. */
 #include "support/check.h"
 
-#include <safetensors/edit.h>
+#include <safetensors/checkpoint.h>
 #include <safetensors/inspect.h>
 #include <safetensors/json.h>
 #include <safetensors/load.h>
@@ -148,6 +148,9 @@ static const number numbers[] = {
     ROW(ST_EDIT_ORDER_FILE, 0),
     ROW(ST_EDIT_ORDER_CANONICAL, 1),
     ROW(ST_EDIT_ORDER_NAME, 2),
+    ROW(ST_CAT_METADATA_SAME, 0),
+    ROW(ST_CAT_METADATA_FIRST, 1),
+    ROW(ST_CAT_METADATA_NONE, 2),
     ROW(ST_RECOVERY_NONE, 0),
     ROW(ST_RECOVERY_UNFINISHED, 1),
     ROW(ST_RECOVERY_FOREIGN, 2),
