@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* safetensors merge, safetensors cat: one file of the tensors of many. */
-#include <inttypes.h>
 #include <safetensors/checkpoint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,10 +23,10 @@ struct join_options {
     /* Of cat alone. */
     struct opt_list prefixes; /* one per FILE, or none */
     bool prefix_stem;
-    int metadata; /* METADATA_… */
+    int metadata; /* ST_CAT_METADATA_… */
 };
 
-enum { METADATA_SAME, METADATA_FIRST, METADATA_NONE };
+/* In the order of ST_CAT_METADATA_... */
 static const char *const metadata_choices[] = {"same", "first", "none", NULL};
 
 /* Those of merge, which cat has too. */
@@ -77,139 +76,6 @@ struct joining {
     double seconds;
 };
 
-/* ----------------------------------------------------------------------------- name clashes */
-
-/* A name in the new file, or a key, and who has it. */
-struct owned {
-    const char *text;
-    size_t len;
-    const char *value;
-    size_t value_len;
-    size_t input;
-};
-
-static int owned_compare(const void *a, const void *b)
-{
-    const struct owned *x = a, *y = b;
-    size_t shorter = x->len < y->len ? x->len : y->len;
-    int order = memcmp(x->text, y->text, shorter);
-    if (order == 0)
-        order = (x->len > y->len) - (x->len < y->len);
-    return order ? order : (x->input > y->input) - (x->input < y->input);
-}
-
-/* Gives the first in order that has the text of the one before it; NULL: none has. */
-static const struct owned *twice_find(struct owned *all, size_t count)
-{
-    qsort(all, count, sizeof *all, owned_compare);
-    for (size_t i = 1; i < count; i++)
-        if (all[i].len == all[i - 1].len && memcmp(all[i].text, all[i - 1].text, all[i].len) == 0)
-            return &all[i];
-    return NULL;
-}
-
-/* ------------------------------------------------------------------------------------- cat */
-
-/* Adds a tensor under its new name, which is kept in `names`. */
-static st_status tensor_include(struct joining *j, const struct input_file *input,
-                                const st_checkpoint_tensor *found, struct owned *name,
-                                st_error *error)
-{
-    size_t tensor_len = found->tensor->name_len;
-    char *text = memory_new(input->prefix_len + tensor_len + 1, 1);
-    if (input->prefix_len)
-        memcpy(text, input->prefix, input->prefix_len);
-    memcpy(text + input->prefix_len, found->tensor->name, tensor_len);
-    *name = (struct owned){
-        .text = text, .len = input->prefix_len + tensor_len, .input = (size_t)(input - j->inputs)};
-    return st_edit_include(j->edit, found->file, found->tensor, text, name->len, error);
-}
-
-static st_status clash_fill(const struct joining *j, const struct owned *again, st_error *error)
-{
-    return error_fill(error, ST_ERR_NAME_DUPLICATE,
-                      "%.140s: tensor %s: stands in %.140s too; --prefix or --prefix-stem makes "
-                      "two names of it",
-                      j->inputs[again->input].path, text_quote(again->text, again->len).text,
-                      j->inputs[again[-1].input].path);
-}
-
-static st_status tensors_cat(struct joining *j, st_error *error)
-{
-    size_t count = 0, at = 0;
-    st_status status = ST_OK;
-    for (size_t i = 0; i < j->count; i++)
-        count += st_checkpoint_count(j->inputs[i].checkpoint);
-    struct owned *names = memory_new(count, sizeof *names);
-    for (size_t i = 0; i < j->count && status == ST_OK; i++) {
-        const struct input_file *input = &j->inputs[i];
-        for (size_t t = 0; t < st_checkpoint_count(input->checkpoint) && status == ST_OK; t++) {
-            st_checkpoint_tensor found = st_checkpoint_at(input->checkpoint, t);
-            status = tensor_include(j, input, &found, &names[at++], error);
-        }
-    }
-    const struct owned *again = status == ST_OK ? twice_find(names, count) : NULL;
-    if (again)
-        status = clash_fill(j, again, error);
-    for (size_t i = 0; i < at; i++)
-        free((char *)(uintptr_t)names[i].text);
-    free(names);
-    return status;
-}
-
-static bool values_equal(const struct owned *a, const struct owned *b)
-{
-    return a->value_len == b->value_len && memcmp(a->value, b->value, a->value_len) == 0;
-}
-
-/* Sets each key once, to the value of the first that has it. */
-static st_status pairs_set(struct joining *j, const struct owned *pairs, size_t count,
-                           st_error *error)
-{
-    st_status status = ST_OK;
-    const struct owned *first = NULL;
-    for (size_t i = 0; i < count && status == ST_OK; i++) {
-        const struct owned *pair = &pairs[i];
-        if (first && first->len == pair->len && memcmp(first->text, pair->text, pair->len) == 0) {
-            if (j->options->metadata == METADATA_SAME && !values_equal(first, pair))
-                status =
-                    error_fill(error, ST_ERR_METADATA_DUPLICATE,
-                               "%.140s: the metadata have another %s than those of %.140s; "
-                               "--metadata first takes the first",
-                               j->inputs[pair->input].path, text_quote(pair->text, pair->len).text,
-                               j->inputs[first->input].path);
-            continue;
-        }
-        first = pair;
-        st_metadata entry = {pair->text, (uint32_t)pair->len, (uint32_t)pair->value_len,
-                             pair->value};
-        status = st_edit_set_metadata(j->edit, &entry, error);
-    }
-    return status;
-}
-
-static st_status metadata_cat(struct joining *j, st_error *error)
-{
-    size_t count = 0, at = 0;
-    if (j->options->metadata == METADATA_NONE)
-        return ST_OK;
-    for (size_t i = 0; i < j->count; i++)
-        count += st_checkpoint_metadata_count(j->inputs[i].checkpoint);
-    struct owned *pairs = memory_new(count, sizeof *pairs);
-    for (size_t i = 0; i < j->count; i++) {
-        const st_checkpoint *checkpoint = j->inputs[i].checkpoint;
-        for (size_t m = 0; m < st_checkpoint_metadata_count(checkpoint); m++) {
-            const st_metadata *entry = st_checkpoint_metadata_at(checkpoint, m);
-            pairs[at++] =
-                (struct owned){entry->key, entry->key_len, entry->value, entry->value_len, i};
-        }
-    }
-    qsort(pairs, count, sizeof *pairs, owned_compare);
-    st_status status = pairs_set(j, pairs, count, error);
-    free(pairs);
-    return status;
-}
-
 /* -------------------------------------------------------------------------------- the work */
 
 static st_status inputs_open(struct joining *j, st_error *error)
@@ -225,15 +91,31 @@ static st_status inputs_open(struct joining *j, st_error *error)
     return status;
 }
 
+/* Says what to do about a clash in the verb's own words, in the place of the library's. */
+static void hint_put(st_error *error)
+{
+    char *hint = strrchr(error->message, ';');
+    size_t room = hint ? sizeof error->message - (size_t)(hint - error->message) : 0;
+    if (hint && error->status == ST_ERR_NAME_DUPLICATE)
+        snprintf(hint, room, "; --prefix or --prefix-stem makes two names of it");
+    if (hint && error->status == ST_ERR_METADATA_DUPLICATE)
+        snprintf(hint, room, "; --metadata first takes the first");
+}
+
 static st_status edit_make(struct joining *j, const st_edit_options *options, st_error *error)
 {
     if (!j->cats)
         return st_checkpoint_merge(j->inputs[0].checkpoint, options, &j->edit, error);
-    st_status status = st_edit_new(NULL, options, &j->edit, error);
-    if (status == ST_OK)
-        status = tensors_cat(j, error);
-    if (status == ST_OK)
-        status = metadata_cat(j, error);
+    const st_cat_options how = {.metadata = (uint32_t)j->options->metadata};
+    st_cat_input *inputs = memory_new(j->count, sizeof *inputs);
+    for (size_t i = 0; i < j->count; i++)
+        inputs[i] = (st_cat_input){.checkpoint = j->inputs[i].checkpoint,
+                                   .prefix = j->inputs[i].prefix,
+                                   .prefix_len = j->inputs[i].prefix_len};
+    st_status status = st_checkpoint_cat(inputs, j->count, &how, options, &j->edit, error);
+    if (status != ST_OK)
+        hint_put(error);
+    free(inputs);
     return status;
 }
 

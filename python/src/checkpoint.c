@@ -193,163 +193,81 @@ PyObject *stpy_merge(PyObject *module, PyObject *args)
 
 /* ------------------------------------------------------------------------------------ _cat */
 
+/* Of checkpoints, as many as are open yet. */
 typedef struct joining {
     joined to;
     PyObject *inputs; /* a list of (path, prefix) */
-    st_checkpoint **checkpoints;
+    st_cat_input *parts;
     size_t count;
-    PyObject *names;    /* a dict: the path that each came out of */
-    PyObject *metadata; /* a dict: (value, path) */
-    int first;          /* of a key that several have the first one's value counts */
 } joining;
 
-static PyObject *input_path(const joining *self, size_t input)
+static int input_open(joining *self, PyObject *input)
 {
-    return PyTuple_GetItem(PyList_GetItem(self->inputs, (Py_ssize_t)input), 0);
-}
-
-static int tensor_include(joining *self, size_t input, const st_checkpoint_tensor *found)
-{
-    PyObject *prefix = PyTuple_GetItem(PyList_GetItem(self->inputs, (Py_ssize_t)input), 1);
-    PyObject *old = name_object(found->tensor);
-    PyObject *name = old ? PyUnicode_Concat(prefix, old) : NULL;
+    st_cat_input *part = &self->parts[self->count];
     Py_ssize_t len;
-    const char *text = name ? PyUnicode_AsUTF8AndSize(name, &len) : NULL;
-    PyObject *owner = text ? PyDict_GetItemWithError(self->names, name) : NULL; /* borrowed */
-    st_error error;
-    int failed = -1;
-    if (owner)
-        stpy_raise_text(self->to.state,
-                        "%S: tensor %R: stands in %S too; prefixes make two names of it",
-                        input_path(self, input), name, owner);
-    else if (text && !PyErr_Occurred()) {
-        failed = PyDict_SetItem(self->names, name, input_path(self, input));
-        if (!failed &&
-            st_edit_include(self->to.edit, found->file, found->tensor, text, (size_t)len, &error)) {
-            stpy_edit_raise(self->to.state, &error);
-            failed = -1;
-        }
-    }
-    Py_XDECREF(name);
-    Py_XDECREF(old);
-    return failed;
-}
-
-/* Keeps an entry's value, or that of the first that has the key. */
-static int entry_take(joining *self, size_t input, const st_metadata *entry)
-{
-    PyObject *key = PyUnicode_FromStringAndSize(entry->key, entry->key_len);
-    PyObject *value = key ? PyUnicode_FromStringAndSize(entry->value, entry->value_len) : NULL;
-    PyObject *before = value ? PyDict_GetItemWithError(self->metadata, key) : NULL; /* borrowed */
-    int failed = -1;
-    if (before && !self->first && PyUnicode_Compare(PyTuple_GetItem(before, 0), value) != 0) {
-        stpy_raise_text(self->to.state,
-                        "%S: the metadata have another %R than those of %S; metadata=\"first\" "
-                        "takes the first",
-                        input_path(self, input), key, PyTuple_GetItem(before, 1));
-    } else if (before) {
-        failed = 0;
-    } else if (value && !PyErr_Occurred()) {
-        PyObject *kept = PyTuple_Pack(2, value, input_path(self, input));
-        failed = kept ? PyDict_SetItem(self->metadata, key, kept) : -1;
-        Py_XDECREF(kept);
-    }
-    Py_XDECREF(value);
-    Py_XDECREF(key);
-    return failed;
-}
-
-static int input_take(joining *self, size_t input)
-{
-    const st_checkpoint *checkpoint = self->checkpoints[input];
-    int failed = 0;
-    for (size_t i = 0; i < st_checkpoint_count(checkpoint) && !failed; i++) {
-        const st_checkpoint_tensor found = st_checkpoint_at(checkpoint, i);
-        failed = tensor_include(self, input, &found);
-    }
-    size_t entries = self->metadata ? st_checkpoint_metadata_count(checkpoint) : 0;
-    for (size_t i = 0; i < entries && !failed; i++)
-        failed = entry_take(self, input, st_checkpoint_metadata_at(checkpoint, i));
-    return failed;
-}
-
-static int entry_set(joining *self, PyObject *key)
-{
-    Py_ssize_t key_len, value_len;
-    PyObject *value = PyTuple_GetItem(PyDict_GetItem(self->metadata, key), 0);
-    st_metadata entry = {.key = PyUnicode_AsUTF8AndSize(key, &key_len),
-                         .value = PyUnicode_AsUTF8AndSize(value, &value_len)};
-    st_error error;
-    if (!entry.key || !entry.value)
+    part->prefix = PyUnicode_AsUTF8AndSize(PyTuple_GetItem(input, 1), &len);
+    if (!part->prefix)
         return -1;
-    entry.key_len = (uint32_t)key_len;
-    entry.value_len = (uint32_t)value_len;
-    if (st_edit_set_metadata(self->to.edit, &entry, &error)) {
+    part->prefix_len = (size_t)len;
+    part->checkpoint =
+        stpy_checkpoint_open_alone(self->to.state, PyTuple_GetItem(input, 0), &self->to.making);
+    if (!part->checkpoint)
+        return -1;
+    self->count++;
+    return 0;
+}
+
+/* The index of a name is the rule's number. */
+static int rule_read(const char *metadata, uint32_t *out)
+{
+    static const char *const names[] = {"same", "first", "none"};
+    for (*out = ST_CAT_METADATA_SAME; *out <= ST_CAT_METADATA_NONE; ++*out)
+        if (strcmp(metadata, names[*out]) == 0)
+            return 0;
+    PyErr_Format(PyExc_ValueError, "no such rule of metadata: %s", metadata);
+    return -1;
+}
+
+static int joining_fill(joining *self, const st_cat_options *how)
+{
+    const st_edit_options options =
+        stpy_making_options(&self->to.making, self->to.state, &self->to.watch);
+    Py_ssize_t count = PyList_Size(self->inputs);
+    st_error error;
+    self->parts = PyMem_Calloc((size_t)count + 1, sizeof *self->parts);
+    if (!self->parts) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < count; i++)
+        if (input_open(self, PyList_GetItem(self->inputs, i)))
+            return -1;
+    if (st_checkpoint_cat(self->parts, self->count, how, &options, &self->to.edit, &error)) {
         stpy_edit_raise(self->to.state, &error);
         return -1;
     }
     return 0;
 }
 
-/* Sorted by the code points, which is by the bytes. */
-static int metadata_set(joining *self)
-{
-    if (!self->metadata)
-        return 0;
-    PyObject *keys = PyDict_Keys(self->metadata);
-    int failed = keys ? PyList_Sort(keys) : -1;
-    for (Py_ssize_t i = 0; !failed && i < PyList_Size(keys); i++)
-        failed = entry_set(self, PyList_GetItem(keys, i));
-    Py_XDECREF(keys);
-    return failed;
-}
-
-static int joining_fill(joining *self, const char *metadata)
-{
-    const st_edit_options options =
-        stpy_making_options(&self->to.making, self->to.state, &self->to.watch);
-    st_error error;
-    self->count = (size_t)PyList_Size(self->inputs);
-    self->first = strcmp(metadata, "first") == 0;
-    self->checkpoints = PyMem_Calloc(self->count + 1, sizeof(st_checkpoint *));
-    self->names = self->checkpoints ? PyDict_New() : PyErr_NoMemory();
-    if (!self->names)
-        return -1;
-    if (strcmp(metadata, "none") != 0 && !(self->metadata = PyDict_New()))
-        return -1;
-    if (st_edit_new(NULL, &options, &self->to.edit, &error)) {
-        stpy_edit_raise(self->to.state, &error);
-        return -1;
-    }
-    for (size_t i = 0; i < self->count; i++)
-        if (!(self->checkpoints[i] = stpy_checkpoint_open_source(
-                  self->to.state, input_path(self, i), &self->to.making)))
-            return -1;
-    for (size_t i = 0; i < self->count; i++)
-        if (input_take(self, i))
-            return -1;
-    return metadata_set(self);
-}
-
 PyObject *stpy_cat(PyObject *module, PyObject *args)
 {
     joining self = {.to.state = stpy_state_of_module(module)};
+    st_cat_options how = {.metadata = ST_CAT_METADATA_SAME};
     const char *metadata;
     PyObject *target, *made, *out = NULL;
     stpy_place place;
     if (!PyArg_ParseTuple(args, "O!OsO!:_cat", &PyList_Type, &self.inputs, &target, &metadata,
                           &PyTuple_Type, &made) ||
+        rule_read(metadata, &how.metadata) ||
         stpy_making_read(made, &self.to.making, &self.to.watch) ||
         stpy_path_read(self.to.state, target, &place))
         return NULL;
-    if (!joining_fill(&self, metadata))
+    if (!joining_fill(&self, &how))
         out = joined_save(&self.to, &place);
     st_edit_free(self.to.edit);
-    for (size_t i = 0; self.checkpoints && i < self.count; i++)
-        st_checkpoint_close(self.checkpoints[i]);
-    PyMem_Free(self.checkpoints);
-    Py_XDECREF(self.names);
-    Py_XDECREF(self.metadata);
+    for (size_t i = 0; i < self.count; i++)
+        st_checkpoint_close((st_checkpoint *)(uintptr_t)self.parts[i].checkpoint);
+    PyMem_Free(self.parts);
     stpy_place_release(&place);
     return out;
 }

@@ -29,6 +29,9 @@ st_sink_options stpy_making_sink(const stpy_making *making, stpy_state *state);
 /* Opens what is to be changed, or made a file of, put right first where an edit was interrupted. */
 st_checkpoint *stpy_checkpoint_open_source(stpy_state *state, PyObject *path,
                                            const stpy_making *making);
+/* The same with nothing shared: two of one file do not have the same tensors, by which an edit tells them apart. */
+st_checkpoint *stpy_checkpoint_open_alone(stpy_state *state, PyObject *path,
+                                          const stpy_making *making);
 /* Writes an edit to a path, without the GIL. */
 st_status stpy_making_write(const stpy_making *making, stpy_state *state, st_edit *edit,
                             const char *path, st_edit_summary *out, st_error *error);

@@ -72,7 +72,8 @@ static st_status path_settle(const char *path, st_context *context, st_error *er
     return is_left ? ST_OK : status;
 }
 
-static st_checkpoint *checkpoint_open(stpy_state *state, PyObject *path, bool settles)
+static st_checkpoint *checkpoint_open(stpy_state *state, PyObject *path, st_context *context,
+                                      bool settles)
 {
     stpy_place place;
     st_error error;
@@ -80,7 +81,7 @@ static st_checkpoint *checkpoint_open(stpy_state *state, PyObject *path, bool se
     st_status settled = ST_OK, status = ST_OK;
     if (stpy_path_read(state, path, &place))
         return NULL;
-    const st_open_options options = {.context = state->context};
+    const st_open_options options = {.context = context};
     const char *name = PyBytes_AsString(place.path);
     Py_BEGIN_ALLOW_THREADS
     if (settles)
@@ -98,13 +99,19 @@ static st_checkpoint *checkpoint_open(stpy_state *state, PyObject *path, bool se
 
 st_checkpoint *stpy_checkpoint_open(stpy_state *state, PyObject *path)
 {
-    return checkpoint_open(state, path, false);
+    return checkpoint_open(state, path, state->context, false);
 }
 
 st_checkpoint *stpy_checkpoint_open_source(stpy_state *state, PyObject *path,
                                            const stpy_making *making)
 {
-    return checkpoint_open(state, path, !making->dry_run);
+    return checkpoint_open(state, path, state->context, !making->dry_run);
+}
+
+st_checkpoint *stpy_checkpoint_open_alone(stpy_state *state, PyObject *path,
+                                          const stpy_making *making)
+{
+    return checkpoint_open(state, path, NULL, !making->dry_run);
 }
 
 bool stpy_checkpoint_is_file(const st_checkpoint *checkpoint)

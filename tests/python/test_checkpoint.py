@@ -123,13 +123,24 @@ def test_files_in_one_are_those_of_the_program(pair, tmp_path, options, words):
 
 
 def test_clashes_are_told(pair, tmp_path):
-    with pytest.raises(SafetensorError, match=r"b.v2.safetensors: tensor 'w': stands in .*a.safetensors too; prefixes"):
-        cat(pair, tmp_path / "out", metadata="none")
-    with pytest.raises(
-        SafetensorError, match=r"b.v2.safetensors: the metadata have another 'who' than those of .*a.safe"
-    ):
+    with pytest.raises(SafetensorError) as told:
+        cat(pair, tmp_path / "out")
+    assert str(told.value) == f'{pair[1]}: tensor "w": stands in {pair[0]} too; prefixes make two names of it'
+    with pytest.raises(SafetensorError) as told:
         cat(pair, tmp_path / "out", prefix_stem=True)
+    text = f'{pair[1]}: the metadata have another "who" than those of {pair[0]}; metadata "first" takes the first'
+    assert str(told.value) == text
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_may_be_in_twice(tmp_path):
+    """Also one that has not changed for long, whose header could be shared."""
+    sample = os.path.join(os.path.dirname(__file__), "..", "package", "sample.safetensors")
+    cat([sample, sample], tmp_path / "out", prefixes=["a.", "b."])
+    names = load_file(sample).keys()
+    assert load_file(tmp_path / "out").keys() == {prefix + name for prefix in ("a.", "b.") for name in names}
+    with pytest.raises(SafetensorError, match=r"prefixes make two names"):
+        cat([sample, sample], tmp_path / "out")
 
 
 REFUSED = [
@@ -161,10 +172,14 @@ def test_refusals_of_cat(path, tmp_path):
         ([path], dict(prefixes=[1]), TypeError, "prefixes must be a str or several"),
         ([path], dict(prefixes=["a"], prefix_stem=True), ValueError, "exclude each other"),
         ([path], dict(metadata="last"), ValueError, "metadata must be one of 'same', 'first', 'none', not 'last'"),
+        ([path], dict(prefixes=["\udc00"]), UnicodeEncodeError, "surrogates"),
         ([path, tmp_path / "none"], {}, FileNotFoundError, "none"),
     ]:
         with pytest.raises(error, match=text):
             cat(paths, tmp_path / "out", **options)
+    making = _editing.making("file", None, 0, "none", True, False, None)
+    with pytest.raises(ValueError, match="no such rule of metadata: last"):
+        _cat([(os.fspath(path), "")], os.fspath(tmp_path / "out"), "last", making)
     assert os.listdir(tmp_path) == [path.name]
 
 
