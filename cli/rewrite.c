@@ -100,41 +100,11 @@ static st_status files_write(struct rewrite *rewrite, st_error *error)
 
 /* ------------------------------------------------------------------------------ dry runs */
 
-/* Refuses what cannot be done in place to one file. */
-static st_status room_check(const char *path, const st_edit_summary *summary, st_error *error)
+static st_status in_place_look(struct rewrite *rewrite, st_error *error)
 {
-    if (summary->in_place)
-        return ST_OK;
-    if (summary->header <= summary->room)
-        return error_fill(error, ST_ERR_NO_ROOM,
-                          "%.200s: cannot be changed in place: data would have to move, or to be "
-                          "cast; without --in-place the file is written anew",
-                          path);
-    return error_fill(error, ST_ERR_NO_ROOM,
-                      "%.200s: cannot be changed in place: the header needs %" PRIu64
-                      " bytes, and has room for %" PRIu64 "; without --in-place the file is "
-                      "written anew",
-                      path, summary->header, summary->room);
-}
-
-static st_status rooms_check(const struct rewrite *rewrite, st_error *error)
-{
-    const struct input *input = rewrite->input;
-    st_edit_summary one;
-    st_status status = ST_OK;
-    if (!rewrite->edits)
-        return room_check(input->path, &rewrite->summary, error);
-    for (size_t i = 0; i < input_file_count(input) && status == ST_OK; i++) {
-        status = st_edit_look(rewrite_edit(rewrite, i), &one, error);
-        if (status == ST_OK)
-            status = room_check(st_file_name(input_file(input, i)), &one, error);
-    }
-    if (status != ST_OK || rewrite->summary.in_place)
-        return status;
-    return error_fill(error, ST_ERR_UNSUPPORTED,
-                      "%.200s: cannot be changed in place: names that it has would be others; "
-                      "without --in-place the files are written anew, and it with them",
-                      input_title(input));
+    if (rewrite->edits)
+        return st_checkpoint_edit_look_in_place(rewrite->edits, &rewrite->summary, error);
+    return st_edit_look_in_place(rewrite->edit, &rewrite->summary, error);
 }
 
 /* Refuses names that are taken, those of files to be. */
@@ -157,13 +127,13 @@ static st_status names_check(const struct rewrite *rewrite, st_error *error)
 }
 
 /* Refuses what the writing would refuse. */
-static st_status dry_run(const struct rewrite *rewrite, st_error *error)
+static st_status dry_run(struct rewrite *rewrite, st_error *error)
 {
     const char *path = rewrite->input->path;
     if (rewrite->options->target.path)
         return names_check(rewrite, error);
     if (rewrite->options->in_place)
-        return rewrite->changed ? rooms_check(rewrite, error) : ST_OK;
+        return is_wanted(rewrite) ? in_place_look(rewrite, error) : ST_OK;
     return is_wanted(rewrite) && !rewrite->edits && !is_stdio(path) ? place_check(path, error)
                                                                     : ST_OK;
 }

@@ -456,6 +456,15 @@ ST_API ST_WARN_UNUSED st_status st_checkpoint_edit_write_in_place(st_checkpoint_
                                                                   st_error *error);
 
 /**
+ * Tells what st_checkpoint_edit_write_in_place would come to, as st_edit_look_in_place does, and changes nothing.
+ * @param out  NULL, or receives what would be done.
+ * @return as st_edit_look_in_place; ST_ERR_UNSUPPORTED as that call gives it; ST_ERR_NAME_DUPLICATE.
+ */
+ST_API ST_WARN_UNUSED st_status st_checkpoint_edit_look_in_place(st_checkpoint_edit *edit,
+                                                                 st_edit_summary *out,
+                                                                 st_error *error);
+
+/**
  * Ends what st_checkpoint_edit_write has left of a checkpoint, and recovers each of its files as st_edit_recover does.
  * @param path  of a file, of a folder, or of an index, which need not be readable, nor be there if it has a list. Of a
  *              folder all lists that are in it, the files that its indices name, or else all that st_checkpoint_open

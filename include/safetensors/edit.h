@@ -256,6 +256,15 @@ ST_API ST_WARN_UNUSED st_status st_edit_write(st_edit *edit, st_sink *sink, st_e
 ST_API ST_WARN_UNUSED st_status st_edit_write_in_place(st_edit *edit, const char *path,
                                                        st_edit_summary *out, st_error *error);
 
+/**
+ * Tells what st_edit_write_in_place would come to, as far as it depends on the changes, and changes nothing: neither the
+ * file nor what is beside it is looked at.
+ * @param out  NULL, or receives what would be done.
+ * @return ST_OK; ST_ERR_NO_ROOM and ST_ERR_ARGUMENT, as that call gives them; as st_edit_look.
+ */
+ST_API ST_WARN_UNUSED st_status st_edit_look_in_place(st_edit *edit, st_edit_summary *out,
+                                                      st_error *error);
+
 /* ------------------------------------------------------------------------------ recovery */
 
 enum {

@@ -496,6 +496,14 @@ class checkpoint_edit
         return summary;
     }
 
+    st_edit_summary look_in_place()
+    {
+        st_error what;
+        st_edit_summary summary;
+        check(st_checkpoint_edit_look_in_place(get(), &summary, &what), what);
+        return summary;
+    }
+
     st_edit_summary write_in_place()
     {
         st_error what;

@@ -131,41 +131,13 @@ static int edit_write(stpy_edit *self, const stpy_making *making, const stpy_pla
     return -1;
 }
 
-/* Refuses what changing one of the files in place would refuse. */
-static int dry_file(const stpy_edited *file)
+/* Refuses what changing the files in place would refuse. */
+static int dry_in_place(stpy_edit *self)
 {
-    stpy_state *state = file->owner->state;
-    st_edit_summary s;
     st_error error;
-    if (st_edit_look(file->edit, &s, &error))
-        stpy_edit_raise(state, &error);
-    else if (s.in_place)
+    if (st_checkpoint_edit_look_in_place(self->edit, &self->summary, &error) == ST_OK)
         return 0;
-    else if (s.header <= s.room)
-        stpy_raise_text(state,
-                        "%s: cannot be changed in place: data would have to move, or to be cast; "
-                        "without in_place the file is written anew",
-                        st_file_name(file->file));
-    else
-        stpy_raise_text(state,
-                        "%s: cannot be changed in place: the header needs %llu bytes, and has room "
-                        "for %llu; without in_place the file is written anew",
-                        st_file_name(file->file), (unsigned long long)s.header,
-                        (unsigned long long)s.room);
-    return -1;
-}
-
-static int dry_in_place(const stpy_edit *self)
-{
-    for (size_t i = 0; i < self->count; i++)
-        if (dry_file(&self->files[i]))
-            return -1;
-    if (self->summary.in_place)
-        return 0;
-    stpy_raise_text(self->state,
-                    "%s: cannot be changed in place: names that it has would be others; without "
-                    "in_place the files are written anew, and it with them",
-                    st_checkpoint_index(self->checkpoint));
+    stpy_edit_raise(self->state, &error);
     return -1;
 }
 

@@ -113,7 +113,6 @@ static st_status list_recover(const st_checkpoint *checkpoint, st_error *error)
 static st_status files_change(st_checkpoint_edit *edit, const st__outcome *outcome, st_error *error)
 {
     const st_checkpoint *checkpoint = edit->checkpoint;
-    ST_TRY(places_check(edit, outcome, error));
     ST_TRY(list_recover(checkpoint, error));
     ST_TRY(st__checkpoint_unchanged(checkpoint, ST__OS_HERE, error));
     edit->done = edit->total = 0;
@@ -133,21 +132,46 @@ static st_status files_change(st_checkpoint_edit *edit, const st__outcome *outco
     return ST_OK;
 }
 
+/* Makes the outcome, and refuses it where it cannot be in place; it is to be released whatever comes of it. */
+static st_status outcome_check(st_checkpoint_edit *edit, st__outcome *outcome, st_error *error)
+{
+    ST_TRY(st__outcome_make(edit, outcome, error));
+    return places_check(edit, outcome, error);
+}
+
+static void outcome_tell(const st_checkpoint_edit *edit, const st__outcome *outcome,
+                         st_edit_summary *out)
+{
+    const st_checkpoint *checkpoint = edit->checkpoint;
+    if (!out)
+        return;
+    st__outcome_sum_up(edit, outcome, out);
+    out->size = 0; /* the blanks behind the headers stay */
+    for (size_t i = 0; i < checkpoint->file_count; i++)
+        out->size += st_file_size(checkpoint->files[i].file);
+}
+
+st_status st_checkpoint_edit_look_in_place(st_checkpoint_edit *edit, st_edit_summary *out,
+                                           st_error *error)
+{
+    st__outcome outcome;
+    st_status status = outcome_check(edit, &outcome, error);
+    if (status == ST_OK)
+        outcome_tell(edit, &outcome, out);
+    st__outcome_release(&outcome);
+    return status;
+}
+
 st_status st_checkpoint_edit_write_in_place(st_checkpoint_edit *edit, st_edit_summary *out,
                                             st_error *error)
 {
-    const st_checkpoint *checkpoint = edit->checkpoint;
     st__outcome outcome;
-    st_status status = st__outcome_make(edit, &outcome, error);
+    st_status status = outcome_check(edit, &outcome, error);
     if (status == ST_OK)
         status = files_change(edit, &outcome, error);
     edit->done = edit->total = 0;
-    if (status == ST_OK && out) {
-        st__outcome_sum_up(edit, &outcome, out);
-        out->size = 0; /* the blanks behind the headers stay */
-        for (size_t i = 0; i < checkpoint->file_count; i++)
-            out->size += st_file_size(checkpoint->files[i].file);
-    }
+    if (status == ST_OK)
+        outcome_tell(edit, &outcome, out);
     st__outcome_release(&outcome);
     return status;
 }

@@ -321,16 +321,37 @@ static st_status in_place_run(in_place *work, const char *path, st_error *error)
     return status;
 }
 
+/* Refuses what does not depend on what is there now. */
+static st_status changes_check(st_edit *edit, const char *name, st_error *error)
+{
+    if (!edit->file)
+        return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
+                        "%s: the edit was made of no file, and can only be written to a new one",
+                        name);
+    ST_TRY(st__edit_lay_out(edit, error));
+    return st__edit_in_place(edit, error);
+}
+
+static void changed_sum_up(const st_edit *edit, st_edit_summary *out)
+{
+    if (!out)
+        return;
+    st__edit_sum_up(edit, out);
+    out->size = st_file_size(edit->file); /* the blanks behind the header stay */
+}
+
+st_status st_edit_look_in_place(st_edit *edit, st_edit_summary *out, st_error *error)
+{
+    ST_TRY(changes_check(edit, edit->name, error));
+    changed_sum_up(edit, out);
+    return ST_OK;
+}
+
 st_status st_edit_write_in_place(st_edit *edit, const char *path, st_edit_summary *out,
                                  st_error *error)
 {
     in_place work = {.edit = edit};
-    if (!edit->file)
-        return st__fail(error, ST_ERR_ARGUMENT, ST_NO_OFFSET,
-                        "%s: the edit was made of no file, and can only be written to a new one",
-                        path);
-    ST_TRY(st__edit_lay_out(edit, error));
-    ST_TRY(st__edit_in_place(edit, error));
+    ST_TRY(changes_check(edit, path, error));
     for (size_t i = 0; i < edit->plan.count; i++) {
         const st__edit_entry *entry;
         const st_tensor *tensor = replaced_at(edit, i, &entry);
@@ -339,9 +360,7 @@ st_status st_edit_write_in_place(st_edit *edit, const char *path, st_edit_summar
     ST_TRY(st__edit_header_emit(edit, &work.header, &work.header_size, error));
     st_status status = in_place_run(&work, path, error);
     st__free(edit->context, work.header, work.header_size);
-    if (status == ST_OK && out) {
-        st__edit_sum_up(edit, out);
-        out->size = st_file_size(edit->file); /* the blanks behind the header stay */
-    }
+    if (status == ST_OK)
+        changed_sum_up(edit, out);
     return status;
 }

@@ -112,6 +112,29 @@ typedef struct changes_way {
     st_edit_summary done;
 } changes_way;
 
+/* What is told of the changes beforehand is what comes of them, unless the files themselves are in the way. */
+static inline st_status in_place_apply(st_checkpoint_edit *edit, st_edit_summary *out,
+                                       st_error *error)
+{
+    st_edit_summary looked;
+    st_error said = {.status = ST_OK}, why = {.status = ST_OK};
+    st_status status = st_checkpoint_edit_look_in_place(edit, &looked, &said);
+    if (status != ST_ERR_NOMEM) {
+        st_status written = st_checkpoint_edit_write_in_place(edit, out, &why);
+        if (status != ST_OK) {
+            assert_int_equal(written, status);
+            assert_string_equal(why.message, said.message);
+        } else if (written == ST_OK) {
+            assert_memory_equal(out, &looked, sizeof looked);
+        }
+        status = written;
+        said = why;
+    }
+    if (error && status != ST_OK)
+        *error = said;
+    return status;
+}
+
 static inline st_status changes_apply(const char *name, const char *changes, changes_way *way,
                                       st_error *error)
 {
@@ -125,7 +148,7 @@ static inline st_status changes_apply(const char *name, const char *changes, cha
     if (status == ST_OK)
         status = changes_list(edit, checkpoint, changes, error);
     if (status == ST_OK && way->in_place)
-        status = st_checkpoint_edit_write_in_place(edit, &way->done, error);
+        status = in_place_apply(edit, &way->done, error);
     else if (status == ST_OK)
         status = st_checkpoint_edit_write(edit, way->folder, &way->sink, &way->done, error);
     st_checkpoint_edit_free(edit);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Edits of checkpoints where their files are. */
 #include "checkpoint/changes.h"
+#include "support/oom.h"
 
 static void test_in_place(void **state)
 {
@@ -55,14 +56,54 @@ static void test_in_place_elements(void **state)
             st_edit_replace(st_checkpoint_edit_at(edit, c.file_index), c.tensor, &array, &error));
         CHECK_OK(
             st_edit_rename(st_checkpoint_edit_at(edit, c.file_index), c.tensor, "c", 1, &error));
+        st_edit_summary done;
         if (counted)
-            CHECK_ERR_TEXT(st_checkpoint_edit_write_in_place(edit, NULL, &error),
-                           ST_ERR_UNSUPPORTED, ST_NO_OFFSET, "the number of elements");
+            CHECK_ERR_TEXT(in_place_apply(edit, &done, &error), ST_ERR_UNSUPPORTED, ST_NO_OFFSET,
+                           "the number of elements");
         else
-            CHECK_OK(st_checkpoint_edit_write_in_place(edit, NULL, &error));
+            CHECK_OK(in_place_apply(edit, &done, &error));
         st_checkpoint_edit_free(edit);
         st_checkpoint_close(checkpoint);
     }
+}
+
+/* To look takes nothing but memory, and changes nothing. */
+static void test_look(void **state)
+{
+    (void)state;
+    changes_model();
+    model_text("m-2.safetensors.st-journal", "no journal");
+    st_checkpoint *checkpoint = model_open("");
+    st_checkpoint_tensor a = tensor_of(checkpoint, "a", 1), c = tensor_of(checkpoint, "c", 1);
+    uint64_t count = 3;
+    char bytes[] = "!!!";
+    st_array array = {.data = bytes, .shape = &count, .ndim = 1, .dtype = ST_U8};
+    st_edit_summary looked = {0};
+    ST_OOM_LOOP(context, status)
+    {
+        st_checkpoint_edit *edit = NULL;
+        status =
+            st_checkpoint_edit_new(checkpoint, &(st_edit_options){.context = context}, &edit, NULL);
+        if (status == ST_OK)
+            status =
+                st_edit_replace(st_checkpoint_edit_at(edit, a.file_index), a.tensor, &array, NULL);
+        if (status == ST_OK)
+            status = st_checkpoint_edit_look_in_place(edit, &looked, NULL);
+        st_checkpoint_edit_free(edit);
+    }
+    assert_true(looked.in_place);
+    assert_int_equal(looked.replaced, 1);
+    st_checkpoint_edit *edit;
+    CHECK_OK(st_checkpoint_edit_new(checkpoint, NULL, &edit, &error));
+    CHECK_OK(st_checkpoint_edit_look_in_place(edit, NULL, &error));
+    CHECK_OK(st_edit_rename(st_checkpoint_edit_at(edit, c.file_index), c.tensor, "a", 1, &error));
+    CHECK_ERR(st_checkpoint_edit_look_in_place(edit, &looked, &error), ST_ERR_NAME_DUPLICATE,
+              ST_NO_OFFSET);
+    assert_int_equal(looked.replaced, 1);
+    st_checkpoint_edit_free(edit);
+    st_checkpoint_close(checkpoint);
+    check_bytes("", "a", 'a', 3);
+    check_text(CHANGES_INDEX, CHANGES_TEXT);
 }
 
 /* A failure says what was changed before it. */
@@ -83,6 +124,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_in_place, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_in_place_elements, model_setup, model_teardown),
+        cmocka_unit_test_setup_teardown(test_look, model_setup, model_teardown),
         cmocka_unit_test_setup_teardown(test_in_place_fails, model_setup, model_teardown),
     };
     return cmocka_run_group_tests_name("checkpoint_edit_in_place", tests, NULL, NULL);

@@ -199,7 +199,7 @@ def test_edit_in_place(cli, folder):
     assert INDEX in done.err
     dry = cli("edit", "-i", "-n", folder, "-r", "c=d")
     assert (dry.code, dry.out.count("\n")) == (3, 1)
-    assert f"{folder / INDEX}: cannot be changed in place" in dry.err
+    assert dry.err == done.err
     (folder / INDEX).unlink()
     text = cli("edit", "-i", "-n", folder, "-r", "c=d").lines[-1]
     assert text.startswith(f"{folder}: would be changed in place; the headers need ")

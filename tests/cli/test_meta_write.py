@@ -435,6 +435,12 @@ def test_dry_run_in_place(cli, terminal, roomy):
     done = terminal("meta", "set", "-n", roomy, "k", "v", env={"NO_COLOR": "1"})
     assert done.lines[1].endswith("; --in-place could do it")
     assert roomy.read_bytes() == before
+    # What is refused is refused with the same words; a layout that is asked for alone, too.
+    for words in (["meta", "set", roomy, "k", "v" * 5000], ["edit", roomy, "--align", "4096"]):
+        dry, done = cli(*words, "-i", "-n"), cli(*words, "-i")
+        assert (dry.code, dry.err) == (done.code, done.err)
+        assert done.code == 2 and done.err.startswith(f"safetensors: {roomy}: ") and "write the file anew" in done.err
+    assert roomy.read_bytes() == before
     done = terminal("meta", "set", "-i", roomy, "k", "v", env={"NO_COLOR": "1"})
     assert re.fullmatch(rf"{roomy}: changed in place; the header needs \d+ bytes of \d+\n", done.out)
 

@@ -50,7 +50,11 @@ static void test_all_at_once(void **state)
     assert_true(looked.in_place);
     assert_int_equal(looked.room, IN_PLACE_HEADER);
     assert_true(looked.header < IN_PLACE_HEADER);
+    CHECK_OK(st_edit_look_in_place(edit, NULL, &error));
+    CHECK_OK(st_edit_look_in_place(edit, &looked, &error));
+    assert_true(is_old());
     CHECK_OK(st_edit_write_in_place(edit, edited_path(), &done, &error));
+    assert_memory_equal(&looked, &done, sizeof done);
     assert_true(is_new());
     assert_int_equal(count_in_scratch(), 1);
     assert_int_equal(done.size, IN_PLACE_SIZE);
@@ -169,6 +173,18 @@ static void change_add(opened *o)
     CHECK_OK(st_edit_add(o->edit, "z", 1, &array, &error));
 }
 
+/* The same is told when it is only looked at. */
+static void check_refused(st_edit *edit, st_status status)
+{
+    st_edit_summary untouched = {.size = 1};
+    st_error looked = {.status = ST_OK}, written = {.status = ST_OK};
+    assert_int_equal(st_edit_look_in_place(edit, &untouched, &looked), status);
+    assert_int_equal(st_edit_write_in_place(edit, edited_path(), &untouched, &written), status);
+    assert_int_equal(untouched.size, 1);
+    assert_string_equal(looked.message, written.message);
+    assert_true(looked.offset == ST_NO_OFFSET && written.offset == ST_NO_OFFSET);
+}
+
 static void test_what_would_move_is_refused(void **state)
 {
     (void)state;
@@ -181,8 +197,7 @@ static void test_what_would_move_is_refused(void **state)
         changes[i](&o);
         CHECK_OK(st_edit_look(o.edit, &summary, &error));
         assert_false(summary.in_place);
-        CHECK_ERR(st_edit_write_in_place(o.edit, edited_path(), NULL, &error), ST_ERR_NO_ROOM,
-                  ST_NO_OFFSET);
+        check_refused(o.edit, ST_ERR_NO_ROOM);
         assert_true(is_old());
         assert_int_equal(count_in_scratch(), 1);
         edit_close(&o);
@@ -271,6 +286,8 @@ static void test_an_edit_of_no_file(void **state)
     CHECK_OK(st_edit_new(NULL, NULL, &edit, &error));
     CHECK_ERR(st_edit_write_in_place(edit, edited_path(), NULL, &error), ST_ERR_ARGUMENT,
               ST_NO_OFFSET);
+    CHECK_ERR_TEXT(st_edit_look_in_place(edit, NULL, &error), ST_ERR_ARGUMENT, ST_NO_OFFSET,
+                   "made of no file");
     st_edit_free(edit);
     assert_true(is_old());
 }
