@@ -44,7 +44,7 @@ static const struct opt hash_options[] = {
      .help = "Compare the files named in a manifest, or each FILE with what is there of its name, "
              "and print what differs. Without FILE, names that lead out of the manifest's "
              "folder are refused."},
-    {OPT_FLAG, 'r', "record", offsetof(struct hash_options, record),
+    {OPT_FLAG, 0, "record", offsetof(struct hash_options, record),
      .help =
          "Put the digests of the tensors into the metadata of each FILE, which is written anew, "
          "in place of those recorded there before; of a folder or an index into those of every "
