@@ -267,7 +267,8 @@ def write_manifest(
         paths (`str`, `os.PathLike`, or several):
             Files, folders, and indices.
         manifest (`str`, or `os.PathLike`):
-            The manifest, which is written once all files have been hashed.
+            The manifest, which is written once all files have been hashed. A `ValueError` where a model is, or the
+            index of one.
         algorithm (`str`, *keyword-only*, defaults to `"sha256"`):
             As of `hash_files`.
         data (`bool`, *keyword-only*, defaults to `False`):
@@ -292,6 +293,8 @@ def write_manifest(
     folder = os.path.realpath(os.path.dirname(target))
     if not os.path.isdir(folder):
         raise FileNotFoundError(f"No such folder: {folder}")
+    if _is_model(target):
+        raise ValueError(f"{target}: this manifest would take the place of a model, or of the index of one")
     files = _files_of(paths)
     names = [_relative(folder, file) for file in files]
     parts = _PARTS["file"] | _PARTS["tensors"] | (_PARTS["data"] if data else 0)
@@ -389,6 +392,16 @@ def _finder(manifest: str, folder: str, names: List[str]) -> Any:
     return find
 
 
+def _is_model(path: str) -> bool:
+    """By its name, or as it begins: a header's length that can be, and a brace. The program's verbs judge alike."""
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as stream:
+        first = stream.read(9)
+    begins = first[8:] == b"{" and 2 <= int.from_bytes(first[:8], "little") <= 100_000_000
+    return begins or path.endswith((".safetensors", ".index.json"))
+
+
 def _replace(path: str, data: bytes) -> None:
     """Writes a file, whole or not at all; a link stays, and what it leads to is replaced."""
     target = os.path.realpath(path)
@@ -399,6 +412,8 @@ def _replace(path: str, data: bytes) -> None:
     temporary = f"{target}.{os.urandom(4).hex()}"
     try:
         with open(temporary, "xb") as stream:
+            if os.path.exists(target):
+                os.chmod(temporary, os.stat(target).st_mode & 0o7777)
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())

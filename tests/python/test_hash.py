@@ -262,3 +262,28 @@ def test_every_allocation_of_pythons_may_fail(path):
         lambda: _manifest_names(text, "m"),
     ):
         every_allocation_may_fail(call, 150, 0)
+
+
+@pytest.mark.parametrize("place", ["model", "link", "shard", "index", "damaged"])
+def test_a_manifest_takes_the_place_of_no_model(path, shards, tmp_path, place):
+    (tmp_path / "link").symlink_to(path)
+    (tmp_path / "damaged").write_bytes(path.read_bytes()[:-1])
+    target = {
+        "model": path,
+        "shard": shards / "model-00001-of-00002.safetensors",
+        "index": shards / "model.safetensors.index.json",
+    }.get(place, tmp_path / place)
+    before = target.read_bytes()
+    for dry_run in (False, True):
+        with pytest.raises(ValueError, match="would take the place of a model"):
+            write_manifest(path, target, dry_run=dry_run)
+    run("hash", "-m", target, path, codes=(2,))
+    assert target.read_bytes() == before
+
+
+def test_a_manifest_keeps_the_mode_of_the_old_one(path, tmp_path):
+    target = tmp_path / "manifest.json"
+    target.write_text("old")
+    target.chmod(0o600)
+    write_manifest(path, target)
+    assert target.stat().st_mode & 0o777 == 0o600 and target.read_text() != "old"
