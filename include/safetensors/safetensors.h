@@ -1056,8 +1056,8 @@ ST_API ST_WARN_UNUSED st_status st_writer_copy_from(st_writer *writer, const st_
  * Ends the file: checks that every byte was written, makes it as durable as the sink's options ask, and
  * puts it in its place. On failure the file that was there before is still there, unchanged, except
  * that after ST_DURABLE_NAME's last step fails (its message says so) the new one is, whole.
- * @return ST_OK; ST_ERR_INCOMPLETE; ST_ERR_IO, with EAGAIN while that file is edited in place;
- *         ST_ERR_JOURNAL where such an edit was interrupted meanwhile; a failure of an earlier call.
+ * @return ST_OK; ST_ERR_INCOMPLETE; ST_ERR_IO; ST_ERR_JOURNAL while that file is edited in place, or where such an edit
+ *         was interrupted meanwhile; a failure of an earlier call.
  */
 ST_API ST_WARN_UNUSED st_status st_writer_finish(st_writer *writer, st_error *error);
 

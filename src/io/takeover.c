@@ -206,6 +206,10 @@ st_status st__takeover_begin(st__takeover *place, st_error *error)
         failed = place_open(place);
     }
     st_status status = ST_OK;
+    /* A file that nothing new is made of may be locked for reasons of its owner's; an edit of it has a journal, or will see
+     * before it overwrites anything that the file is another one by then. */
+    if (failed == EAGAIN && !place->old)
+        failed = 0;
     if (failed == EAGAIN)
         status = place_fail(place, failed, "another edit of it is under way", error);
     else if (failed)

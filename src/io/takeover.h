@@ -22,9 +22,8 @@ typedef struct st__takeover {
  * and ST_ERR_CHANGED as st_edit_recover. */
 st_status st__takeover_recover(const st__takeover *place, st_error *error);
 
-/* Keeps out whoever edits the file there in place. ST_ERR_IO, with EAGAIN while somebody does, or, where one file has to
- * be there, while somebody else replaces it; ST_ERR_CHANGED where that one is not; ST_ERR_JOURNAL where the journal is
- * needed, or damaged. */
+/* Keeps out whoever edits the file there in place. ST_ERR_IO; with EAGAIN where one file has to be there, and somebody
+ * edits or replaces it; ST_ERR_CHANGED where that one is not; ST_ERR_JOURNAL where the journal is needed, or damaged. */
 st_status st__takeover_begin(st__takeover *place, st_error *error);
 /* Lets them go on. If the place was `taken`, what is left of the old file's journal is removed; one that came meanwhile
  * is of an edit of the new file, and stays. */

@@ -119,24 +119,25 @@ static void test_what_is_no_journal_is_left(void **state)
 static void test_locked(void **state)
 {
     (void)state;
-    st_error error = {.status = ST_OK};
+    st_error said = {.status = ST_OK};
     put_left(HOLDS_MIXED);
     int fd = open(edited_path(), O_RDONLY);
     assert_int_equal(flock(fd, LOCK_EX), 0);
     st_sink *sink = NULL;
-    assert_int_equal(st_sink_open(edited_path(), NULL, &sink, &error), ST_ERR_IO);
-    assert_int_equal(error.sys_errno, EAGAIN);
+    assert_int_equal(st_sink_open(edited_path(), NULL, &sink, &said), ST_ERR_IO);
+    assert_int_equal(said.sys_errno, EAGAIN);
     assert_true(file_holds(holds) && journal_exists());
+    /* Such a journal may be of an edit that began when the sink was open already. */
+    assert_int_equal(rename(journal_path(), in_scratch("kept")), 0);
+    CHECK_OK(st_sink_open(edited_path(), NULL, &sink, &error));
+    assert_int_equal(rename(in_scratch("kept"), journal_path()), 0);
+    CHECK_ERR_TEXT(finish(sink, &error), ST_ERR_JOURNAL, ST_NO_OFFSET, "under way");
+    assert_true(file_holds(holds) && journal_exists());
+    /* Without one it is locked for reasons of its owner's, or by somebody who replaces it, too. */
     assert_int_equal(unlink(journal_path()), 0);
     unsigned before = count_descriptors();
-    assert_int_equal(save(edited_path(), NULL, old_file, sizeof old_file, &error), ST_ERR_IO);
-    assert_int_equal(error.sys_errno, EAGAIN);
-    assert_non_null(strstr(error.message, "under way"));
-    assert_int_equal(count_descriptors(), before);
-    assert_true(file_holds(holds));
-    /* Those who replace it do not keep each other out. */
-    assert_int_equal(flock(fd, LOCK_SH), 0);
     assert_int_equal(replace_all(), ST_OK);
+    assert_int_equal(count_descriptors(), before);
     assert_true(is_old());
     close(fd);
 }
