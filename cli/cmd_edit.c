@@ -367,6 +367,32 @@ static void counts_json(const struct editing *editing, struct json *json)
     rewrite_json(&editing->rewrite, json);
 }
 
+static bool has_record(const st_header *header)
+{
+    static const char start[] = "st.hash.";
+    for (size_t i = 0; i < st_header_metadata_count(header); i++)
+        if (strncmp(st_header_metadata_at(header, i)->key, start, strlen(start)) == 0)
+            return true;
+    return false;
+}
+
+/* Digests that hash --record has put into the metadata are of the tensors as they were. */
+static void records_complain(const struct editing *editing)
+{
+    const st_edit_summary *summary = &editing->rewrite.summary;
+    const struct input *input = &editing->input;
+    if (!summary->renamed && !summary->dropped && !summary->cast && !summary->replaced &&
+        !summary->added)
+        return;
+    for (size_t i = 0; i < input_file_count(input); i++)
+        if (has_record(st_file_header(input_file(input, i)))) {
+            complain("%s: its metadata have digests of the tensors as they were; hash --record "
+                     "makes them anew",
+                     st_file_name(input_file(input, i)));
+            return;
+        }
+}
+
 /* Says how it went. */
 static void editing_tell(const struct editing *editing, st_status status, const st_error *error)
 {
@@ -379,6 +405,8 @@ static void editing_tell(const struct editing *editing, st_status status, const 
     } else if (status != ST_OK) {
         file_fail(out, editing->json, error);
         return;
+    } else {
+        records_complain(editing);
     }
     if (editing->json)
         counts_json(editing, editing->json);

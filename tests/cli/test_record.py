@@ -161,3 +161,14 @@ def test_verify_standard_input(cli, model):
     cli("hash", "--record", *FAST, model)
     done = cli("hash", "-M", "-", stdin=model.read_bytes())
     assert (done.code, done.out) == (0, "-: OK\n")
+
+
+def test_edits_tell_that_records_are_old(cli, model, tmp_path):
+    """What a check would call damage is not to come as a surprise."""
+    assert cli("edit", model, "-A", "8", "-O", "name").err == ""
+    assert cli("hash", "--record", *FAST, model).code == 0
+    assert cli("edit", model, "-O", "name").err == ""
+    done = cli("edit", model, "-x", "*", "-o", tmp_path / "out")
+    assert done.code == 0
+    assert done.err == f"safetensors: {model}: its metadata have digests of the tensors as they were; hash --record makes them anew\n"
+    assert cli("hash", "-M", model).code == 0 and cli("hash", "-M", tmp_path / "out").code == 1
