@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from library import Error, Library, Tensor
 
-HUB = Path(os.environ["ST_SOURCE_DIR"]) / "build/venv-consumers/bin/python"
+HUB = Path(os.environ["ST_SOURCE_DIR"]) / "build/oracle-0.8.0/bin/python"
 
 
 def trials(count):
@@ -109,7 +109,7 @@ def ours():
 @pytest.fixture(scope="module")
 def hub():
     if not HUB.exists():
-        pytest.skip("no huggingface_hub: run scripts/setup consumers")
+        pytest.skip("no build/oracle-0.8.0: run scripts/setup test")
     process = subprocess.Popen(
         [HUB, Path(__file__).parent / "hub_splits.py"],
         stdin=subprocess.PIPE,
