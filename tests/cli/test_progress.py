@@ -234,7 +234,9 @@ def used(traced, pair):
     def look(call):
         words = ["copy", "a.safetensors", "copied"] if call == "copy_file_range" else ["hash", "a.safetensors"]
         _, calls = traced(["-e", f"trace={call}"], *words, cwd=pair)
-        if not any(re.search(rf"{call}\(.* = [1-9]", line) for line in calls):
+        # A header is read by preadv wherever the data are not.
+        least = 1 if call == "copy_file_range" else 4
+        if sum(bool(re.search(rf"{call}\(.* = [1-9]", line)) for line in calls) < least:
             pytest.skip(f"{call} is not how data is read or moved here")
         if words[0] == "copy":
             (pair / "copied").unlink()
